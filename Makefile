@@ -1,0 +1,50 @@
+# Every target sets up .venv first, from requirements.lock; `make` alone lists the targets.
+PROFILE ?= quick
+JOBS ?= 2
+VENV := .venv
+BIN := $(VENV)/bin
+PYTHON_RANGE := >=3.11,<3.14
+
+.PHONY: help reports test notebooks lab bench lock clean
+help:  ## list the targets
+	@grep -E '^[a-z]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 12
+
+reports: $(VENV)/.ready  ## execute the workbook into reports/$(PROFILE) (PROFILE=quick or paper, JOBS=2)
+	$(BIN)/infolib run --profile $(PROFILE) --jobs $(JOBS)
+
+# Small networks run best on one thread, and a stored output does not depend on how many there are.
+test notebooks: export OMP_NUM_THREADS = 1
+test: $(VENV)/.ready  ## lint, unit tests, nbval
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/pytest
+
+notebooks: $(VENV)/.ready  ## execute the notebooks in place, as they are committed
+	TQDM_DISABLE=1 $(BIN)/jupyter nbconvert --log-level=WARN --to notebook --execute --inplace \
+		--ExecutePreprocessor.record_timing=False notebooks/[0-9]*.ipynb
+
+lab: $(VENV)/.ready  ## open the notebooks in JupyterLab
+	$(BIN)/jupyter lab notebooks
+
+bench: $(VENV)/.ready  ## measure ours against plain references into reports/benchmarks.md
+	$(BIN)/python -m benchmarks
+
+# uv from the PATH, else from a small environment of its own, at the version and hashes that the lock names.
+UV := $(shell command -v uv || echo $(VENV)-uv/bin/uv)
+$(VENV)-uv/bin/uv:
+	@python3 -m venv $(VENV)-uv || { echo "Python's venv module is missing: on Debian or Ubuntu, apt install python3-venv"; exit 1; }
+	@sed -n '/^uv==/,/# via/p' requirements.lock > $(VENV)-uv/uv.txt
+	$(VENV)-uv/bin/pip install --quiet --require-hashes -r $(VENV)-uv/uv.txt
+
+$(VENV)/.ready: requirements.lock pyproject.toml | $(UV)
+	$(UV) venv --quiet --allow-existing --python '$(PYTHON_RANGE)' $(VENV)
+	$(UV) pip sync --compile-bytecode --python $(BIN)/python --require-hashes requirements.lock
+	$(UV) pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --editable .
+	@touch $@
+
+lock: | $(UV)  ## renew requirements.lock
+	$(UV) pip compile --quiet --universal --upgrade --generate-hashes --python-version 3.11 --extra dev \
+		--custom-compile-command 'make lock' pyproject.toml -o requirements.lock
+
+clean:  ## remove the environment, quick reports and tool caches (data/cache stays)
+	rm -rf $(VENV) $(VENV)-uv reports/quick reports/failed reports/index.html .pytest_cache .ruff_cache .hypothesis

@@ -1,0 +1,118 @@
+"""Read and change what the layers of any network say; hooks never outlive their `with`.
+
+>>> from torch import nn, ones
+>>> net = nn.Sequential(nn.Identity(), nn.ReLU(inplace=True))
+>>> with record(net, ["0"]) as outputs, replace(net, {"0": lambda t: -t}):
+...     net(ones(2))
+tensor([0., 0.])
+>>> outputs
+{'0': tensor([1., 1.])}
+
+Contexts nest in the order in which they are entered: an inner one sees what the outer ones made of a layer's output,
+an outer one does not see what the inner ones make of it.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from infolib import _checks
+from infolib.models import evaluating
+
+
+@contextmanager
+def record(model: nn.Module, layers: Sequence[str], *, detach: bool = True) -> Iterator[dict[str, Tensor]]:
+    """Copies of the outputs of `layers`, by dotted name, filled in by each forward pass inside the `with`.
+
+    The copies are detached from the graph unless `detach` is False. The last pass counts; a layer that it does not
+    reach keeps its former output, or has none.
+
+    Raises:
+        ValueError: for a layer that the model does not have, or (on forward) whose output is not a tensor
+    """
+    outputs: dict[str, Tensor] = {}
+
+    def keep(layer: str, output: Tensor) -> None:
+        seen = layer in outputs
+        outputs[layer] = (output.detach() if detach else output).clone()  # a later in-place ReLU would overwrite it
+        if not seen:
+            for name in layers:  # in the order asked for, whatever the order of the pass
+                if name in outputs:
+                    outputs[name] = outputs.pop(name)
+
+    with _hooked(model, dict.fromkeys(layers, keep)):
+        yield outputs
+
+
+@contextmanager
+def replace(model: nn.Module, changes: Mapping[str, Callable[[Tensor], Tensor]]) -> Iterator[None]:
+    """Replace the output `t` of each layer by `changes[layer](t)` in forward passes inside the `with`.
+
+    The function gets a copy, which it may change in place; gradients flow through it.
+
+    Raises:
+        ValueError: for a layer that the model does not have, or (on forward) a result of another shape or dtype
+    """
+
+    def change(function: Callable[[Tensor], Tensor], layer: str, output: Tensor) -> Tensor:
+        result = function(output.clone())
+        if not isinstance(result, Tensor):
+            raise ValueError(f"the replacement of layer {layer!r} is no tensor but {type(result).__name__}")
+        if (result.shape, result.dtype) != (output.shape, output.dtype):
+            raise ValueError(
+                f"the replacement of layer {layer!r} must be {output.dtype} of shape {tuple(output.shape)}, "
+                f"got {result.dtype} of shape {tuple(result.shape)}"
+            )
+        return result
+
+    with _hooked(model, {layer: partial(change, function) for layer, function in changes.items()}):
+        yield
+
+
+def collect(model: nn.Module, x: Tensor, layers: Sequence[str], *, batch_size: int = 1024) -> dict[str, Tensor]:
+    """The outputs of `layers` for all of `x`, batch by batch, in eval mode and without gradients.
+
+    Raises:
+        ValueError: as `record` does, for an empty `x`, and for a layer that the forward pass does not reach
+    """
+    _checks.at_least("batch_size", batch_size, 1)
+    if len(x) == 0:
+        raise ValueError(f"x is empty, got shape {tuple(x.shape)}")
+    device = next((parameter.device for parameter in model.parameters()), x.device)
+    parts: dict[str, list[Tensor]] = {layer: [] for layer in layers}
+    with evaluating(model), record(model, layers) as outputs:
+        for batch in x.split(batch_size):
+            outputs.clear()
+            model(batch.to(device))
+            if missing := [layer for layer in layers if layer not in outputs]:
+                raise ValueError(f"the forward pass does not reach {', '.join(missing)}")
+            for layer, output in outputs.items():
+                parts[layer].append(output)
+    return {layer: torch.cat(parts.pop(layer)) for layer in layers}  # pop: hold each layer twice only in its turn
+
+
+@contextmanager
+def _hooked(model: nn.Module, actions: Mapping[str, Callable[[str, Tensor], Tensor | None]]) -> Iterator[None]:
+    """Call `actions[layer](layer, output)` after the layer's forward; a tensor that it returns is the new output."""
+    modules = dict(model.named_modules(remove_duplicate=False))
+    for layer in actions:
+        if layer not in modules:
+            raise ValueError(f"unknown layer {layer!r}; there are: {', '.join(filter(None, modules))}")
+
+    def hook(layer: str, _module: nn.Module, _inputs: Any, output: Any) -> Tensor | None:
+        if not isinstance(output, Tensor):
+            raise ValueError(f"the output of layer {layer!r} is no tensor but {type(output).__name__}")
+        return actions[layer](layer, output)
+
+    handles = []
+    try:
+        for layer in actions:
+            handles.append(modules[layer].register_forward_hook(partial(hook, layer)))
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()

@@ -1,0 +1,167 @@
+import pytest
+import torch
+from torch import nn
+
+from infolib.activations import collect, record, replace
+
+
+@pytest.fixture
+def net():
+    torch.manual_seed(0)
+    inner = nn.Sequential(nn.Linear(4, 3), nn.ReLU(inplace=True))
+    return nn.Sequential(inner, nn.BatchNorm1d(3), nn.Dropout(), nn.Linear(3, 2))
+
+
+@pytest.fixture
+def x():
+    return torch.randn(10, 4, generator=torch.Generator().manual_seed(0))
+
+
+def hooks(net):
+    return sum(len(module._forward_hooks) for module in net.modules())
+
+
+def test_a_recorded_output_survives_a_later_in_place_layer(net, x):
+    with record(net, ["0.0"]) as outputs:
+        net(x)
+    assert torch.equal(outputs["0.0"], net[0][0](x))
+    assert outputs["0.0"].min() < 0
+
+
+def test_outputs_come_in_the_order_asked_for(net, x):
+    with record(net, ["3", "0.0", "1"]) as outputs:
+        for _ in range(2):
+            net(x)
+            assert list(outputs) == ["3", "0.0", "1"]
+
+
+def test_outputs_are_detached_unless_asked(net, x):
+    with record(net, ["3"]) as detached, record(net, ["3"], detach=False) as attached:
+        net(x)
+    assert not detached["3"].requires_grad
+    attached["3"].sum().backward()
+    assert net[0][0].weight.grad.abs().sum() > 0
+
+
+def test_the_last_pass_counts(net, x):
+    with record(net, ["0.0"]) as outputs:
+        net(x)
+        net(-x)
+    assert torch.equal(outputs["0.0"], net[0][0](-x))
+
+
+def test_replace_changes_what_follows(net, x):
+    net.eval()
+    with replace(net, {"1": torch.zeros_like}):
+        assert torch.equal(net(x), net[3].bias.expand(10, 2))
+    assert not torch.equal(net(x), net[3].bias.expand(10, 2))
+
+
+def test_a_replacement_may_work_in_place_and_keeps_gradients(net, x):
+    with replace(net, {"0.0": lambda t: t.mul_(2)}), record(net, ["0.0"], detach=False) as outputs:
+        net(x)
+    assert torch.equal(outputs["0.0"], 2 * net[0][0](x))
+    outputs["0.0"].sum().backward()
+    torch.testing.assert_close(net[0][0].bias.grad, torch.full((3,), 20.0))
+
+
+def test_a_replacement_in_place_leaves_the_input_alone(x):
+    before, net = x.clone(), nn.Sequential(nn.Identity())  # which returns its very input
+    with replace(net, {"0": torch.Tensor.zero_}):
+        assert net(x).abs().sum() == 0
+    assert torch.equal(x, before)
+
+
+def test_an_inner_context_sees_what_the_outer_did(net, x):
+    add, times = replace(net, {"3": lambda t: t + 1}), replace(net, {"3": lambda t: 10 * t})
+    with record(net, ["3"]) as before, add, record(net, ["3"]) as after, times:
+        out = net(x)
+    torch.testing.assert_close(after["3"], before["3"] + 1)
+    torch.testing.assert_close(out, 10 * after["3"])
+
+
+@pytest.mark.parametrize("context", [lambda net: record(net, ["0", "3"]), lambda net: replace(net, {"0": torch.neg})])
+def test_no_hook_outlives_an_exception(net, context):
+    with context(net):
+        assert hooks(net) > 0
+    assert hooks(net) == 0
+    with pytest.raises(RuntimeError, match="mat1 and mat2"), context(net):
+        net(torch.ones(1, 1))
+    assert hooks(net) == 0
+
+
+@pytest.mark.parametrize("context", [lambda net: record(net, ["0", "4"]), lambda net: replace(net, {"4": torch.neg})])
+def test_an_unknown_layer_lists_those_there_are(net, context):
+    with pytest.raises(ValueError, match=r"unknown layer '4'; there are: 0, 0\.0, 0.1, 1, 2, 3"), context(net):
+        pass
+    assert hooks(net) == 0
+
+
+@pytest.mark.parametrize(
+    ("function", "message"),
+    [
+        (
+            lambda t: t[:1],
+            r"layer '3' must be torch.float32 of shape \(10, 2\), got .* of shape \(1, 2\)",
+        ),
+        (lambda t: t.double(), "got torch.float64"),
+        (lambda _: None, "replacement of layer '3' is no tensor but NoneType"),
+    ],
+)
+def test_a_replacement_of_another_kind_is_refused(net, x, function, message):
+    with pytest.raises(ValueError, match=message), replace(net, {"3": function}):
+        net(x)
+    assert hooks(net) == 0
+
+
+def test_a_layer_without_tensor_output_is_named(x):
+    net = nn.Sequential(nn.LSTM(4, 2))
+    with pytest.raises(ValueError, match="output of layer '0' is no tensor but tuple"), record(net, ["0"]):
+        net(x)
+
+
+def test_a_module_under_two_names_answers_to_both(x):
+    linear = nn.Linear(4, 4)
+    with record(nn.Sequential(linear, linear), ["1"]) as outputs:
+        linear(x)
+    assert torch.equal(outputs["1"], linear(x))
+
+
+@pytest.mark.parametrize("batch_size", [1, 3, 10, 99])
+def test_collect_joins_batches_in_eval_mode_and_restores_it(net, x, batch_size):
+    net[1].eval()
+    modes = [module.training for module in net.modules()]
+    outputs = collect(net, x, ["3", "0"], batch_size=batch_size)
+    assert list(outputs) == ["3", "0"]
+    assert not outputs["3"].requires_grad
+    assert [module.training for module in net.modules()] == modes
+    torch.testing.assert_close(outputs["3"], net.eval()(x))
+    assert hooks(net) == 0
+
+
+class Skipping(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.used, self.unused = nn.Identity(), nn.Identity()
+
+    def forward(self, x):
+        return self.used(self.unused(x) if len(x) == 7 else x)
+
+
+def test_a_layer_that_is_not_reached_is_absent_from_record_and_refused_by_collect(x):
+    net = Skipping()
+    with record(net, ["unused", "used"]) as outputs:
+        net(x)
+    assert list(outputs) == ["used"]
+    with pytest.raises(ValueError, match="does not reach unused"):
+        collect(net, x, ["unused", "used"])
+    with pytest.raises(ValueError, match="does not reach unused"):
+        collect(net, x, ["unused", "used"], batch_size=7)  # reached by the first batch only
+    assert hooks(net) == 0
+    assert net.training
+
+
+@pytest.mark.parametrize(("rows", "batch_size", "message"), [(0, 1, "x is empty"), (1, 0, "batch_size must be")])
+def test_collect_refuses_nothing_to_do(net, x, rows, batch_size, message):
+    with pytest.raises(ValueError, match=message):
+        collect(net, x[:rows], ["3"], batch_size=batch_size)

@@ -1,0 +1,1 @@
+"""Information estimators: pure functions, tensors in, bits out, unclipped."""

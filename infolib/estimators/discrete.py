@@ -1,0 +1,191 @@
+"""Plug-in information of integer codes, many units at once.
+
+`codes` has shape (n, *units): n samples of one symbol per unit. Every quantity but `joint_entropy` is taken for each
+unit on its own and comes back with shape (*units); codes of shape (n,) give a scalar. `y` holds one symbol per sample,
+shape (n,). Symbols are any integers; `symbols` turns rows, or several variables, into one joint symbol.
+
+All values are in bits, float64, with 0 log 0 = 0. `correction="miller-madow"` adds (K - 1) / (2 n ln 2) to each entropy
+with K occupied cells (Miller 1955); the corrected mutual information is the same sum of corrected entropies.
+"""
+
+import math
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn.functional import one_hot
+
+from infolib import _checks
+
+BLOCK = 2**20  # cells counted at a time: a few such int64 tables stay in cache, whatever the number of units
+
+
+def entropy(codes: Any, *, correction: str | None = None) -> Tensor:
+    """Entropy H(T) = -sum_t P(t) log2 P(t) of each unit.
+
+    Raises: ValueError for codes that are not integers, n < 2 or an unknown correction.
+
+    >>> entropy([[0, 7], [0, 7], [1, 7], [1, 7]])
+    tensor([1., 0.], dtype=torch.float64)
+    """
+    codes = _codes(codes)
+    counts = _counts(codes, codes.new_zeros(len(codes)))  # (1, units, levels)
+    return _entropy(counts.sum(0), 1, correction).reshape(codes.shape[1:])
+
+
+def joint_entropy(codes: Any, *, correction: str | None = None) -> Tensor:
+    """Joint entropy H(T_1, ..., T_d) of all units together: codes (n, *units) give a scalar.
+
+    Raises: as `entropy`.
+
+    >>> joint_entropy([[0, 0], [0, 1], [1, 0], [1, 1]])
+    tensor(2., dtype=torch.float64)
+    """
+    return entropy(symbols(codes), correction=correction)
+
+
+def conditional_entropy(codes: Any, y: Any, *, correction: str | None = None) -> Tensor:
+    """Conditional entropy H(T|Y) = H(T,Y) - H(Y) of each unit.
+
+    Raises: as `entropy`, and for labels y that are not integers of shape (n,).
+
+    >>> conditional_entropy([[0, 0], [0, 1], [1, 0], [1, 1]], [0, 0, 1, 1])
+    tensor([0., 1.], dtype=torch.float64)
+    """
+    codes, y = _codes_and_labels(codes, y)
+    counts = _counts(codes, y)
+    joint = _entropy(counts, (0, 2), correction)
+    return (joint - _entropy(y.bincount(), 0, correction)).reshape(codes.shape[1:])
+
+
+def mutual_information(codes: Any, y: Any, *, correction: str | None = None) -> Tensor:
+    """Mutual information I(T;Y) = H(T) + H(Y) - H(T,Y) of each unit.
+
+    The plug-in value is biased upwards by about (|T| - 1)(|Y| - 1) / (2 n ln 2).
+
+    Raises: as `conditional_entropy`.
+
+    >>> mutual_information([[0, 0], [0, 1], [1, 0], [1, 1]], [0, 0, 1, 1])
+    tensor([1., 0.], dtype=torch.float64)
+    """
+    codes, y = _codes_and_labels(codes, y)
+    counts = _counts(codes, y)
+    marginals = _entropy(counts.sum(0), 1, correction) + _entropy(y.bincount(), 0, correction)
+    return (marginals - _entropy(counts, (0, 2), correction)).reshape(codes.shape[1:])
+
+
+def conditional_mutual_information(codes: Any, y: Any, z: Any, *, correction: str | None = None) -> Tensor:
+    """Conditional mutual information I(T;Y|Z) = I(T;(Y,Z)) - I(T;Z) of each unit.
+
+    Raises: as `conditional_entropy`, for y and for z.
+
+    >>> conditional_mutual_information([0, 1, 1, 0], [0, 0, 1, 1], [0, 1, 0, 1])
+    tensor(1., dtype=torch.float64)
+    """
+    codes = _codes(codes)
+    y, z = _checks.labels("y", y, len(codes)), _checks.labels("z", z, len(codes))
+    both = mutual_information(codes, symbols(y, z), correction=correction)
+    return both - mutual_information(codes, z, correction=correction)
+
+
+def class_information(codes: Any, y: Any) -> Tensor:
+    """Specific surprise D_KL(P_{T|Y=y} || P_T) of each unit about each class: shape (*units, classes).
+
+    Classes are in the order of `torch.unique(y)`. The mean of a row under P_Y is I(T;Y) (DeWeese & Meister 1999), its
+    maximum is `kl_selectivity` and the place of the maximum is the unit's preferred class.
+
+    Raises: as `conditional_entropy`.
+
+    >>> class_information([1, 0, 0, 0], [0, 1, 2, 3])
+    tensor([2.0000, 0.4150, 0.4150, 0.4150], dtype=torch.float64)
+    """
+    codes, y = _codes_and_labels(codes, y)
+    counts = _counts(codes, y)
+    given_class = counts / counts.sum(-1, keepdim=True)  # P(t|y): (classes, units, levels)
+    overall = counts.sum(0) / len(codes)  # P(t): (units, levels)
+    divergence = (torch.xlogy(given_class, given_class) - torch.xlogy(given_class, overall)).sum(-1) / math.log(2)
+    return divergence.T.reshape(*codes.shape[1:], -1)
+
+
+def kl_selectivity(codes: Any, y: Any) -> Tensor:
+    """KL selectivity max_y D_KL(P_{T|Y=y} || P_T) of each unit (Amjad et al. 2018).
+
+    Raises: as `conditional_entropy`.
+
+    >>> kl_selectivity([1, 0, 0, 0], [0, 1, 2, 3])
+    tensor(2., dtype=torch.float64)
+    """
+    return class_information(codes, y).amax(-1)
+
+
+def symbols(*variables: Any) -> Tensor:
+    """Joint symbol of the variables: one integer per distinct row, shape (n,).
+
+    A variable has shape (n,) or (n, *units); all units of all variables make up the row.
+
+    Raises: ValueError for values that are not integers or variables of different n.
+
+    >>> symbols([0, 0, 1, 1], [5, 6, 5, 5])
+    tensor([0, 1, 2, 2])
+    """
+    columns = [_codes(variable) for variable in variables]
+    if len({len(column) for column in columns}) != 1:
+        raise ValueError(f"variables must have the same n, got {[len(column) for column in columns]}")
+    rows = torch.cat([column.reshape(len(column), -1) for column in columns], dim=1)
+    return rows.unique(dim=0, return_inverse=True)[1]
+
+
+def _codes(codes: Any) -> Tensor:
+    codes = _checks.integers("codes", codes)
+    _checks.at_least("n", len(codes), 2)
+    return codes
+
+
+def _codes_and_labels(codes: Any, y: Any) -> tuple[Tensor, Tensor]:
+    """Checked codes, and labels renumbered 0, 1, ... in their order."""
+    codes = _codes(codes)
+    return codes, _checks.labels("y", y, len(codes)).to(codes.device).unique(return_inverse=True)[1]
+
+
+def _counts(codes: Tensor, y: Tensor) -> Tensor:
+    """How often each unit shows each level in each class: (classes, units, levels), float64."""
+    codes = _levels(codes.reshape(len(codes), -1))
+    classes, levels = int(y.max()) + 1, int(codes.max()) + 1
+    units_at_once = max(1, BLOCK // max(len(codes), classes * levels))
+    count = _count_binary if levels <= 2 and classes <= 64 else _count
+    blocks = codes.split(units_at_once, dim=1)
+    return torch.cat([count(block, y, classes, levels) for block in blocks], dim=1).double()
+
+
+def _count(codes: Tensor, y: Tensor, classes: int, levels: int) -> Tensor:
+    units = codes.shape[1]
+    cell = (y[:, None] * units + torch.arange(units, device=y.device)) * levels + codes  # (n, units)
+    return cell.flatten().bincount(minlength=classes * units * levels).reshape(classes, units, levels)
+
+
+def _count_binary(codes: Tensor, y: Tensor, classes: int, levels: int) -> Tensor:
+    dtype = torch.float32 if len(codes) < 2**24 else torch.float64  # integers below 2^24 are exact in float32
+    ones = one_hot(y, classes).to(dtype).T @ codes.to(dtype)  # one matrix product: (classes, units)
+    zeros = y.bincount(minlength=classes)[:, None] - ones
+    return torch.stack([zeros, ones], dim=-1)[..., :levels]
+
+
+def _levels(codes: Tensor) -> Tensor:
+    """Codes (n, units) renumbered from 0, so that a table over the levels is small."""
+    low, high = (int(extreme) for extreme in codes.aminmax())
+    if high - low < max(len(codes), 2):
+        return codes - low if low else codes
+    ordered, order = codes.sort(dim=0)  # scattered integers: the rank of the value within its unit
+    rank = torch.zeros_like(codes)
+    rank[1:] = (ordered[1:] != ordered[:-1]).cumsum(0)
+    return torch.empty_like(codes).scatter_(0, order, rank)
+
+
+def _entropy(counts: Tensor, dim: int | tuple[int, ...], correction: str | None) -> Tensor:
+    counts = counts.double()
+    n = counts.sum(dim, keepdim=True)
+    bits = torch.special.entr(counts / n).sum(dim) / math.log(2)
+    if correction is None:
+        return bits
+    _checks.choice("correction", correction, ("miller-madow",))
+    return bits + ((counts > 0).sum(dim) - 1) / (2 * math.log(2) * n.reshape(bits.shape))

@@ -1,0 +1,406 @@
+"""Matrix-based Rényi entropy: information from the eigenvalues of Gram matrices, without densities.
+
+A Gram matrix A has shape (..., n, n) and trace 1: A_ij = K_ij / n for a kernel with K_ii = 1. From its eigenvalues
+
+    S_alpha(A) = log2(sum_i lambda_i^alpha) / (1 - alpha)                       (Giraldo et al. 2015)
+
+for alpha > 0; alpha = 1 is the von Neumann entropy -sum_i lambda_i log2 lambda_i, alpha = inf is -log2 max_i lambda_i.
+Several variables together have the Hadamard product of their Grams, scaled to trace 1. Every other quantity is a sum of
+such entropies. Wherever a Gram is asked, a list of Grams stands for their joint; leading dimensions are a batch and
+broadcast. Values are in bits, unclipped: S(A) + S(B) >= S(A, B) is a theorem at alpha = 1 only.
+
+The one kernel here is the Gaussian exp(-|x - x'|^2 / (2 width^2)). Papers without the 2 have sigma = sqrt(2) width.
+"""
+
+import math
+from collections.abc import Sequence
+from functools import partial, reduce
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from infolib import _checks
+
+Gram = Tensor | Sequence[Tensor]
+
+TOLERANCE = 1e-5  # of symmetry and trace: above float32 rounding, far below any mistake
+CHUNK = 2**18  # kernel values held at once by the width search
+
+
+def squared_distances(x: Any) -> Tensor:
+    """Squared distances |x_i - x_j|^2 of the samples x (n, *features): shape (n, n).
+
+    `gram` and `alignment_width` take them in place of x with `precomputed=True`, so that one pass serves both.
+
+    Raises: ValueError for NaN or infinite x, or n < 2.
+
+    >>> squared_distances([[0.0, 0.0], [3.0, 4.0]])
+    tensor([[ 0., 25.],
+            [25.,  0.]], dtype=torch.float64)
+    """
+    x = _checks.floats("x", x)
+    _checks.at_least("n", len(x), 2)
+    return _squared_distances(x.reshape(len(x), -1))
+
+
+def gram(x: Any, *, width: float | Tensor, precomputed: bool = False) -> Tensor:
+    """Gram matrix A_ij = exp(-|x_i - x_j|^2 / (2 width^2)) / n of the samples x (n, *features).
+
+    All features are flattened: on feature maps this is the tensor kernel (Wickstrøm et al. 2019). A tensor of widths
+    (*widths) gives a batch of Grams (*widths, n, n).
+
+    Raises: as `squared_distances`, and for widths that are not positive.
+
+    >>> gram([0.0, 0.0], width=1.0)
+    tensor([[0.5000, 0.5000],
+            [0.5000, 0.5000]], dtype=torch.float64)
+    """
+    squared = _squared(x, precomputed)
+    return _gaussian(squared, _width(width, squared)[..., None, None]) / len(squared)
+
+
+def channel_grams(x: Any, *, width: float | Tensor) -> Tensor:
+    """Gram matrices of each channel of x (n, channels, *features): shape (channels, n, n).
+
+    One width serves all channels; a tensor (channels,) gives each its own. `joint_entropy(*channel_grams(...))` with
+    one width is the entropy of the tensor kernel.
+
+    Raises: as `gram`.
+
+    >>> channel_grams(torch.zeros(4, 3, 2, 2), width=1.0).shape
+    torch.Size([3, 4, 4])
+    """
+    x = _checks.floats("x", x, min_ndim=2)
+    _checks.at_least("n", len(x), 2)
+    squared = _squared_distances(x.reshape(*x.shape[:2], -1).transpose(0, 1))  # (channels, n, n)
+    return _gaussian(squared, _width(width, squared)[..., None, None]) / len(x)
+
+
+def label_gram(y: Any) -> Tensor:
+    """Gram matrix of labels y (n,): 1/n where the classes agree, else 0; float64.
+
+    Its S_alpha is the Rényi entropy of the class histogram, for every alpha.
+
+    Raises: ValueError for labels that are not integers, or n < 2.
+
+    >>> entropy(label_gram([0, 0, 1, 1]))
+    tensor(1., dtype=torch.float64)
+    """
+    y = _labels(y)
+    return (y[:, None] == y).double() / len(y)
+
+
+def entropy(A: Gram, *, alpha: float = 1.01) -> Tensor:
+    """Matrix-based Rényi entropy S_alpha(A) of Grams (..., n, n): shape (...).
+
+    At alpha = 2 it is -log2 |A|_F^2, without an eigenproblem.
+
+    Raises: ValueError for a Gram that is not square, symmetric, finite or of trace 1, n < 2, or alpha not above 0.
+
+    >>> entropy(torch.eye(8) / 8, alpha=2)
+    tensor(3.)
+    """
+    return _entropy(_gram("A", A), alpha=alpha)
+
+
+def joint_entropy(*grams: Gram, alpha: float = 1.01) -> Tensor:
+    """Joint entropy S_alpha(A_1, ..., A_C) = S_alpha(A_1 ∘ ... ∘ A_C / tr) (Yu et al. 2019).
+
+    Raises: as `entropy`, and for Grams of different n.
+
+    >>> joint_entropy(label_gram([0, 0, 1, 1]), label_gram([0, 1, 0, 1]))
+    tensor(2., dtype=torch.float64)
+    """
+    return _entropy(_gram("A", grams), alpha=alpha)
+
+
+def conditional_entropy(A: Gram, B: Gram, *, alpha: float = 1.01) -> Tensor:
+    """Conditional entropy S_alpha(A|B) = S_alpha(A, B) - S_alpha(B).
+
+    Raises: as `joint_entropy`.
+
+    >>> conditional_entropy(label_gram([0, 1, 2, 3]), label_gram([0, 0, 1, 1]))
+    tensor(1., dtype=torch.float64)
+    """
+    A, B = _gram("A", A), _gram("B", B)
+    S = partial(_entropy, alpha=alpha)
+    return S(_joint(A, B)) - S(B)
+
+
+def mutual_information(A: Gram, B: Gram, *, alpha: float = 1.01) -> Tensor:
+    """Mutual information I_alpha(A;B) = S_alpha(A) + S_alpha(B) - S_alpha(A, B) (Giraldo et al. 2015).
+
+    With a list it is multivariate: `mutual_information(A, [B1, B2])` is I_alpha(A; {B1, B2}).
+
+    Raises: as `joint_entropy`.
+
+    >>> mutual_information(label_gram([0, 1, 2, 3]), [label_gram([0, 0, 1, 1]), label_gram([0, 1, 0, 1])])
+    tensor(2., dtype=torch.float64)
+    """
+    A, B = _gram("A", A), _gram("B", B)
+    S = partial(_entropy, alpha=alpha)
+    return S(A) + S(B) - S(_joint(A, B))
+
+
+def conditional_mutual_information(A: Gram, B: Gram, C: Gram, *, alpha: float = 1.01) -> Tensor:
+    """Conditional mutual information I_alpha(A;B|C) = S(A, C) + S(B, C) - S(A, B, C) - S(C).
+
+    Raises: as `joint_entropy`.
+
+    >>> a, b, xor = label_gram([0, 0, 1, 1]), label_gram([0, 1, 0, 1]), label_gram([0, 1, 1, 0])
+    >>> conditional_mutual_information(a, b, xor)
+    tensor(1., dtype=torch.float64)
+    """
+    A, B, C = _gram("A", A), _gram("B", B), _gram("C", C)
+    S = partial(_entropy, alpha=alpha)
+    return S(_joint(A, C)) + S(_joint(B, C)) - S(_joint(A, B, C)) - S(C)
+
+
+def total_correlation(*grams: Gram, alpha: float = 1.01) -> Tensor:
+    """Total correlation T_alpha = sum_c S_alpha(A_c) - S_alpha(A_1, ..., A_C).
+
+    Raises: as `joint_entropy`.
+
+    >>> total_correlation(*[label_gram([0, 0, 1, 1])] * 3)
+    tensor(2., dtype=torch.float64)
+    """
+    S = partial(entropy, alpha=alpha)
+    return sum(S(A) for A in grams) - S(grams)
+
+
+def dual_total_correlation(*grams: Gram, alpha: float = 1.01) -> Tensor:
+    """Dual total correlation D_alpha = sum_c S_alpha(all but A_c) - (C - 1) S_alpha(A_1, ..., A_C).
+
+    Raises: as `joint_entropy`.
+
+    >>> dual_total_correlation(*[label_gram([0, 0, 1, 1])] * 3)
+    tensor(1., dtype=torch.float64)
+    """
+    S = partial(entropy, alpha=alpha)
+    C = len(grams)
+    return sum(S(grams[:c] + grams[c + 1 :]) for c in range(C)) - (C - 1) * S(grams)
+
+
+def label_entropy(y: Any, *, alpha: float = 1.01) -> Tensor:
+    """Entropy S_alpha(Y) of `label_gram(y)`, from the class histogram.
+
+    Raises: as `label_gram`, and for alpha not above 0.
+
+    >>> label_entropy([0, 0, 1, 1], alpha=2)
+    tensor(1., dtype=torch.float64)
+    """
+    y = _labels(y)
+    return _spectral_entropy(y.unique(return_counts=True)[1].double() / len(y), _checks.positive("alpha", alpha))
+
+
+def label_joint_entropy(A: Gram, y: Any, *, alpha: float = 1.01) -> Tensor:
+    """Joint entropy S_alpha(A, Y) with the label kernel.
+
+    A ∘ K_Y is block-diagonal, so its spectrum is the union of the spectra of the class blocks of A.
+
+    Raises: as `joint_entropy` and `label_gram`.
+
+    >>> label_joint_entropy(label_gram([0, 1, 0, 1]), [0, 0, 1, 1])
+    tensor(2., dtype=torch.float64)
+    """
+    A = _gram("A", A)
+    y = _labels(y, n=A.shape[-1]).to(A.device)
+    members = [(y == label).nonzero().squeeze(-1) for label in y.unique()]
+    blocks = [A.index_select(-2, of_class).index_select(-1, of_class) for of_class in members]
+    return _entropy(*blocks, alpha=alpha)
+
+
+def label_mutual_information(A: Gram, y: Any, *, alpha: float = 1.01) -> Tensor:
+    """Mutual information I_alpha(A;Y) = S_alpha(A) + S_alpha(Y) - S_alpha(A, Y) with labels y (n,).
+
+    It equals `mutual_information(A, label_gram(y))` and costs one eigenproblem and the class blocks.
+
+    Raises: as `label_joint_entropy`.
+
+    >>> label_mutual_information(label_gram([0, 1, 2, 3]), [0, 0, 1, 1])
+    tensor(1., dtype=torch.float64)
+    """
+    joint = label_joint_entropy(A, y, alpha=alpha)
+    return joint_entropy(A, alpha=alpha) + label_entropy(y, alpha=alpha).to(joint) - joint
+
+
+def alignment(A: Gram, B: Gram) -> Tensor:
+    """Kernel alignment <A, B>_F / (|A|_F |B|_F) of two Grams (Cristianini et al. 2001).
+
+    Raises: as `joint_entropy`.
+
+    >>> alignment(label_gram([0, 0, 1, 1]), label_gram([0, 1, 2, 3]))
+    tensor(0.7071, dtype=torch.float64)
+    """
+    A, B = _gram("A", A), _gram("B", B)
+    return _hadamard(A, B).sum((-2, -1)) / (torch.linalg.matrix_norm(A) * torch.linalg.matrix_norm(B))
+
+
+def silverman_width(x: Any, *, h: float = 5.0) -> float:
+    """Kernel width h n^(-1 / (4 + d)) of samples x (n, *features) with d features each (Yu et al. 2020).
+
+    The kernel is exp(-|x - x'|^2 / (2 width^2)), as in that paper. For `channel_grams`, pass one channel.
+
+    Raises: ValueError for NaN or infinite x, n < 2, or h not above 0.
+
+    >>> silverman_width(torch.zeros(32, 1))
+    2.5
+    """
+    x = _checks.floats("x", x)
+    n = _checks.at_least("n", len(x), 2)
+    return _checks.positive("h", h) * n ** (-1 / (4 + x[0].numel()))
+
+
+def alignment_width(
+    x: Any,
+    y: Any,
+    *,
+    widths: Any = None,
+    points: int = 75,
+    low: float = 0.1 / math.sqrt(2),
+    high: float | None = None,
+    bins: int | None = None,
+    precomputed: bool = False,
+) -> Tensor:
+    """Kernel width that maximises the alignment of the Gram of x (n, *features) with the labels y (n,).
+
+    The kernel is exp(-|x - x'|^2 / (2 width^2)). Wickstrøm et al. 2019 write exp(-|x - x'|^2 / sigma^2) and try 75
+    sigmas from 0.1 to 10 mean distances (the zero diagonal included); the default grid, `points` widths from `low` to
+    `high`, holds the same kernels: each width is sigma / sqrt(2). Of equal alignments the smallest width wins.
+
+    The n(n-1)/2 distances are visited once per width, no matrix is formed. With `bins`, a histogram of the distances
+    stands in for them: for n >= 256, 4096 bins are several times faster and pick the same or a neighbouring width.
+
+    Raises: ValueError for NaN or infinite x, n < 2, constant x, labels that are not integers, or widths not positive.
+
+    >>> alignment_width([0.0, 0.1, 1.0, 1.1], [0, 0, 1, 1], widths=[0.01, 0.3, 10.0])
+    tensor(0.3000, dtype=torch.float64)
+    """
+    squared = _squared(x, precomputed).detach()
+    n = len(squared)
+    y = _labels(y, n).to(squared.device)
+    above = torch.ones_like(squared, dtype=torch.bool).triu(diagonal=1)  # each pair once
+    pairs, agree = squared[above], (y[:, None] == y)[above].to(squared.dtype)
+    if pairs.max() == 0:
+        raise ValueError("x is constant: no width can be chosen by alignment")
+    if widths is None:
+        high = 10 * 2 * float(pairs.sqrt().sum()) / n**2 / math.sqrt(2) if high is None else high
+        widths = torch.linspace(low, high, _checks.at_least("points", points, 1), dtype=torch.float64)
+    widths = _width(widths, squared).reshape(-1)
+    every = torch.ones_like(agree)
+    if bins is not None:
+        pairs, agree, every = _histogram(pairs, agree, _checks.at_least("bins", bins, 2))
+    chunks = widths.split(max(1, CHUNK // len(pairs)))
+    return widths[torch.cat([_pair_alignment(pairs, agree, every, n, chunk) for chunk in chunks]).argmax()]
+
+
+def _pair_alignment(squared: Tensor, agree: Tensor, every: Tensor, n: int, widths: Tensor) -> Tensor:
+    """Alignment with the label kernel, up to a factor; `every` and `agree` count the pairs at each squared distance."""
+    kernel = _gaussian(squared, widths[:, None])  # (widths, pairs)
+    product = n + 2 * kernel @ agree  # the diagonal, and each pair above and below it
+    return product / (n + 2 * kernel.square_() @ every).sqrt()
+
+
+def _histogram(squared: Tensor, agree: Tensor, bins: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Squared distance at the centre of each bin, and how many pairs lie in it: those that agree, and all."""
+    distance = squared.sqrt()
+    top = float(distance.max())
+    centres = (torch.arange(bins, dtype=squared.dtype, device=squared.device) + 0.5) * (top / bins)
+    counts = [values.histc(bins, 0, top) for values in (distance[agree > 0], distance)]
+    return centres.square(), *counts
+
+
+def _squared(x: Any, precomputed: bool) -> Tensor:
+    return _square("x", x) if precomputed else squared_distances(x)
+
+
+def _squared_distances(x: Tensor) -> Tensor:
+    """|x_i|^2 + |x_j|^2 - 2 x_i x_j over the last two dimensions (..., n, d), as one matrix product."""
+    x = x - x.mean(-2, keepdim=True)  # small norms, small rounding
+    product = x @ x.mT
+    norms = product.diagonal(dim1=-2, dim2=-1)
+    norms = norms[..., :, None] + norms[..., None, :]
+    squared = norms - 2 * product
+    rounding = 4 * torch.finfo(x.dtype).eps * norms
+    return torch.where(squared > rounding, squared, 0)  # never negative, and 0 between equal samples
+
+
+def _gaussian(squared: Tensor, width: Tensor) -> Tensor:
+    scale = (-0.5 / width.square()).clamp(min=torch.finfo(width.dtype).min)  # finite, so that 0 distance stays 0
+    return torch.exp(squared * scale)
+
+
+def _width(width: Any, like: Tensor) -> Tensor:
+    width = torch.as_tensor(width, dtype=like.dtype, device=like.device)
+    if not (width > 0).all():
+        raise ValueError(f"width must be positive, got {width.tolist()}")
+    return width
+
+
+def _labels(y: Any, n: int | None = None) -> Tensor:
+    y = _checks.labels("y", y, n)
+    _checks.at_least("n", len(y), 2)
+    return y
+
+
+def _square(name: str, matrix: Any) -> Tensor:
+    """A symmetric matrix of at least 2 x 2, or a batch of them."""
+    matrix = _checks.floats(name, matrix, min_ndim=2)
+    if matrix.shape[-1] != matrix.shape[-2]:
+        raise ValueError(f"{name} must be square, got shape {tuple(matrix.shape)}")
+    _checks.at_least("n", matrix.shape[-1], 2)
+    if (matrix - matrix.mT).abs().max() > TOLERANCE * matrix.abs().max():
+        raise ValueError(f"{name} must be symmetric")
+    return matrix
+
+
+def _gram(name: str, A: Gram) -> Tensor:
+    """A checked Gram; a list or tuple of Grams becomes their joint."""
+    if isinstance(A, list | tuple):
+        if not A:
+            raise ValueError(f"{name} must hold at least one Gram, got none")
+        return _joint(*[_gram(name, one) for one in A])
+    A = _square(name, A)
+    traces = A.diagonal(dim1=-2, dim2=-1).sum(-1)
+    if (traces - 1).abs().max() > TOLERANCE:
+        raise ValueError(f"{name} must have trace 1, got {traces.tolist()}")
+    return A
+
+
+def _hadamard(A: Tensor, B: Tensor) -> Tensor:
+    if A.shape[-1] != B.shape[-1]:
+        raise ValueError(f"Grams must have the same n, got {A.shape[-1]} and {B.shape[-1]}")
+    return A * B
+
+
+def _joint(*grams: Tensor) -> Tensor:
+    def joint(A: Tensor, B: Tensor) -> Tensor:
+        product = _hadamard(A, B)  # scaled at once: the entries of a long product would underflow
+        return product / product.diagonal(dim1=-2, dim2=-1).sum(-1)[..., None, None]
+
+    return reduce(joint, grams)
+
+
+def _entropy(*blocks: Tensor, alpha: float) -> Tensor:
+    """S_alpha of the block-diagonal matrix of these blocks."""
+    if _checks.positive("alpha", alpha) == 2:
+        return -sum(block.square().sum((-2, -1)) for block in blocks).log2()
+    return _spectral_entropy(torch.cat([torch.linalg.eigvalsh(block) for block in blocks], dim=-1), alpha)
+
+
+def _spectral_entropy(p: Tensor, alpha: float) -> Tensor:
+    """Rényi entropy of eigenvalues p, in the form that keeps its digits at this alpha."""
+    p = p.clamp(min=0)  # tiny negative eigenvalues are rounding
+    p = p / p.sum(-1, keepdim=True)
+    log_p = torch.where(p > 0, p, 1).log()  # 0 log 0 = 0, for the gradient too
+    top = p.amax(-1, keepdim=True)
+    if alpha == 1:
+        nats = -(p * log_p).sum(-1)
+    elif alpha < 2:  # sum p^alpha - 1 without cancellation as alpha -> 1
+        nats = torch.log1p((p * torch.expm1((alpha - 1) * log_p)).sum(-1)) / (1 - alpha)
+    elif math.isinf(alpha):
+        nats = -top.squeeze(-1).log()
+    else:  # relative to the largest, so that no power underflows
+        nats = (alpha * top.squeeze(-1).log() + (p / top).pow(alpha).sum(-1).log()) / (1 - alpha)
+    return nats / math.log(2)

@@ -1,0 +1,215 @@
+"""Claims as data, verdicts by rule.
+
+A claim is written to `data/claims/NN_topic.toml` before the run that judges it. Its `kind` says which statistic of each
+seed is held against which range of acceptance (tolerance t, expectation e):
+
+kind   values per seed  statistic                                     accepted
+value  one number       the number                                    [e - t, e + t]
+null   one number       the number                                    [-t, t]
+sign   one number       the number, times -1 if e is "negative"       [t, inf)
+order  a sequence       its smallest step in the direction e          [-t, inf)
+trend  a sequence       Spearman's correlation with the direction e   [t, 1]
+
+The verdict compares the 95 % t-interval of the statistic over all seeds with that range: inside is `reproduced`,
+outside `not reproduced`, across its edge `partly reproduced`. A claim whose control does not fail is at best
+`partly reproduced`.
+"""
+
+import math
+import os
+import tomllib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from scipy.special import stdtrit
+from scipy.stats import rankdata
+
+from infolib import ROOT, _checks
+
+VERDICTS = ("reproduced", "partly reproduced", "not reproduced", "not attempted")
+SOURCES = ("paper", "authors' code", "reconstructed", "ours")
+EXPECTED = {
+    "value": "a number",
+    "null": "0",
+    "sign": "positive or negative",
+    "order": "increasing or decreasing",
+    "trend": "increasing or decreasing",
+}
+CONFIDENCE = 0.95
+
+
+@dataclass(frozen=True)
+class Claim:
+    """One statement of a paper, with what we expect and how far off still counts, fixed before the run."""
+
+    id: str
+    statement: str  # in our words
+    paper: str
+    where: str
+    source: str
+    kind: str
+    expected: float | str
+    tolerance: float
+    why: str  # the reason for this tolerance
+    needs: str = "quick"  # the least profile that can judge it
+
+    def __post_init__(self):
+        _checks.choice(f"source of claim {self.id}:", self.source, SOURCES)
+        _checks.choice(f"kind of claim {self.id}:", self.kind, EXPECTED)
+        _checks.choice(f"needs of claim {self.id}:", self.needs, ("quick", "paper"))
+        if not _is_number(self.tolerance) or not 0 <= self.tolerance < math.inf:
+            raise ValueError(f"tolerance of claim {self.id} must be a number of at least 0, got {self.tolerance!r}")
+        allowed = EXPECTED[self.kind]
+        numeric = _is_number(self.expected)
+        if not {"value": numeric, "null": self.expected == 0}.get(self.kind, self.expected in allowed.split(" or ")):
+            raise ValueError(f"expected of claim {self.id} ({self.kind}) must be {allowed}, got {self.expected!r}")
+
+    @property
+    def accepted(self) -> tuple[float, float]:
+        """The range in which the statistic of this kind upholds the claim."""
+        t = self.tolerance
+        if self.kind in ("value", "null"):
+            return self.expected - t, self.expected + t
+        return {"sign": (t, math.inf), "order": (-t, math.inf), "trend": (t, 1.0)}[self.kind]
+
+    def statistic(self, value: Any) -> float:
+        """The number that one seed contributes: see the table at the head of this module."""
+        sign = -1 if self.expected in ("negative", "decreasing") else 1
+        value = np.asarray(value, dtype=float)
+        sequence = self.kind in ("order", "trend")
+        if value.ndim != sequence or (sequence and len(value) < 2):
+            wanted = "a sequence of at least 2 numbers" if sequence else "one number"
+            raise ValueError(f"claim {self.id} ({self.kind}) takes {wanted} per seed, got shape {value.shape}")
+        if not np.isfinite(value).all():
+            raise ValueError(f"claim {self.id} was given a value that is not finite: {value}")
+        if self.kind == "order":
+            return float((sign * np.diff(value)).min())
+        if self.kind == "trend":
+            return sign * _spearman(value)
+        return float(value if self.kind in ("value", "null") else sign * value)
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _spearman(value: np.ndarray) -> float:
+    """Rank correlation of a sequence with its index; a constant sequence has none, so 0."""
+    if np.ptp(value) == 0:
+        return 0.0
+    return float(np.corrcoef(rankdata(value), np.arange(len(value)))[0, 1])
+
+
+def load_claims(name: str, folder: Path | None = None) -> list[Claim]:
+    """The claims of notebook `name`, from `data/claims/<name>.toml`; ValueError says what is wrong with which claim."""
+    path = (folder or ROOT / "data" / "claims") / f"{name}.toml"
+    if not path.exists():
+        raise ValueError(f"no claims for {name!r}: {path} does not exist")
+    rows = tomllib.loads(path.read_text(encoding="utf-8")).get("claim", [])
+    known = {f.name: f for f in fields(Claim)}
+    loaded = []
+    for row in rows:
+        label = f"{path.name}: claim {row.get('id', '(without id)')}"
+        if missing := [k for k, f in known.items() if k not in row and k != "needs"]:
+            raise ValueError(f"{label} lacks {', '.join(missing)}")
+        if unknown := sorted(row.keys() - known.keys()):
+            raise ValueError(f"{label} has unknown keys {', '.join(unknown)}; allowed: {', '.join(known)}")
+        loaded.append(Claim(**row))
+    ids = [claim.id for claim in loaded]
+    if twice := sorted({i for i in ids if ids.count(i) > 1}):
+        raise ValueError(f"{path.name} has more than one claim {', '.join(twice)}")
+    return loaded
+
+
+def interval(values: Sequence[float], confidence: float = CONFIDENCE) -> tuple[float, float, float]:
+    """Mean and two-sided t-interval (mean, low, high) of one number per seed.
+
+    >>> [round(v, 3) for v in interval([1.0, 2.0, 3.0])]
+    [2.0, -0.484, 4.484]
+    """
+    values = np.asarray(values, dtype=float)
+    if values.ndim != 1 or len(values) < 2:
+        raise ValueError(f"values must hold one number for each of at least 2 seeds, got shape {values.shape}")
+    mean, n = values.mean(), len(values)
+    half = stdtrit(n - 1, (1 + confidence) / 2) * values.std(ddof=1) / math.sqrt(n)
+    return float(mean), float(mean - half), float(mean + half)
+
+
+def _verdict(claim: Claim, low: float, high: float) -> str:
+    least, most = claim.accepted
+    if least <= low and high <= most:
+        return "reproduced"
+    return "not reproduced" if high < least or low > most else "partly reproduced"
+
+
+def judge(
+    claims: Sequence[Claim],
+    values: Mapping[str, Sequence],
+    *,
+    controls: Mapping[str, Sequence] | None = None,
+    profile: str | None = None,
+) -> pd.DataFrame:
+    """Verdict table: one row per claim, from the values of all seeds.
+
+    `values[id]` holds one entry per seed (a number, or a sequence for `order` and `trend`); `controls[id]` the same
+    from an experiment in which the claim must fail. A claim without values, or that needs the paper profile in a quick
+    run, is `not attempted`. `profile` defaults to the one that runs.
+
+    Raises ValueError for an id that is no claim, fewer than 2 seeds, a value of the wrong shape or not finite.
+    """
+    controls = controls or {}
+    profile = profile or os.environ.get("INFOLIB_PROFILE", "quick")
+    ids = [claim.id for claim in claims]
+    if unknown := [i for i in (*values, *controls) if i not in ids]:
+        raise ValueError(f"unknown claim {', '.join(unknown)}; claims: {', '.join(ids)}")
+    return pd.DataFrame([_row(c, values.get(c.id), controls.get(c.id), profile) for c in claims])
+
+
+def _row(claim: Claim, values: Sequence | None, control: Sequence | None, profile: str) -> dict[str, Any]:
+    attempted = values is not None and not (claim.needs == "paper" and profile == "quick")
+    mean, low, high, verdict, control_verdict = math.nan, math.nan, math.nan, "not attempted", ""
+    if attempted:
+        mean, low, high = interval([claim.statistic(v) for v in values])
+        verdict = _verdict(claim, low, high)
+    if attempted and control is not None:
+        _, *bounds = interval([claim.statistic(v) for v in control])
+        failed = _verdict(claim, *bounds) == "not reproduced"
+        control_verdict = "fails as it should" if failed else "does not fail"
+        if verdict == "reproduced" and not failed:
+            verdict = "partly reproduced"
+    return {
+        "claim": claim.id, "statement": claim.statement, "paper": claim.paper, "where": claim.where,
+        "source": claim.source, "kind": claim.kind, "expected": claim.expected, "tolerance": claim.tolerance,
+        "accepted_low": claim.accepted[0], "accepted_high": claim.accepted[1],
+        "ours": mean, "low": low, "high": high, "n": len(values) if attempted else 0,
+        "control": control_verdict, "verdict": verdict, "profile": profile, "why": claim.why,
+    }  # fmt: skip
+
+
+def summary(verdicts: pd.DataFrame) -> str:
+    """The words of a verdict table, without its digits: what nbval holds a stored notebook to on any machine."""
+    return verdicts[["claim", "expected", "tolerance", "control", "verdict"]].to_string(index=False)
+
+
+def rounded(verdicts: pd.DataFrame) -> pd.DataFrame:
+    """The numbers of a verdict table, to one digit finer than each tolerance."""
+    table = verdicts[["claim", "ours", "low", "high", "n", "expected", "tolerance", "verdict"]].copy()
+    for column in ("ours", "low", "high"):
+        table[column] = [digits(v, t) for v, t in zip(verdicts[column], verdicts["tolerance"], strict=True)]
+    return table
+
+
+def digits(value: float, tolerance: float) -> str:
+    """`value` to one decimal place finer than `tolerance` has, at least two; a dash for a value that there is not.
+
+    >>> digits(3.14159, 0.1), digits(3.14159, 0.001), digits(float("nan"), 0.1)
+    ('3.14', '3.1416', '–')
+    """
+    if math.isnan(value):
+        return "–"
+    places = max(2, 1 - math.floor(math.log10(tolerance))) if tolerance > 0 else 4
+    return f"{value:.{places}f}"

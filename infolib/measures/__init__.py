@@ -1,0 +1,1 @@
+"""What the papers compute on models and data: tidy tables out of networks."""

@@ -1,0 +1,91 @@
+"""Figures from tidy tables: one theme, ordered variables on a sequential palette, spread over seeds always shown."""
+
+from collections.abc import Sequence
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import seaborn as sns
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from infolib import claims
+
+INK, BAND = "#33383f", "#cfe6dd"
+VERDICT_COLOURS = dict(zip(claims.VERDICTS, ("#0a6b51", "#b07400", "#b3380c", "#8a929c"), strict=True))
+
+
+def theme() -> None:
+    """Set the workbook's figure style."""
+    sns.set_theme(
+        context="notebook",
+        style="whitegrid",
+        palette="colorblind",
+        rc={"figure.dpi": 90, "axes.spines.top": False, "axes.spines.right": False, "grid.color": "#e6e9ed"},
+    )
+
+
+def sequential(n: int) -> list[tuple[float, float, float]]:
+    """`n` colours from light to dark for an ordered variable (depth, training time), safe for colour-blind readers."""
+    return sns.color_palette("viridis_r", n + 1)[1:]
+
+
+def depth_profile(table: pd.DataFrame, quantity: str, *, hue: str = "epoch", ax: Axes | None = None) -> Axes:
+    """`quantity` (a column in bits) against the layers in depth order, one line per value of `hue`, spread over seeds.
+
+    The table's rows are in depth order; lines are means over seeds, bars one standard deviation.
+    """
+    ax = ax or plt.gca()
+    layers = list(dict.fromkeys(table["layer"]))
+    levels = sorted(table[hue].unique())
+    for colour, level in zip(sequential(len(levels)), levels, strict=True):
+        grouped = table[table[hue] == level].groupby("layer")[quantity].agg(["mean", "std"]).loc[layers]
+        ax.errorbar(layers, grouped["mean"], grouped["std"], color=colour, marker="o", ms=5, capsize=3, label=level)
+    ax.set(xlabel="layer, from input to output", ylabel=f"{quantity}  [bits]", xlim=(-0.3, len(layers) - 0.7))
+    ax.legend(title=hue, fontsize="small", title_fontsize="small")
+    return ax
+
+
+def information_over_training(table: pd.DataFrame, *, hue: str = "epoch") -> Figure:
+    """I(X;T) and I(T;Y) of every layer at several moments of training: what is kept of input and label."""
+    figure, (left, right) = plt.subplots(1, 2, figsize=(11, 4.2), layout="constrained")
+    depth_profile(table, "I(X;T)", hue=hue, ax=left).set_title("about the input", loc="left")
+    depth_profile(table, "I(T;Y)", hue=hue, ax=right).set_title("about the label", loc="left")
+    for ax, ceiling, name in ((left, table["S(X)"].mean(), "S(X)"), (right, table["S(Y)"].mean(), "S(Y)")):
+        ax.axhline(ceiling, color=INK, lw=1, ls="--")
+        ax.annotate(name, (1, ceiling), (-4, 4), ("axes fraction", "data"), "offset points", ha="right", color=INK)
+        ax.set_ylim(0, 1.12 * ceiling)
+    left.get_legend().remove()
+    return figure
+
+
+def verdicts(table: pd.DataFrame) -> Figure:
+    """Each claim's interval over seeds (bar) against its accepted range (band), each on its own scale."""
+    judged = table[table["n"] > 0]
+    size = (8, 0.75 * len(judged) + 0.4)
+    figure, axes = plt.subplots(len(judged), 1, figsize=size, squeeze=False, layout="constrained")
+    for ax, row in zip(axes[:, 0], judged.itertuples(), strict=True):
+        edges = np.array([row.accepted_low, row.accepted_high, row.low, row.high])
+        edges = edges[np.isfinite(edges)]
+        margin = 0.15 * (np.ptp(edges) or 1.0)
+        ax.set(xlim=(edges.min() - margin, edges.max() + margin), yticks=[], ylim=(-1, 1))
+        ax.axvspan(*np.clip([row.accepted_low, row.accepted_high], *ax.get_xlim()), color=BAND, lw=0)
+        colour = VERDICT_COLOURS[row.verdict]
+        ax.errorbar(row.ours, 0, xerr=[[row.ours - row.low], [row.high - row.ours]], fmt="o", color=colour, capsize=4)
+        ax.set_ylabel(row.claim, rotation=0, ha="right", va="center", fontsize="small")
+        ax.annotate(row.verdict, (1.01, 0.5), xycoords="axes fraction", va="center", color=colour, fontsize="small")
+        ax.tick_params(labelsize="x-small")
+        ax.grid(visible=False)
+        ax.spines["left"].set_visible(False)
+    return figure
+
+
+def images(x: Sequence, labels: Sequence, *, n: int = 8) -> Figure:
+    """The first `n` images of a data set with their labels."""
+    figure, axes = plt.subplots(1, n, figsize=(n, 1.3), layout="constrained")
+    for ax, image, label in zip(axes, x[:n], labels[:n], strict=True):
+        picture = np.moveaxis(np.asarray(image), 0, -1)
+        ax.imshow(picture, cmap="gray_r" if picture.shape[-1] == 1 else None)
+        ax.set_title(int(label), fontsize="small")
+        ax.axis("off")
+    return figure

@@ -1,0 +1,91 @@
+"""Measure every row and write reports/benchmarks.md.
+
+Ours and the reference take turns, one thread, and the least processor time of several turns counts. A row whose two
+outputs differ by more than its tolerance is an error, not a row.
+"""
+
+import gc
+import platform
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+
+from benchmarks.rows import Row, all_rows
+from infolib import ROOT
+
+TURNS = 5
+
+
+class Measured(NamedTuple):
+    ours: float  # seconds
+    reference: float
+    ours_memory: float | None  # bytes above the start
+    reference_memory: float | None
+    difference: float
+
+
+def measure(row: Row) -> Measured:
+    difference = float((torch.as_tensor(row.ours()) - torch.as_tensor(row.reference())).abs().max())
+    if not difference <= row.tolerance:
+        raise ValueError(f"{row.name}: outputs differ by {difference:g}, more than {row.tolerance:g}")
+    times: dict[Callable, list[float]] = {row.ours: [], row.reference: []}
+    for _ in range(TURNS):
+        for call, taken in times.items():
+            start = time.process_time()
+            call()
+            taken.append(time.process_time() - start)
+    return Measured(min(times[row.ours]), min(times[row.reference]), peak(row.ours), peak(row.reference), difference)
+
+
+def peak(call: Callable[[], Any]) -> float | None:
+    """Peak resident memory of one call above what was there before, where Linux tells it."""
+    status, reset = Path("/proc/self/status"), Path("/proc/self/clear_refs")
+    if not reset.exists():
+        return None
+    gc.collect()
+    reset.write_text("5")  # forget the former peak
+    before = _high_water(status)
+    call()
+    return _high_water(status) - before
+
+
+def _high_water(status: Path) -> float:
+    return 1024 * float(next(line for line in status.read_text().splitlines() if line.startswith("VmHWM")).split()[1])
+
+
+def table(rows: list[tuple[Row, Measured]]) -> str:
+    lines = [
+        "# Benchmarks",
+        "",
+        f"Written by `make bench`: processor time, one thread, the least of {TURNS} turns, ours and the reference "
+        "taking turns in one process; memory is the peak above the start of one call. Ratios carry over to other "
+        "machines, seconds do not.",
+        "",
+        f"{platform.machine()}, torch {torch.__version__}.",
+        "",
+        "| what | ours | reference | ratio | goal | memory, ours | memory, reference | largest difference |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    for row, m in rows:
+        memory = ["–" if b is None else f"{b / 2**20:.0f} MiB" for b in (m.ours_memory, m.reference_memory)]
+        lines.append(
+            f"| {row.name} | {1e3 * m.ours:.1f} ms | {1e3 * m.reference:.1f} ms | {m.reference / m.ours:.2f} × "
+            f"| {row.goal} | {memory[0]} | {memory[1]} | {m.difference:.1g} |"
+        )
+    return "\n".join(lines) + "\n"
+
+
+def main() -> None:
+    torch.set_num_threads(1)
+    measured = []
+    for row in all_rows():
+        measured.append((row, measure(row)))
+        print(f"{row.name}: {measured[-1][1].reference / measured[-1][1].ours:.2f} × ({row.goal})", flush=True)
+    (ROOT / "reports" / "benchmarks.md").write_text(table(measured), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

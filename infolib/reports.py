@@ -1,0 +1,165 @@
+"""Scoreboards from the reports' verdicts: reports/README.md (paper profile), reports/index.html (both profiles)."""
+
+import base64
+import json
+import math
+import os
+import tempfile
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from infolib import ROOT, claims, workbook
+
+NUMBERS = {"ours": "", "low": "", "high": ""}  # the columns whose empty cells are missing numbers
+SYMBOL = {"reproduced": "✓", "partly reproduced": "◐", "not reproduced": "✗", "not attempted": "–"}
+
+
+def load(profile: str) -> dict[str, dict[str, Any]]:
+    """Name -> title, folder, verdicts (frame) and provenance (dict) of every report of a profile, in reading order."""
+    found = {}
+    for folder in sorted(workbook.reports_folder(profile).glob("[0-9][0-9]_*")):
+        name = folder.name
+        found[name] = {
+            "name": name,
+            "title": workbook.title(name) if name in workbook.notebooks() else name,
+            "folder": folder,
+            "verdicts": pd.read_csv(folder / "verdicts.csv", keep_default_na=False, na_values=NUMBERS),
+            "provenance": json.loads((folder / "provenance.json").read_text(encoding="utf-8")),
+        }
+    return found
+
+
+def index() -> Path:
+    """Write both scoreboards, and a report.html beside each report that lacks one; the path of index.html."""
+    reports = {profile: load(profile) for profile in ("paper", "quick")}
+    for found in reports.values():
+        for report in found.values():
+            _render_notebook(report["folder"])
+    folder = ROOT / "reports"
+    _write(folder / "README.md", _markdown(reports["paper"]))
+    _write(folder / "index.html", _html(reports))
+    return folder / "index.html"
+
+
+def _write(path: Path, text: str) -> None:
+    """Replace a file whole, and only if its text is new."""
+    if path.exists() and path.read_text(encoding="utf-8") == text:
+        return
+    with tempfile.NamedTemporaryFile("w", encoding="utf-8", dir=path.parent, prefix=".index.", delete=False) as file:
+        try:
+            file.write(text)
+            file.close()
+            os.chmod(file.name, 0o644)
+            os.replace(file.name, path)
+        except BaseException:
+            os.unlink(file.name)
+            raise
+
+
+def _render_notebook(folder: Path) -> None:
+    if (folder / "report.html").exists():
+        return
+    from nbconvert import HTMLExporter
+
+    _write(folder / "report.html", HTMLExporter().from_filename(folder / "report.ipynb")[0])
+
+
+def _ours(row: dict[str, Any]) -> str:
+    mean, low, high = (claims.digits(row[k], row["tolerance"]) for k in ("ours", "low", "high"))
+    return f"{mean} [{low}, {high}]" if row["n"] else "–"
+
+
+def _criterion(row: dict[str, Any]) -> str:
+    """What would have upheld the claim, in a few characters."""
+    e, t = row["expected"], f"{row['tolerance']:g}"
+    if row["kind"] == "value":
+        return f"{float(e):g} ± {t}"
+    return {
+        "null": f"0 ± {t}",
+        "sign": f"{e}, beyond {t}",
+        "order": f"{e}, ties within {t}",
+        "trend": f"{e}, ρ ≥ {t}",
+    }[row["kind"]]
+
+
+def _markdown(reports: dict[str, dict[str, Any]]) -> str:
+    lines = [
+        "# Scoreboard",
+        "",
+        "Written by `make reports PROFILE=paper`; never edited by hand. *Ours* is the mean over seeds with its 95 % "
+        "interval. Verdicts follow the rule in [`infolib/claims.py`](../infolib/claims.py), from claims fixed in "
+        "[`data/claims/`](../data/claims) before the run.",
+    ]
+    for name, report in reports.items():
+        lines += ["", f"## [{report['title']}](paper/{name}/report.ipynb)", "", _origin(report["provenance"]), ""]
+        lines += ["| claim | source | expected | ours | n | control | verdict |", "|---|---|---|---|---|---|---|"]
+        for row in report["verdicts"].to_dict("records"):
+            cells = [row["statement"], row["source"], _criterion(row), _ours(row), row["n"], row["control"]]
+            cells.append(f"{SYMBOL[row['verdict']]} {row['verdict']}")
+            lines.append("| " + " | ".join(str(cell).replace("|", "\\|") for cell in cells) + " |")
+    if not reports:
+        lines += ["", "No paper-profile report yet."]
+    return "\n".join(lines) + "\n"
+
+
+def _origin(record: dict[str, Any]) -> str:
+    commit = (record["commit"] or "unknown")[:9] + (" with uncommitted changes" if record["dirty"] else "")
+    data = ", ".join(record["data"]) or "no data set"
+    return (
+        f"Commit {commit}; {data}; torch {record['versions']['torch']}, {record['device']}, "
+        f"{record['threads']} threads, {record['wall_seconds']:.0f} s."
+    )
+
+
+def _html(reports: dict[str, dict[str, dict[str, Any]]]) -> str:
+    from jinja2 import Environment
+
+    template = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True).from_string(
+        (files("infolib") / "index.html.j2").read_text(encoding="utf-8")
+    )
+    sections = []
+    for profile, found in reports.items():
+        cards = [_card(profile, report) for report in found.values()]
+        counts = pd.Series([row["verdict"] for card in cards for row in card["rows"]], dtype=str).value_counts()
+        tally = [(v, SYMBOL[v], int(counts.get(v, 0))) for v in claims.VERDICTS]
+        sections.append({"profile": profile, "cards": cards, "tally": tally})
+    return template.render(sections=sections)
+
+
+def _card(profile: str, report: dict[str, Any]) -> dict[str, Any]:
+    folder, record = report["folder"], report["provenance"]
+    rows = [
+        row | {"criterion": _criterion(row), "ours": _ours(row), "symbol": SYMBOL[row["verdict"]], "glyph": _glyph(row)}
+        for row in report["verdicts"].to_dict("records")
+    ]
+    cover = folder / "figures" / f"{record['figures'][0]}.png"
+    return {
+        "title": report["title"],
+        "link": f"{profile}/{folder.name}/report.html",
+        "origin": _origin(record),
+        "cover": base64.b64encode(cover.read_bytes()).decode(),
+        "rows": rows,
+    }
+
+
+def _glyph(row: dict[str, Any]) -> dict[str, float] | None:
+    """Places, in percent of a small chart's width, of the accepted range and of our interval."""
+    if not row["n"]:
+        return None
+    edges = [row[k] for k in ("accepted_low", "accepted_high", "low", "high") if math.isfinite(row[k])]
+    span = max(edges) - min(edges) or 1.0
+    start, stop = min(edges) - 0.15 * span, max(edges) + 0.15 * span
+
+    def place(value: float) -> float:
+        return round(100 * (min(max(value, start), stop) - start) / (stop - start), 1)
+
+    return {
+        "band": place(row["accepted_low"]),
+        "band_width": place(row["accepted_high"]) - place(row["accepted_low"]),
+        "low": place(row["low"]),
+        "high": place(row["high"]),
+        "mean": place(row["ours"]),
+    }

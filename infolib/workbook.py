@@ -1,0 +1,379 @@
+"""Run notebooks: check parameters first, execute each in a process of its own, replace its report whole or not at all.
+
+`run` validates everything, then starts one process per notebook (`python -m infolib.workbook`), which executes it in a
+temporary folder inside `reports/<profile>/`. Only when the process has succeeded and has left every deliverable does
+the folder take the place of the former report. A failure of any kind, or a kill, leaves the former report as it was.
+"""
+
+import ast
+import contextlib
+import json
+import os
+import re
+import shutil
+import signal
+import sys
+import tempfile
+import threading
+import time
+import tomllib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, get_args, get_origin
+
+import nbformat
+import psutil
+from filelock import FileLock
+from joblib import Parallel, delayed
+
+from infolib import ROOT, _checks
+
+PROFILES = ("quick", "paper")
+TIME_LIMIT = {"quick": 20.0, "paper": 120.0}  # minutes for one notebook
+DELIVERABLES = ("report.ipynb", "results.csv", "verdicts.csv", "provenance.json", "figures/*.png")
+KERNEL_STARTS = 3
+NAMES = {"int": int, "float": float, "str": str, "bool": bool, "list": list}
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """One line of a notebook's parameters cell: `name: type = default  # help`."""
+
+    name: str
+    type: Any
+    default: Any
+    help: str
+
+    def accepts(self, value: Any) -> bool:
+        """Whether `value` has this parameter's type."""
+        return _matches(value, self.type)
+
+
+def _matches(value: Any, kind: Any) -> bool:
+    if get_origin(kind) is list:
+        return isinstance(value, list) and all(_matches(v, get_args(kind)[0]) for v in value)
+    if kind is float:
+        kind = int | float
+    return isinstance(value, kind) and (kind is bool or not isinstance(value, bool))
+
+
+@dataclass(frozen=True)
+class Run:
+    """What became of one notebook: `error` is None when its report stands."""
+
+    name: str
+    seconds: float
+    error: str | None = None
+
+
+def reports_folder(profile: str) -> Path:
+    """`reports/<profile>` of this workbook."""
+    return ROOT / "reports" / _checks.choice("profile", profile, PROFILES)
+
+
+def notebooks() -> dict[str, Path]:
+    """Name -> path of every numbered notebook, in reading order."""
+    return {path.stem: path for path in sorted((ROOT / "notebooks").glob("[0-9][0-9]_*.ipynb"))}
+
+
+def select(names: Sequence[str]) -> list[str]:
+    """Full names for numbers ("02") or names; all notebooks if none is given. ValueError lists them."""
+    known = notebooks()
+    chosen = []
+    for name in names or known:
+        found = [full for full in known if full == name or full.split("_")[0] == name]
+        if not found:
+            raise ValueError(f"unknown notebook {name!r}; allowed: {', '.join(known) or 'none in ' + str(ROOT)}")
+        chosen += found
+    return list(dict.fromkeys(chosen))
+
+
+def title(name: str) -> str:
+    """The first heading of a notebook."""
+    cells = nbformat.read(notebooks()[name], as_version=4).cells
+    lines = "\n".join(c.source for c in cells if c.cell_type == "markdown").splitlines()
+    return next((line.lstrip("# ") for line in lines if line.startswith("# ")), name)
+
+
+def parameters(name: str) -> dict[str, Parameter]:
+    """The parameters of a notebook, read from its cell without running it.
+
+    Raises ValueError if there is no such cell, or if a line of it is not `name: type = literal`.
+    """
+    cells = nbformat.read(notebooks()[select([name])[0]], as_version=4).cells
+    tagged = [c for c in cells if "parameters" in c.metadata.get("tags", [])]
+    if not tagged:
+        raise ValueError(f"notebook {name} has no cell tagged 'parameters'")
+    source = tagged[0].source
+    return {p.name: p for p in (_parameter(name, node, source) for node in ast.parse(source).body)}
+
+
+def _parameter(notebook: str, node: ast.stmt, source: str) -> Parameter:
+    text = source.splitlines()[node.lineno - 1]
+    try:
+        kind = eval(ast.unparse(node.annotation), {"__builtins__": {}}, NAMES)
+        default = ast.literal_eval(node.value)
+    except (AttributeError, NameError, SyntaxError, TypeError, ValueError) as error:
+        raise ValueError(
+            f"notebook {notebook}: parameters cell, line {node.lineno} must be `name: type = literal  # help` "
+            f"with a type made of {', '.join(NAMES)}; got {text!r}"
+        ) from error
+    parameter = Parameter(node.target.id, kind, default, text[node.end_col_offset :].strip(" #"))
+    if not parameter.accepts(default):
+        raise ValueError(f"notebook {notebook}: default of {parameter.name} is not of its type: {text!r}")
+    return parameter
+
+
+def resolve(name: str, profile: str, overrides: Mapping[str, Any]) -> dict[str, Any]:
+    """What to inject into `name`: the profile's values, then `overrides`; unknown names and wrong types are refused."""
+    known = parameters(name)
+    path = ROOT / "notebooks" / "profiles.toml"
+    profiles = tomllib.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    values = profiles.get(name, {}).get(_checks.choice("profile", profile, PROFILES), {}) | dict(overrides)
+    for key, value in values.items():
+        if key not in known:
+            raise ValueError(f"unknown parameter {key!r} of {name}; allowed: {', '.join(known)}")
+        if not known[key].accepts(value):
+            kind = known[key].type
+            wanted = kind.__name__ if type(kind) is type else str(kind)
+            raise ValueError(f"parameter {key} of {name} must be {wanted}, got {value!r} ({type(value).__name__})")
+    return values
+
+
+def run(
+    names: Sequence[str] = (),
+    *,
+    profile: str = "quick",
+    jobs: int = 1,
+    overrides: Mapping[str, Any] | None = None,
+    fresh: bool = False,
+    time_limit: float | None = None,
+    report: Callable[[Run], None] = lambda _: None,
+) -> list[Run]:
+    """Execute notebooks, `jobs` at a time, into `reports/<profile>/`; `report` is called as each one ends.
+
+    Everything is checked before the first kernel starts. `time_limit` is in minutes for each notebook. On Ctrl-C all
+    processes are ended and no report changes.
+
+    Raises ValueError for bad names, parameters or profile, and OSError if the reports folder cannot be written.
+    """
+    _checks.at_least("jobs", jobs, 1)
+    folder = reports_folder(profile)
+    limit = _checks.positive("time_limit", TIME_LIMIT[profile] if time_limit is None else time_limit)
+    resolved = {name: resolve(name, profile, overrides or {}) for name in select(names)}
+    folder.mkdir(parents=True, exist_ok=True)
+    tempfile.TemporaryFile(dir=folder).close()  # an OSError now rather than after an hour
+    _sweep(folder)
+    threads = max(1, (os.cpu_count() or 1) // jobs)
+    environment = {"INFOLIB_PROFILE": profile, "OMP_NUM_THREADS": str(threads), "TQDM_DISABLE": "1"}
+    if fresh:
+        environment["INFOLIB_FRESH"] = "1"
+    children: set[psutil.Process] = set()
+
+    def one(position: int, name: str) -> Run:
+        start = time.monotonic()
+        error = _run_one(name, resolved[name], folder, environment, limit * 60, position, children)
+        done = Run(name, time.monotonic() - start, error)
+        report(done)
+        return done
+
+    try:
+        return Parallel(jobs, backend="threading")(delayed(one)(i, name) for i, name in enumerate(resolved))
+    finally:  # Ctrl-C: joblib's threads wait for processes that nobody needs any more
+        for child in list(children):
+            _kill(child)
+
+
+def _run_one(
+    name: str,
+    values: dict[str, Any],
+    folder: Path,
+    environment: Mapping[str, str],
+    limit: float,
+    position: int,
+    children: set[psutil.Process],
+) -> str | None:
+    """Execute one notebook in its own process and publish its report; the error message if there is one."""
+    try:
+        with _workplace(folder, name) as work:
+            spec = {"notebook": str(notebooks()[name]), "parameters": values, "work": str(work), "position": position}
+            command = [sys.executable, "-m", "infolib.workbook", json.dumps(spec)]
+            start = time.monotonic()
+            child = psutil.Popen(
+                command,
+                env=os.environ | environment | {"INFOLIB_REPORT": str(work)},
+                cwd=ROOT / "notebooks",
+                start_new_session=True,  # Ctrl-C reaches us alone; we end the child and its kernel
+            )
+            children.add(child)
+            try:
+                child.wait(limit)
+            except psutil.TimeoutExpired:
+                return _keep_failed(work, name, f"{name} passed its time limit of {limit / 60:g} minutes")
+            finally:
+                _kill(child)
+                children.discard(child)
+            if child.returncode != 0:
+                return _keep_failed(work, name, _child_error(work, name, child.returncode))
+            _finish(work, values, time.monotonic() - start)
+            if missing := [d for d in DELIVERABLES if not any(work.glob(d))]:
+                return _keep_failed(work, name, f"{name} ran to its end but left no {', '.join(missing)}")
+            _publish(work, folder / name)
+    except OSError as error:  # a full disk, a folder taken away: the former report stands
+        return f"{name}: {error}"
+    return None
+
+
+@contextlib.contextmanager
+def _workplace(folder: Path, name: str) -> Iterator[Path]:
+    """A temporary folder beside the reports (so that a rename publishes it), removed at the end."""
+    work = Path(tempfile.mkdtemp(prefix=f".{name}.{os.getpid()}.", dir=folder))
+    try:
+        yield work
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
+
+
+def _sweep(folder: Path) -> None:
+    """Clear what a killed run left behind: its temporary folders, and a swap between its two renames."""
+    with FileLock(folder / ".lock"):
+        for old in folder.glob(".old.*"):
+            target = folder / old.name.removeprefix(".old.")
+            if target.exists():
+                shutil.rmtree(old)
+            else:
+                old.rename(target)
+        for work in folder.glob(".[0-9][0-9]_*.*.*"):
+            if not psutil.pid_exists(int(work.name.split(".")[2])):
+                shutil.rmtree(work, ignore_errors=True)
+
+
+def _publish(work: Path, target: Path) -> None:
+    """Put a finished report in the place of the former one; a kill between the renames is mended by `_sweep`."""
+    work.chmod(0o755)  # mkdtemp's folders are for their owner alone
+    with FileLock(target.parent / ".lock"):
+        old = target.parent / f".old.{target.name}"
+        if target.exists():
+            target.rename(old)
+        work.rename(target)
+        shutil.rmtree(old, ignore_errors=True)
+
+
+def _finish(work: Path, values: dict[str, Any], seconds: float) -> None:
+    """Add to the kernel's provenance what only the runner knows."""
+    path = work / "provenance.json"
+    if path.exists():
+        record = json.loads(path.read_text(encoding="utf-8"))
+        record |= {"parameters": values, "wall_seconds": round(seconds, 1)}
+        path.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+
+
+def _child_error(work: Path, name: str, code: int) -> str:
+    path = work / "error.txt"
+    if path.exists():
+        return path.read_text(encoding="utf-8")
+    cause = f"signal {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
+    return f"{name}: its process ended with {cause}"
+
+
+def _keep_failed(work: Path, name: str, error: str) -> str:
+    """Keep the partial notebook under reports/failed/ and say where."""
+    partial = work / "report.ipynb"
+    if not partial.exists():
+        return error
+    kept = ROOT / "reports" / "failed" / f"{name}.{work.parent.name}.ipynb"
+    try:
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        shutil.move(partial, kept)
+    except OSError as also:
+        return f"{error}\nThe partial notebook could not be kept: {also}"
+    return f"{error}\nThe partial notebook is {kept.relative_to(ROOT)}"
+
+
+def _kill(child: psutil.Process) -> None:
+    """End a process and all below it: a kernel sits in a session of its own and would live on."""
+    with contextlib.suppress(psutil.NoSuchProcess):
+        for process in [*child.children(recursive=True), child]:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.kill()
+    with contextlib.suppress(psutil.NoSuchProcess):
+        child.wait()
+
+
+# --- in the child process ---------------------------------------------------------------------------------------------
+
+
+def execute(notebook: Path, values: dict[str, Any], work: Path, position: int = 0) -> None:
+    """Execute one notebook with papermill into `work`/report.ipynb; a kernel that does not start is tried again."""
+    import papermill
+    from traitlets.config import Config
+
+    output = work / "report.ipynb"
+    bar = {"desc": notebook.stem, "position": position, "leave": False, "disable": None}
+    for attempt in range(1, KERNEL_STARTS + 1):
+        # One short socket path per kernel: TCP ports and the default ipc path collide when kernels start side by side.
+        with tempfile.TemporaryDirectory(prefix="k", dir=_short_folder()) as sockets:
+            config = Config({"KernelManager": {"transport": "ipc", "ip": f"{sockets}/s"}})
+            try:
+                papermill.execute_notebook(
+                    notebook, output, values, kernel_name="python3", progress_bar=bar, start_timeout=180, config=config
+                )
+            except papermill.PapermillExecutionError:
+                raise
+            except Exception:
+                if _begun(output) or attempt == KERNEL_STARTS:
+                    raise
+            else:
+                _forget_paths(output)
+                break
+
+
+def _forget_paths(output: Path) -> None:
+    """Leave this machine's paths out of a report."""
+    notebook = nbformat.read(output, as_version=4)
+    for key in ("input_path", "output_path", "environment_variables"):
+        notebook.metadata.papermill.pop(key, None)
+    nbformat.write(notebook, output)
+
+
+def _short_folder() -> str:
+    """Where sockets fit: a path of theirs may have 103 bytes at most."""
+    return tempfile.gettempdir() if len(tempfile.gettempdir()) < 70 else "/tmp"
+
+
+def _begun(output: Path) -> bool:
+    """Whether a kernel has run a cell of this notebook."""
+    if not output.exists():
+        return False
+    cells = nbformat.read(output, as_version=4).cells
+    return any(c.get("metadata", {}).get("papermill", {}).get("status") not in (None, "pending") for c in cells)
+
+
+def _end_with(parent: int) -> None:
+    """Leave when the runner has been killed: nobody would publish this report."""
+    while os.getppid() == parent:
+        time.sleep(0.5)
+    for process in psutil.Process().children(recursive=True):
+        process.kill()
+    os._exit(1)
+
+
+def _child(spec: dict[str, Any]) -> int:
+    threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
+    work, notebook = Path(spec["work"]), Path(spec["notebook"])
+    try:
+        execute(notebook, spec["parameters"], work, spec["position"])
+    except Exception as error:
+        (work / "error.txt").write_text(_plain(f"{notebook.stem}: {error or type(error).__name__}"), encoding="utf-8")
+        return 1
+    return 0
+
+
+def _plain(text: str) -> str:
+    """`text` without terminal colours."""
+    return re.sub(r"\x1b\[[0-9;]*m", "", text)
+
+
+if __name__ == "__main__":
+    sys.exit(_child(json.loads(sys.argv[1])))

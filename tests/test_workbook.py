@@ -1,0 +1,225 @@
+import errno
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+
+import nbformat
+import psutil
+import pytest
+
+from infolib import workbook
+
+PARAMETERS = "n: int = 3  # how many\nlayers: list[str] = ['fc1']\nrate: float = 1"
+LEAVE = """
+import os, pathlib
+folder = pathlib.Path(os.environ["INFOLIB_REPORT"])
+(folder / "figures").mkdir()
+(folder / "figures" / "a.png").write_bytes(b"a picture")
+(folder / "results.csv").write_text(f"n\\n{n}\\n")
+(folder / "verdicts.csv").write_text("claim\\n")
+(folder / "provenance.json").write_text("{}")
+"""
+WAIT = "import os, pathlib, time\n(pathlib.Path(os.environ['INFOLIB_REPORT']) / 'begun').touch()\ntime.sleep(300)"
+
+
+def add(root, name, *cells, parameters=PARAMETERS):
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_markdown_cell(f"# Title of {name}")])
+    if parameters is not None:
+        notebook.cells.append(nbformat.v4.new_code_cell(parameters, metadata={"tags": ["parameters"]}))
+    notebook.cells += [nbformat.v4.new_code_cell(cell) for cell in cells]
+    notebook.metadata.kernelspec = {"name": "python3", "display_name": "Python 3", "language": "python"}
+    nbformat.write(notebook, root / "notebooks" / f"{name}.ipynb")
+
+
+@pytest.fixture
+def root(tmp_path, monkeypatch):
+    """A small workbook of its own with one good notebook."""
+    root = tmp_path / "book"
+    (root / "notebooks").mkdir(parents=True)
+    monkeypatch.setattr(workbook, "ROOT", root)
+    add(root, "02_good", LEAVE)
+    return root
+
+
+def former_report(root, name, profile="quick"):
+    folder = root / "reports" / profile / name
+    folder.mkdir(parents=True)
+    (folder / "results.csv").write_text("the former report")
+    return folder / "results.csv"
+
+
+def hidden(root):
+    """What lies in the reports folder beside reports and the lock."""
+    return [p.name for p in (root / "reports" / "quick").glob(".*") if p.name != ".lock"]
+
+
+def test_run_leaves_a_whole_report_with_its_provenance(root):
+    (done,) = workbook.run(["02"], overrides={"n": 7})
+    folder = root / "reports" / "quick" / "02_good"
+    assert done.error is None
+    assert (folder / "results.csv").read_text() == "n\n7\n"
+    record = json.loads((folder / "provenance.json").read_text())
+    assert record["parameters"] == {"n": 7}
+    assert record["wall_seconds"] > 0
+    assert hidden(root) == []
+
+
+def test_profile_sets_parameters_and_its_own_folder(root):
+    (root / "notebooks" / "profiles.toml").write_text("[02_good.paper]\nn = 11\n")
+    workbook.run(profile="paper")
+    assert (root / "reports" / "paper" / "02_good" / "results.csv").read_text() == "n\n11\n"
+    assert not (root / "reports" / "quick").exists()
+
+
+@pytest.mark.parametrize(
+    ("cells", "limit", "message"),
+    [
+        (["x = 1", "raise KeyError('mine')"], 5, r"KeyError: 'mine'"),
+        (["import os; os._exit(9)"], 5, "[Kk]ernel died"),
+        (["import time; time.sleep(300)"], 0.1, "03_bad passed its time limit of 0.1 minutes"),
+        (["x = 1"], 5, "left no results.csv, verdicts.csv, provenance.json, figures/"),
+    ],
+    ids=["a cell raises", "the kernel dies", "past the time limit", "no deliverables"],
+)
+def test_failure_keeps_the_former_report_and_the_partial_notebook(root, cells, limit, message):
+    add(root, "03_bad", *cells)
+    former = former_report(root, "03_bad")
+    (done,) = workbook.run(["03"], time_limit=limit)
+    assert re.search(message, done.error)
+    assert former.read_text() == "the former report"
+    assert (root / "reports" / "failed" / "03_bad.quick.ipynb").exists()
+    assert hidden(root) == []
+    assert psutil.Process().children(recursive=True) == []
+
+
+def test_failure_of_one_notebook_leaves_the_others_alone(root):
+    add(root, "03_bad", "raise KeyError('mine')")
+    bad, good = workbook.run(["03", "02"], jobs=2)
+    assert "KeyError: 'mine'" in bad.error
+    assert good.error is None
+
+
+def test_full_disk_keeps_the_former_report(root, monkeypatch):
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    former = former_report(root, "02_good")
+    monkeypatch.setattr(workbook, "_finish", full)
+    (done,) = workbook.run()
+    assert "No space left on device" in done.error
+    assert former.read_text() == "the former report"
+    assert hidden(root) == []
+
+
+@pytest.mark.usefixtures("root")
+def test_reports_folder_that_cannot_be_written_is_refused_before_a_kernel_starts(monkeypatch):
+    def refuse(**_):
+        raise OSError(errno.EROFS, "Read-only file system")
+
+    monkeypatch.setattr(workbook.tempfile, "TemporaryFile", refuse)
+    monkeypatch.setattr(workbook, "_run_one", lambda *_: pytest.fail("a kernel was started"))
+    with pytest.raises(OSError, match="Read-only file system"):
+        workbook.run()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"names": ["9"]}, "unknown notebook '9'; allowed: 02_good"),
+        ({"profile": "fast"}, "unknown profile 'fast'; allowed: quick, paper"),
+        ({"overrides": {"m": 1}}, "unknown parameter 'm' of 02_good; allowed: n, layers, rate"),
+        ({"overrides": {"n": 1.5}}, r"parameter n of 02_good must be int, got 1.5 \(float\)"),
+        ({"overrides": {"n": True}}, "parameter n of 02_good must be int, got True"),
+        ({"overrides": {"layers": "fc1"}}, r"parameter layers of 02_good must be list\[str\], got 'fc1'"),
+        ({"overrides": {"layers": [1]}}, r"must be list\[str\], got \[1\]"),
+        ({"jobs": 0}, "jobs must be an integer of at least 1, got 0"),
+        ({"time_limit": 0}, "time_limit must be positive, got 0"),
+    ],
+)
+@pytest.mark.usefixtures("root")
+def test_bad_request_is_refused_before_a_kernel_starts(monkeypatch, options, message):
+    monkeypatch.setattr(workbook, "_run_one", lambda *_: pytest.fail("a kernel was started"))
+    with pytest.raises(ValueError, match=message):
+        workbook.run(**options)
+
+
+@pytest.mark.usefixtures("root")
+def test_int_is_accepted_where_a_float_is_wanted():
+    assert workbook.resolve("02_good", "quick", {"rate": 2}) == {"rate": 2}
+
+
+@pytest.mark.parametrize(
+    ("source", "message"),
+    [
+        (None, "03_bad has no cell tagged 'parameters'"),
+        ("n = 3", "line 1 must be `name: type = literal"),
+        ("m: int = 2\nn: int = m * 2", "line 2 must be"),
+        ("n: Tensor = 3", "line 1 must be"),
+        ("n: int = 'three'", "default of n is not of its type"),
+    ],
+)
+def test_parameters_cell_with_a_mistake_is_refused(root, source, message):
+    add(root, "03_bad", parameters=source)
+    with pytest.raises(ValueError, match=message):
+        workbook.run(["03"])
+
+
+@pytest.mark.usefixtures("root")
+def test_parameters_carry_type_default_and_help():
+    n = workbook.parameters("02")["n"]
+    assert (n.type, n.default, n.help) == (int, 3, "how many")
+
+
+RUNNER = "import pathlib, sys; from infolib import workbook; workbook.run(jobs=2)"
+
+
+def start_runner(root):
+    """A run in a process of its own, at the moment when its notebooks 03 and 04 sleep in a cell."""
+    add(root, "03_slow", WAIT)
+    add(root, "04_slow", WAIT)
+    (root / "notebooks" / "02_good.ipynb").unlink()
+    process = psutil.Popen([sys.executable, "-c", RUNNER], env=os.environ | {"INFOLIB_ROOT": str(root)}, stderr=-3)
+    until(lambda: len(list((root / "reports" / "quick").glob(".0*/begun"))) == 2)
+    return process, process.children(recursive=True)
+
+
+def until(condition, seconds=60):
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "waited in vain"
+        time.sleep(0.1)
+
+
+@pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGKILL])
+def test_stopped_run_keeps_former_reports_ends_its_kernels_and_the_next_run_works(root, sent):
+    former = former_report(root, "03_slow")
+    process, below = start_runner(root)
+    assert len(below) >= 4  # two runners with a kernel each
+    process.send_signal(sent)
+    assert process.wait(30) != 0
+    until(lambda: not any(p.is_running() and p.status() != psutil.STATUS_ZOMBIE for p in below))
+    assert former.read_text() == "the former report"
+    add(root, "03_slow", LEAVE)
+    (done,) = workbook.run(["03"])
+    assert done.error is None
+    assert hidden(root) == []
+
+
+def test_swap_cut_between_its_renames_is_mended(root):
+    former = former_report(root, "02_good")
+    former.parent.rename(root / "reports" / "quick" / ".old.02_good")
+    workbook._sweep(root / "reports" / "quick")
+    assert former.read_text() == "the former report"
+
+
+def test_many_runs_at_once_in_separate_processes_all_succeed(root):
+    command = [sys.executable, "-c", "from infolib import workbook; print(workbook.run()[0].error)"]
+    environment = os.environ | {"INFOLIB_ROOT": str(root)}
+    runs = [subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) for _ in range(6)]
+    assert [run.communicate()[0].strip() for run in runs] == ["None"] * 6
+    assert (root / "reports" / "quick" / "02_good" / "results.csv").read_text() == "n\n3\n"
+    assert hidden(root) == []

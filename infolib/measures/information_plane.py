@@ -1,5 +1,6 @@
 """The information plane: what each layer keeps of the input, I(X;T), and of the label, I(T;Y)."""
 
+import math
 from collections.abc import Iterable, Sequence
 
 import pandas as pd
@@ -25,7 +26,7 @@ def point(
     The tensor kernel of Wickstrøm et al. 2019 (arXiv 1909.11396): an activation of any shape is flattened, and its
     width is the one whose kernel is best aligned with the labels' (their σ*, without the average over iterations). The
     input's width is given. The layer `output` enters as softmax(logits), as in the paper. All widths are those of
-    exp(-d²/(2 width²)).
+    exp(-d²/(2 width²)); that of a dead layer, whose activations are all the same, is infinite, its information 0.
 
     x: (n, ...); y: (n,) integers. Columns: layer, I(X;T), I(T;Y), S(T), S(X), S(Y), width, input_width, alpha, n.
     Raises ValueError for what the estimators or `activations.collect` refuse.
@@ -39,8 +40,10 @@ def point(
         t = t.double()
         if layer == "output":
             t = torch.softmax(t, dim=1)
-        width = renyi.alignment_width(t, y)
-        gram_t = renyi.gram(t, width=width)
+        squared = renyi.squared_distances(t)
+        # A dead layer is constant: it has no information and needs no width.
+        width = renyi.alignment_width(squared, y, precomputed=True) if squared.any() else math.inf
+        gram_t = renyi.gram(squared, width=width, precomputed=True)
         s_t = renyi.entropy(gram_t, alpha=alpha)
         rows.append(
             {

@@ -1,4 +1,5 @@
 import math
+from collections import OrderedDict
 
 import pytest
 import torch
@@ -40,6 +41,14 @@ def test_layer_that_is_the_class_has_the_information_of_the_class(batch):
         assert table.loc[layer, ["S(T)", "I(T;Y)", "I(X;T)"]].to_list() == pytest.approx([s_y] * 3, abs=1e-3)
     assert table["S(X)"].to_list() == pytest.approx([math.log2(60)] * 3, abs=1e-6)  # so narrow a kernel tells all apart
     assert table["S(Y)"].to_list() == pytest.approx([s_y] * 3)
+
+
+def test_dead_layer_has_no_information_and_no_width(batch):
+    dead = nn.Sequential(OrderedDict(hidden1=nn.Linear(5, 3), output=nn.Linear(3, 2)))
+    nn.init.zeros_(dead.hidden1.weight)
+    table = information_plane.point(dead, *batch, ["hidden1"], input_width=1.0)
+    assert table.loc[0, ["S(T)", "I(X;T)", "I(T;Y)"]].to_list() == pytest.approx([0, 0, 0], abs=1e-9)
+    assert table.loc[0, "width"] == math.inf
 
 
 def test_point_names_the_settings_of_its_numbers(batch):

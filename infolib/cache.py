@@ -21,8 +21,8 @@ from infolib import ROOT
 
 
 def folder() -> Path:
-    """Where downloads and results are kept: INFOLIB_CACHE, else data/cache in the workbook."""
-    return Path(os.environ.get("INFOLIB_CACHE") or ROOT / "data" / "cache")
+    """Where downloads and results are kept: INFOLIB_CACHE (from the workbook, if relative), else data/cache in it."""
+    return ROOT / (os.environ.get("INFOLIB_CACHE") or "data/cache")
 
 
 def fingerprint(*parts: Any) -> str:

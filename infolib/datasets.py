@@ -253,7 +253,7 @@ def _hashes(name: str, pool: _Arrays) -> dict[str, str]:
 
 def _roots() -> list[Path]:
     shared = os.environ.get("INFOLIB_DATA")
-    return [*([Path(shared)] if shared else []), cache.folder()]
+    return [*([ROOT / shared] if shared else []), cache.folder()]
 
 
 def _find(name: str, file: str) -> Path:

@@ -143,7 +143,7 @@ def _check_kernel() -> Check:
 
 def _check_data() -> Check:
     folder = os.environ.get("INFOLIB_DATA")
-    good = folder is None or Path(folder).is_dir()
+    good = folder is None or (ROOT / folder).is_dir()
     found = f"INFOLIB_DATA={folder}" if folder else "digits, and downloads in data/cache"
     return Check("data", good, found, "set INFOLIB_DATA to a folder in torchvision's layout, or unset it")
 

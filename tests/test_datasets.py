@@ -256,3 +256,11 @@ def test_nothing_is_downloaded_for_digits(monkeypatch, tmp_path):
     assert not (tmp_path / "cache").exists()
     with pytest.raises(ValueError, match="unknown data set 'svhn'"):
         datasets.download("svhn")
+
+
+@pytest.mark.usefixtures("tiny")
+def test_relative_data_folder_counts_from_the_workbook_whatever_the_working_directory(tmp_path, monkeypatch):
+    monkeypatch.setattr(datasets, "ROOT", tmp_path / "book")
+    monkeypatch.setenv("INFOLIB_DATA", "../data")
+    monkeypatch.chdir("/")
+    assert len(datasets.load("mnist", n_val=0).train) == TRAIN

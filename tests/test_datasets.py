@@ -260,6 +260,7 @@ def test_nothing_is_downloaded_for_digits(monkeypatch, tmp_path):
 
 @pytest.mark.usefixtures("tiny")
 def test_relative_data_folder_counts_from_the_workbook_whatever_the_working_directory(tmp_path, monkeypatch):
+    (tmp_path / "book").mkdir()
     monkeypatch.setattr(datasets, "ROOT", tmp_path / "book")
     monkeypatch.setenv("INFOLIB_DATA", "../data")
     monkeypatch.chdir("/")

@@ -6,9 +6,9 @@ seed is held against which range of acceptance (tolerance t, expectation e):
 kind   values per seed  statistic                                     accepted
 value  one number       the number                                    [e - t, e + t]
 null   one number       the number                                    [-t, t]
-sign   one number       the number, times -1 if e is "negative"       [t, inf)
+sign   one number       the number                                    [t, inf) or (-inf, -t]
 order  a sequence       its smallest step in the direction e          [-t, inf)
-trend  a sequence       Spearman's correlation with the direction e   [t, 1]
+trend  a sequence       Spearman's correlation with its index         [t, 1] or [-1, -t]
 
 The verdict compares the 95 % t-interval of the statistic over all seeds with that range: inside is `reproduced`,
 outside `not reproduced`, across its edge `partly reproduced`. A claim whose control does not fail is at best
@@ -74,11 +74,13 @@ class Claim:
         t = self.tolerance
         if self.kind in ("value", "null"):
             return self.expected - t, self.expected + t
-        return {"sign": (t, math.inf), "order": (-t, math.inf), "trend": (t, 1.0)}[self.kind]
+        if self.kind == "order":
+            return -t, math.inf
+        most = math.inf if self.kind == "sign" else 1.0
+        return (-most, -t) if self.expected in ("negative", "decreasing") else (t, most)
 
     def statistic(self, value: Any) -> float:
         """The number that one seed contributes: see the table at the head of this module."""
-        sign = -1 if self.expected in ("negative", "decreasing") else 1
         value = np.asarray(value, dtype=float)
         sequence = self.kind in ("order", "trend")
         if value.ndim != sequence or (sequence and len(value) < 2):
@@ -87,10 +89,9 @@ class Claim:
         if not np.isfinite(value).all():
             raise ValueError(f"claim {self.id} was given a value that is not finite: {value}")
         if self.kind == "order":
-            return float((sign * np.diff(value)).min())
-        if self.kind == "trend":
-            return sign * _spearman(value)
-        return float(value if self.kind in ("value", "null") else sign * value)
+            steps = np.diff(value)
+            return float(min(-steps if self.expected == "decreasing" else steps))
+        return _spearman(value) if self.kind == "trend" else float(value)
 
 
 def _is_number(value: Any) -> bool:
@@ -190,26 +191,33 @@ def _row(claim: Claim, values: Sequence | None, control: Sequence | None, profil
     }  # fmt: skip
 
 
+def expectations(claims: Sequence[Claim]) -> pd.DataFrame:
+    """What is expected of each claim, for a reader before the run."""
+    rows = [(c.id, c.kind, c.expected, f"{c.tolerance:g}") for c in claims]
+    return pd.DataFrame(rows, columns=["claim", "kind", "expected", "tolerance"]).set_index("claim")
+
+
 def summary(verdicts: pd.DataFrame) -> str:
     """The words of a verdict table, without its digits: what nbval holds a stored notebook to on any machine."""
-    return verdicts[["claim", "expected", "tolerance", "control", "verdict"]].to_string(index=False)
+    words = verdicts[["claim", "expected", "tolerance", "control", "verdict"]]
+    return words.assign(tolerance=[f"{t:g}" for t in verdicts["tolerance"]]).to_string(index=False)
 
 
 def rounded(verdicts: pd.DataFrame) -> pd.DataFrame:
     """The numbers of a verdict table, to one digit finer than each tolerance."""
-    table = verdicts[["claim", "ours", "low", "high", "n", "expected", "tolerance", "verdict"]].copy()
+    table = verdicts[["claim", "ours", "low", "high", "n", "expected", "tolerance", "verdict"]].set_index("claim")
     for column in ("ours", "low", "high"):
         table[column] = [digits(v, t) for v, t in zip(verdicts[column], verdicts["tolerance"], strict=True)]
-    return table
+    return table.assign(tolerance=[f"{t:g}" for t in verdicts["tolerance"]])
 
 
 def digits(value: float, tolerance: float) -> str:
-    """`value` to one decimal place finer than `tolerance` has, at least two; a dash for a value that there is not.
+    """`value` to one decimal place finer than `tolerance` has, two to six; a dash for a value that there is not.
 
     >>> digits(3.14159, 0.1), digits(3.14159, 0.001), digits(float("nan"), 0.1)
     ('3.14', '3.1416', '–')
     """
     if math.isnan(value):
         return "–"
-    places = max(2, 1 - math.floor(math.log10(tolerance))) if tolerance > 0 else 4
-    return f"{value:.{places}f}"
+    places = 1 - math.floor(math.log10(tolerance)) if tolerance > 0 else 6
+    return f"{value:.{min(max(places, 2), 6)}f}"

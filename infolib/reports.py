@@ -5,6 +5,7 @@ import json
 import math
 import os
 import tempfile
+from contextlib import ExitStack
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -13,34 +14,47 @@ import pandas as pd
 
 from infolib import ROOT, claims, workbook
 
+RECORD = {"commit", "dirty", "data", "versions", "device", "threads", "figures", "wall_seconds"}
 NUMBERS = {"ours": "", "low": "", "high": ""}  # the columns whose empty cells are missing numbers
 SYMBOL = {"reproduced": "✓", "partly reproduced": "◐", "not reproduced": "✗", "not attempted": "–"}
 
 
 def load(profile: str) -> dict[str, dict[str, Any]]:
-    """Name -> title, folder, verdicts (frame) and provenance (dict) of every report of a profile, in reading order."""
-    found = {}
-    for folder in sorted(workbook.reports_folder(profile).glob("[0-9][0-9]_*")):
-        name = folder.name
-        found[name] = {
-            "name": name,
-            "title": workbook.title(name) if name in workbook.notebooks() else name,
-            "folder": folder,
-            "verdicts": pd.read_csv(folder / "verdicts.csv", keep_default_na=False, na_values=NUMBERS),
-            "provenance": json.loads((folder / "provenance.json").read_text(encoding="utf-8")),
-        }
-    return found
+    """Name -> title, folder, verdicts (frame) and provenance (dict) of every report of a profile, in reading order.
+
+    Raises ValueError for a folder that is not a whole report.
+    """
+    folders = sorted(workbook.reports_folder(profile).glob("[0-9][0-9]_*"))
+    return {folder.name: _load(folder) for folder in folders}
+
+
+def _load(folder: Path) -> dict[str, Any]:
+    name = folder.name
+    try:
+        provenance = json.loads((folder / "provenance.json").read_text(encoding="utf-8"))
+        verdicts = pd.read_csv(folder / "verdicts.csv", keep_default_na=False, na_values=NUMBERS)
+    except (OSError, ValueError) as error:
+        raise ValueError(f"{folder} is not a whole report ({error}): run {name} again, or remove it") from error
+    if missing := RECORD - provenance.keys() | {"verdict"} - set(verdicts):
+        raise ValueError(f"{folder} is not a whole report (no {', '.join(missing)}): run {name} again, or remove it")
+    title = workbook.title(name) if name in workbook.notebooks() else name
+    return {"title": title, "folder": folder, "verdicts": verdicts, "provenance": provenance}
 
 
 def index() -> Path:
     """Write both scoreboards, and a report.html beside each report that lacks one; the path of index.html."""
-    reports = {profile: load(profile) for profile in ("paper", "quick")}
-    for found in reports.values():
-        for report in found.values():
-            _render_notebook(report["folder"])
     folder = ROOT / "reports"
-    _write(folder / "README.md", _markdown(reports["paper"]))
-    _write(folder / "index.html", _html(reports))
+    folder.mkdir(exist_ok=True)
+    with ExitStack() as locked:
+        for profile in workbook.PROFILES:
+            if workbook.reports_folder(profile).exists():
+                locked.enter_context(workbook.lock(profile))  # no report is replaced while we read
+        reports = {profile: load(profile) for profile in ("paper", "quick")}
+        for report in [*reports["paper"].values(), *reports["quick"].values()]:
+            if not (report["folder"] / "report.html").exists():
+                workbook.render(report["folder"])
+        _write(folder / "README.md", _markdown(reports["paper"]))
+        _write(folder / "index.html", _html(reports))
     return folder / "index.html"
 
 
@@ -59,14 +73,6 @@ def _write(path: Path, text: str) -> None:
             raise
 
 
-def _render_notebook(folder: Path) -> None:
-    if (folder / "report.html").exists():
-        return
-    from nbconvert import HTMLExporter
-
-    _write(folder / "report.html", HTMLExporter().from_filename(folder / "report.ipynb")[0])
-
-
 def _ours(row: dict[str, Any]) -> str:
     mean, low, high = (claims.digits(row[k], row["tolerance"]) for k in ("ours", "low", "high"))
     return f"{mean} [{low}, {high}]" if row["n"] else "–"
@@ -81,7 +87,7 @@ def _criterion(row: dict[str, Any]) -> str:
         "null": f"0 ± {t}",
         "sign": f"{e}, beyond {t}",
         "order": f"{e}, ties within {t}",
-        "trend": f"{e}, ρ ≥ {t}",
+        "trend": f"{e}, |ρ| ≥ {t}",
     }[row["kind"]]
 
 

@@ -72,6 +72,11 @@ def reports_folder(profile: str) -> Path:
     return ROOT / "reports" / _checks.choice("profile", profile, PROFILES)
 
 
+def lock(profile: str) -> FileLock:
+    """Held while a report of this profile is put in place, or while all of them are read."""
+    return FileLock(reports_folder(profile) / ".lock")
+
+
 def notebooks() -> dict[str, Path]:
     """Name -> path of every numbered notebook, in reading order."""
     return {path.stem: path for path in sorted((ROOT / "notebooks").glob("[0-9][0-9]_*.ipynb"))}
@@ -237,7 +242,7 @@ def _workplace(folder: Path, name: str) -> Iterator[Path]:
 
 def _sweep(folder: Path) -> None:
     """Clear what a killed run left behind: its temporary folders, and a swap between its two renames."""
-    with FileLock(folder / ".lock"):
+    with lock(folder.name):
         for old in folder.glob(".old.*"):
             target = folder / old.name.removeprefix(".old.")
             if target.exists():
@@ -252,7 +257,7 @@ def _sweep(folder: Path) -> None:
 def _publish(work: Path, target: Path) -> None:
     """Put a finished report in the place of the former one; a kill between the renames is mended by `_sweep`."""
     work.chmod(0o755)  # mkdtemp's folders are for their owner alone
-    with FileLock(target.parent / ".lock"):
+    with lock(target.parent.name):
         old = target.parent / f".old.{target.name}"
         if target.exists():
             target.rename(old)
@@ -337,6 +342,14 @@ def _forget_paths(output: Path) -> None:
     nbformat.write(notebook, output)
 
 
+def render(folder: Path) -> None:
+    """Write a report's notebook as report.html, for a browser."""
+    from nbconvert import HTMLExporter
+
+    text, _ = HTMLExporter().from_filename(folder / "report.ipynb")
+    (folder / "report.html").write_text(text, encoding="utf-8")
+
+
 def _short_folder() -> str:
     """Where sockets fit: a path of theirs may have 103 bytes at most."""
     return tempfile.gettempdir() if len(tempfile.gettempdir()) < 70 else "/tmp"
@@ -364,6 +377,7 @@ def _child(spec: dict[str, Any]) -> int:
     work, notebook = Path(spec["work"]), Path(spec["notebook"])
     try:
         execute(notebook, spec["parameters"], work, spec["position"])
+        render(work)
     except Exception as error:
         (work / "error.txt").write_text(_plain(f"{notebook.stem}: {error or type(error).__name__}"), encoding="utf-8")
         return 1

@@ -49,6 +49,14 @@ def test_verdict_compares_the_interval_over_seeds_with_the_accepted_range(values
     assert verdict(values, **changes)["verdict"] == expected
 
 
+def test_ours_keeps_its_sign():
+    row = verdict([-0.3, -0.31, -0.32], kind="sign", expected="negative")
+    assert (row["ours"], row["accepted_low"], row["accepted_high"]) == pytest.approx((-0.31, -math.inf, -0.1))
+    row = verdict([[3, 2, 1], [5, 4, 3]], kind="trend", expected="decreasing", tolerance=0.5)
+    assert (row["ours"], row["accepted_low"], row["accepted_high"]) == pytest.approx((-1, -1, -0.5))
+    assert row["verdict"] == "reproduced"
+
+
 def test_one_wild_seed_keeps_a_claim_from_being_reproduced():
     assert verdict([3.26, 3.26, 3.26, 9.0])["verdict"] == "partly reproduced"
 
@@ -154,4 +162,4 @@ def test_summary_holds_words_and_no_digits_of_ours():
     table = judge([claim()], {"plateau": [3.2512345, 3.2634567]})
     assert "reproduced" in claims.summary(table)
     assert "3.25" not in claims.summary(table)
-    assert claims.rounded(table)["ours"][0] == "3.26"
+    assert claims.rounded(table).loc["plateau", "ours"] == "3.26"

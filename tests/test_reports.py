@@ -85,6 +85,16 @@ def test_markdown_scoreboard_knows_only_the_paper_profile(root, monkeypatch):
     assert "No paper-profile report yet" in (root / "reports" / "README.md").read_text()
 
 
+@pytest.mark.parametrize(
+    ("file", "text"), [("provenance.json", "{}"), ("provenance.json", "{"), ("verdicts.csv", "a\n")]
+)
+def test_report_that_is_not_whole_is_named(root, monkeypatch, file, text):
+    leave_report(root, monkeypatch, "quick", [3.25, 3.26])
+    (root / "reports/quick/02_topic" / file).write_text(text)
+    with pytest.raises(ValueError, match=r"02_topic is not a whole report .* run 02_topic again, or remove it"):
+        reports.index()
+
+
 def test_claim_that_was_not_attempted_has_no_numbers(root, monkeypatch):
     leave_report(root, monkeypatch, "paper", None)
     reports.index()

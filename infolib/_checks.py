@@ -24,13 +24,13 @@ def floats(name: str, value: Any, *, min_ndim: int = 1) -> Tensor:
         raise ValueError(f"{name} needs at least {min_ndim} dimension(s), got shape {tuple(tensor.shape)}")
     if tensor.numel() == 0:
         raise ValueError(f"{name} is empty, got shape {tuple(tensor.shape)}")
-    if not torch.isfinite(tensor).all():
+    if not tensor.sum().isfinite() and not tensor.isfinite().all():  # the sum is fast, but may overflow
         raise ValueError(f"{name} must be finite, got NaN or infinity")
     return tensor
 
 
 def integers(name: str, value: Any, *, min_ndim: int = 1) -> Tensor:
-    """`value` as an int64 tensor; floats are refused, whole or not."""
+    """`value` as a tensor of int64, or uint8 if it is one (or bool); floats are refused, whole or not."""
     try:
         tensor = torch.as_tensor(value)
     except (TypeError, ValueError, RuntimeError) as error:
@@ -41,12 +41,12 @@ def integers(name: str, value: Any, *, min_ndim: int = 1) -> Tensor:
         raise ValueError(f"{name} needs at least {min_ndim} dimension(s), got shape {tuple(tensor.shape)}")
     if tensor.numel() == 0:
         raise ValueError(f"{name} is empty, got shape {tuple(tensor.shape)}")
-    return tensor.long()
+    return tensor.to(torch.uint8) if tensor.dtype in (torch.bool, torch.uint8) else tensor.long()
 
 
 def labels(name: str, value: Any, n: int | None = None) -> Tensor:
     """`value` as class labels: int64, shape (n,)."""
-    tensor = integers(name, value)
+    tensor = integers(name, value).long()
     if tensor.ndim != 1:
         raise ValueError(f"{name} must have shape (n,), got {tuple(tensor.shape)}")
     if n is not None and len(tensor) != n:

@@ -29,7 +29,7 @@ def entropy(codes: Any, *, correction: str | None = None) -> Tensor:
     tensor([1., 0.], dtype=torch.float64)
     """
     codes = _codes(codes)
-    counts = _counts(codes, codes.new_zeros(len(codes)))  # (1, units, levels)
+    counts = _counts(codes, torch.zeros(len(codes), dtype=torch.long, device=codes.device))  # (1, units, levels)
     return _entropy(counts.sum(0), 1, correction).reshape(codes.shape[1:])
 
 
@@ -176,9 +176,9 @@ def _levels(codes: Tensor) -> Tensor:
     if high - low < max(len(codes), 2):
         return codes - low if low else codes
     ordered, order = codes.sort(dim=0)  # scattered integers: the rank of the value within its unit
-    rank = torch.zeros_like(codes)
+    rank = torch.zeros_like(order)
     rank[1:] = (ordered[1:] != ordered[:-1]).cumsum(0)
-    return torch.empty_like(codes).scatter_(0, order, rank)
+    return torch.empty_like(order).scatter_(0, order, rank)
 
 
 def _entropy(counts: Tensor, dim: int | tuple[int, ...], correction: str | None) -> Tensor:

@@ -350,7 +350,8 @@ def _square(name: str, matrix: Any) -> Tensor:
     if matrix.shape[-1] != matrix.shape[-2]:
         raise ValueError(f"{name} must be square, got shape {tuple(matrix.shape)}")
     _checks.at_least("n", matrix.shape[-1], 2)
-    if (matrix - matrix.mT).abs().max() > TOLERANCE * matrix.abs().max():
+    low, high = matrix.aminmax()
+    if (matrix - matrix.mT).amax() > TOLERANCE * torch.maximum(-low, high):  # the difference is its own negative
         raise ValueError(f"{name} must be symmetric")
     return matrix
 

@@ -232,3 +232,18 @@ def test_miller_madow_adds_the_occupied_cells():
 def test_refuses(call, message):
     with pytest.raises(ValueError, match=message):
         call()
+
+
+@pytest.mark.parametrize("levels", [2, 5, 256])
+def test_bytes_count_like_wide_integers(levels):
+    generator = torch.Generator().manual_seed(0)
+    codes = torch.randint(levels, (3000, 4), generator=generator)  # 3000 samples: sums beyond a byte
+    y = torch.randint(10, (3000,), generator=generator)
+    for quantity in (discrete.entropy, discrete.joint_entropy):
+        torch.testing.assert_close(quantity(codes.to(torch.uint8)), quantity(codes))
+    for quantity in (discrete.mutual_information, discrete.kl_selectivity):
+        torch.testing.assert_close(quantity(codes.to(torch.uint8), y), quantity(codes, y))
+
+
+def test_booleans_are_codes():
+    assert discrete.mutual_information([True, True, False, False], [0, 0, 1, 1]) == 1

@@ -1,0 +1,103 @@
+import math
+
+import pytest
+import torch
+from scipy.special import digamma
+from sklearn.feature_selection import mutual_info_regression
+
+from infolib.estimators import knn, truth
+
+
+def by_definition(x, y, k, estimator):
+    """Kraskov et al. 2004, eq. 8 and 9, over all pairs."""
+    x, y = x.reshape(len(x), -1), y.reshape(len(y), -1)
+    n = len(x)
+    dx, dy = torch.cdist(x, x, p=math.inf), torch.cdist(y, y, p=math.inf)
+    joint = torch.maximum(dx, dy).fill_diagonal_(math.inf)
+    total = 0.0
+    for i in range(n):
+        order = joint[i].argsort()[:k]
+        for d in (dx, dy):
+            others = torch.cat([d[i, :i], d[i, i + 1 :]])
+            near = (others < joint[i, order[-1]]).sum() + 1 if estimator == 1 else (others <= d[i, order].max()).sum()
+            total += digamma(near.item())
+    return (digamma(k) + digamma(n) - total / n - (1 / k if estimator == 2 else 0)) / math.log(2)
+
+
+@pytest.mark.parametrize("estimator", [1, 2])
+@pytest.mark.parametrize(("dim_x", "dim_y", "k"), [(1, 1, 1), (1, 1, 5), (3, 2, 3), (3, 6, 4)])
+def test_agrees_with_the_sum_over_all_pairs(dim_x, dim_y, k, estimator):
+    x, y = truth.SparseNormal(dim_x, dim_y, correlation=0.8).sample(300, seed=0)
+    estimate = knn.mutual_information(x, y, k=k, estimator=estimator).item()
+    assert estimate == pytest.approx(by_definition(x, y, k, estimator), abs=1e-12)
+
+
+def test_agrees_with_scikit_learn():
+    x, y = truth.SparseNormal(correlation=0.8).sample(1000, seed=0)
+    # its own noise (1e-10) and scaling of y to unit variance are the difference
+    x, y = x / x.std(correction=0), y / y.std(correction=0)
+    nats = mutual_info_regression(x, y[:, 0], n_neighbors=5, random_state=0)[0]
+    assert knn.mutual_information(x, y, k=5).item() == pytest.approx(nats / math.log(2), abs=1e-6)
+
+
+@pytest.mark.parametrize("estimator", [1, 2])
+@pytest.mark.parametrize(
+    "distribution",
+    [
+        truth.SparseNormal(correlation=0.9),
+        truth.SparseNormal(dim_x=2, dim_y=2, pairs=2, correlation=0.8),
+        truth.DenseNormal(dim_x=2, dim_y=2, correlation=0.75),
+        truth.UniformNoise(noise=0.1),
+        truth.Mapped(truth.SparseNormal(correlation=0.9), torch.atan, torch.tanh),
+        truth.StudentT(truth.SparseNormal(correlation=0.9), dof=5),
+    ],
+    ids=lambda distribution: type(distribution).__name__,
+)
+def test_finds_the_closed_form(distribution, estimator):
+    bits = distribution.mutual_information()
+    estimates = [knn.mutual_information(*distribution.sample(1500, seed), estimator=estimator) for seed in range(3)]
+    assert torch.stack(estimates).mean().item() == pytest.approx(bits, abs=0.12)
+    assert bits > 5 * 0.12
+
+
+@pytest.mark.parametrize("estimator", [1, 2])
+def test_independent_samples_scatter_around_zero(estimator):
+    independent = truth.SparseNormal(dim_x=2, dim_y=1, correlation=0.0)
+    values = [knn.mutual_information(*independent.sample(200, seed), estimator=estimator) for seed in range(40)]
+    values = torch.stack(values)
+    assert abs(values.mean()) < 4 * values.std() / math.sqrt(40)
+    assert values.min() < 0  # never clipped
+
+
+@pytest.mark.parametrize("estimator", [1, 2])
+def test_symmetric_and_blind_to_translation_and_order(estimator):
+    x, y = truth.SparseNormal(2, 2, correlation=0.7).sample(100, seed=0)
+    values = [
+        knn.mutual_information(a, b, estimator=estimator).item()
+        for a, b in [(x, y), (y, x), (x * 4 + 8, y * 4), (x.flip(0), y.flip(0)), (x.reshape(100, 1, 2), y)]
+    ]
+    assert values == pytest.approx([values[0]] * 5, abs=1e-9)
+
+
+def test_a_constant_tells_nothing():
+    y = truth.SparseNormal().sample(100, seed=0)[1]
+    assert knn.mutual_information(torch.zeros(100), y).item() == pytest.approx(0, abs=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: knn.mutual_information([0.0, math.nan], [0.0, 1.0], k=1), "x must be finite"),
+        (lambda: knn.mutual_information([0.0, 1.0], [0.0, math.inf], k=1), "y must be finite"),
+        (lambda: knn.mutual_information([], [], k=1), "x is empty"),
+        (lambda: knn.mutual_information([0.0], [1.0], k=1), "n must be an integer of at least 2, got 1"),
+        (lambda: knn.mutual_information([0.0, 1.0], [1.0], k=1), "x and y must have the same n, got 2 and 1"),
+        (lambda: knn.mutual_information(range(5), range(5), k=5), "k must be below n, got k=5 for n=5"),
+        (lambda: knn.mutual_information(range(5), range(5), k=0), "k must be an integer of at least 1, got 0"),
+        (lambda: knn.mutual_information(range(5), range(5), k=1, estimator=3), "estimator must be 1 or 2, got 3"),
+        (lambda: knn.mutual_information([0, 0, 0, 1], [0, 0, 0, 1], k=2), "more than k=2 samples coincide"),
+    ],
+)
+def test_refuses(call, message):
+    with pytest.raises(ValueError, match=message):
+        call()

@@ -59,6 +59,27 @@ def information_over_training(table: pd.DataFrame, *, hue: str = "epoch") -> Fig
     return figure
 
 
+def estimates(table: pd.DataFrame, x: str, *, ax: Axes | None = None) -> Axes:
+    """Estimates of several estimators (columns `estimator`, `bits`) beside the truth, for each value of `x`.
+
+    Means over seeds, bars one standard deviation; the values of the column `x` keep the order of their rows, evenly
+    spaced, and are joined by lines if they are numbers. The column `truth` is drawn as dashes.
+    """
+    ax = ax or plt.gca()
+    levels = list(dict.fromkeys(table[x]))
+    names = list(dict.fromkeys(table["estimator"]))
+    places, line = np.arange(len(levels)), "none" if isinstance(levels[0], str) else "-"
+    ax.hlines(table.groupby(x)["truth"].first().loc[levels], places - 0.4, places + 0.4, INK, "--", label="truth")
+    for i, (name, colour) in enumerate(zip(names, sns.color_palette("colorblind"), strict=False)):
+        mean, sd = table[table["estimator"] == name].groupby(x)["bits"].agg(["mean", "std"]).loc[levels].to_numpy().T
+        beside = places + 0.08 * (i - (len(names) - 1) / 2)
+        ax.errorbar(beside, mean, sd, color=colour, marker="o", ms=5, capsize=3, ls=line, label=name)
+    ax.set_xticks(places, levels)
+    ax.set(xlabel=x, ylabel="estimate  [bits]")
+    ax.legend(fontsize="small", loc="upper left", bbox_to_anchor=(1, 1), frameon=False)
+    return ax
+
+
 def verdicts(table: pd.DataFrame) -> Figure:
     """Each claim's interval over seeds (bar) against its accepted range (band), each on its own scale."""
     judged = table[table["n"] > 0]
@@ -75,6 +96,7 @@ def verdicts(table: pd.DataFrame) -> Figure:
         ax.set_ylabel(row.claim, rotation=0, ha="right", va="center", fontsize="small")
         ax.annotate(row.verdict, (1.01, 0.5), xycoords="axes fraction", va="center", color=colour, fontsize="small")
         ax.tick_params(labelsize="x-small")
+        ax.xaxis.get_offset_text().set_fontsize("x-small")
         ax.grid(visible=False)
         ax.spines["left"].set_visible(False)
     return figure

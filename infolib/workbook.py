@@ -167,8 +167,7 @@ def run(
     folder = reports_folder(profile)
     limit = _checks.positive("time_limit", TIME_LIMIT[profile] if time_limit is None else time_limit)
     resolved = {name: resolve(name, profile, overrides or {}) for name in select(names)}
-    folder.mkdir(parents=True, exist_ok=True)
-    tempfile.TemporaryFile(dir=folder).close()  # an OSError now rather than after an hour
+    _check_writable(folder)
     _sweep(folder)
     threads = max(1, (os.cpu_count() or 1) // jobs)
     environment = {"INFOLIB_PROFILE": profile, "OMP_NUM_THREADS": str(threads), "TQDM_DISABLE": "1"}
@@ -188,6 +187,15 @@ def run(
     finally:  # Ctrl-C: joblib's threads wait for processes that nobody needs any more
         for child in list(children):
             _kill(child)
+
+
+def _check_writable(folder: Path) -> None:
+    """An error now rather than after an hour."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=folder).close()
+    except OSError as error:
+        raise OSError(f"the reports folder {folder} cannot be written: {error.strerror}") from error
 
 
 def _run_one(
@@ -276,8 +284,8 @@ def _finish(work: Path, values: dict[str, Any], seconds: float) -> None:
 
 def _child_error(work: Path, name: str, code: int) -> str:
     path = work / "error.txt"
-    if path.exists():
-        return path.read_text(encoding="utf-8")
+    if path.exists() and (text := path.read_text(encoding="utf-8")):
+        return text
     cause = f"signal {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
     return f"{name}: its process ended with {cause}"
 
@@ -356,10 +364,13 @@ def _short_folder() -> str:
 
 
 def _begun(output: Path) -> bool:
-    """Whether a kernel has run a cell of this notebook."""
+    """Whether a kernel has run a cell of this notebook, as far as can be told."""
     if not output.exists():
         return False
-    cells = nbformat.read(output, as_version=4).cells
+    try:
+        cells = nbformat.read(output, as_version=4).cells
+    except ValueError:  # cut off by a full disk
+        return True
     return any(c.get("metadata", {}).get("papermill", {}).get("status") not in (None, "pending") for c in cells)
 
 
@@ -379,7 +390,11 @@ def _child(spec: dict[str, Any]) -> int:
         execute(notebook, spec["parameters"], work, spec["position"])
         render(work)
     except Exception as error:
-        (work / "error.txt").write_text(_plain(f"{notebook.stem}: {error or type(error).__name__}"), encoding="utf-8")
+        text = _plain(f"{notebook.stem}: {error or type(error).__name__}")
+        try:
+            (work / "error.txt").write_text(text, encoding="utf-8")
+        except OSError:  # a full disk
+            print(text, file=sys.stderr)
         return 1
     return 0
 

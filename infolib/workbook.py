@@ -33,6 +33,7 @@ PROFILES = ("quick", "paper")
 TIME_LIMIT = {"quick": 20.0, "paper": 120.0}  # minutes for one notebook
 DELIVERABLES = ("report.ipynb", "results.csv", "verdicts.csv", "provenance.json", "figures/*.png")
 KERNEL_STARTS = 3
+FORMULA = re.compile(r"\$\$(.+?)\$\$|\$(.+?)\$", re.DOTALL)
 NAMES = {"int": int, "float": float, "str": str, "bool": bool, "list": list}
 
 
@@ -351,11 +352,22 @@ def _forget_paths(output: Path) -> None:
 
 
 def render(folder: Path) -> None:
-    """Write a report's notebook as report.html, for a browser."""
+    """Write a report's notebook as report.html, for a browser; its formulas as MathML, which needs no network."""
     from nbconvert import HTMLExporter
 
-    text, _ = HTMLExporter().from_filename(folder / "report.ipynb")
+    notebook = nbformat.read(folder / "report.ipynb", as_version=4)
+    for cell in notebook.cells:
+        if cell.cell_type == "markdown":
+            cell.source = FORMULA.sub(_mathml, cell.source)
+    text, _ = HTMLExporter().from_notebook_node(notebook, {"metadata": {"name": folder.name}})
     (folder / "report.html").write_text(text, encoding="utf-8")
+
+
+def _mathml(formula: re.Match) -> str:
+    from latex2mathml.converter import convert
+
+    displayed, inline = formula.groups()
+    return convert(displayed, display="block") if displayed else convert(inline)
 
 
 def _short_folder() -> str:

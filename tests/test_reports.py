@@ -95,6 +95,17 @@ def test_report_that_is_not_whole_is_named(root, monkeypatch, file, text):
         reports.index()
 
 
+def test_formulas_of_a_report_need_no_network(root):
+    cell = nbformat.v4.new_markdown_cell("# T\n\nA $\\frac{a}\n{b}$ and\n\n$$S_\\alpha < 1$$\n")
+    nbformat.write(nbformat.v4.new_notebook(cells=[cell]), root / "report.ipynb")
+    workbook.render(root)
+    body = (root / "report.html").read_text().split("<body", 1)[1]
+    assert body.count("<math") == 2
+    assert "<mfrac>" in body
+    assert "&#x0003C;" in body or "&lt;" in body
+    assert "$" not in body.split("</main>")[0]
+
+
 def test_claim_that_was_not_attempted_has_no_numbers(root, monkeypatch):
     leave_report(root, monkeypatch, "paper", None)
     reports.index()

@@ -324,7 +324,7 @@ def execute(notebook: Path, values: dict[str, Any], work: Path, position: int = 
     from traitlets.config import Config
 
     output = work / "report.ipynb"
-    bar = {"desc": notebook.stem, "position": position, "leave": False, "disable": None}
+    bar = {"desc": notebook.stem, "position": position, "leave": False, "disable": not sys.stderr.isatty()}
     for attempt in range(1, KERNEL_STARTS + 1):
         # One short socket path per kernel: TCP ports and the default ipc path collide when kernels start side by side.
         with tempfile.TemporaryDirectory(prefix="k", dir=_short_folder()) as sockets:

@@ -102,3 +102,10 @@ def test_refuses(call, message):
 
 def test_large_finite_values_are_not_taken_for_infinite():
     assert binning.sign(torch.tensor([3e38, 3e38, -3e38])).tolist() == [1, 1, 0]  # their sum overflows
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_sign_compares_in_the_precision_of_the_data(dtype):
+    x = torch.tensor([0.1, 0.2], dtype=dtype)
+    assert torch.equal(binning.sign(x, 0.1), (x > 0.1).to(torch.uint8))
+    assert torch.equal(binning.sign(x[None].mT, 0.1), (x[None].mT > 0.1).to(torch.uint8))  # not contiguous

@@ -12,7 +12,7 @@ from typing import Any
 
 import pandas as pd
 
-from infolib import ROOT, claims, workbook
+from infolib import ROOT, claims, execution, workbook
 
 RECORD = {"commit", "dirty", "data", "versions", "device", "threads", "figures", "wall_seconds"}
 NUMBERS = {"ours": "", "low": "", "high": ""}  # the columns whose empty cells are missing numbers
@@ -52,7 +52,7 @@ def index() -> Path:
         reports = {profile: load(profile) for profile in ("paper", "quick")}
         for report in [*reports["paper"].values(), *reports["quick"].values()]:
             if not (report["folder"] / "report.html").exists():
-                workbook.render(report["folder"])
+                execution.render(report["folder"])
         _write(folder / "README.md", _markdown(reports["paper"]))
         _write(folder / "index.html", _html(reports))
     return folder / "index.html"

@@ -15,11 +15,11 @@ LEVELS = [
     {"training", "activations"},
     {"measures"},
     {"claims", "plotting", "provenance"},
-    {"workbook", "reports"},
+    {"execution", "workbook", "reports"},
     {"__main__"},
 ]
 BELONGS = {
-    "papermill": {"workbook", "reports"}, "nbformat": {"workbook", "reports"}, "nbconvert": {"workbook", "reports"},
+    "papermill": {"execution"}, "nbconvert": {"execution"}, "nbformat": {"execution", "workbook"},
     "matplotlib": {"plotting"}, "seaborn": {"plotting"},
 }  # fmt: skip
 LATE = {"torchvision", "sklearn"}  # slow to import: only inside the functions that need them

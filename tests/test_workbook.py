@@ -187,7 +187,7 @@ def start_runner(root):
     return process, process.children(recursive=True)
 
 
-def until(condition, seconds=60):
+def until(condition, seconds=180):
     end = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < end, "waited in vain"

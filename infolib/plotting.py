@@ -30,7 +30,7 @@ def sequential(n: int) -> list[tuple[float, float, float]]:
     return sns.color_palette("viridis_r", n + 1)[1:]
 
 
-def depth_profile(table: pd.DataFrame, quantity: str, *, hue: str = "epoch", ax: Axes | None = None) -> Axes:
+def depth_profile(table: pd.DataFrame, quantity: str, *, hue: str = "step", ax: Axes | None = None) -> Axes:
     """`quantity` (a column in bits) against the layers in depth order, one line per value of `hue`, spread over seeds.
 
     The table's rows are in depth order; lines are means over seeds, bars one standard deviation.
@@ -46,7 +46,7 @@ def depth_profile(table: pd.DataFrame, quantity: str, *, hue: str = "epoch", ax:
     return ax
 
 
-def information_over_training(table: pd.DataFrame, *, hue: str = "epoch") -> Figure:
+def information_over_training(table: pd.DataFrame, *, hue: str = "step") -> Figure:
     """I(X;T) and I(T;Y) of every layer at several moments of training: what is kept of input and label."""
     figure, (left, right) = plt.subplots(1, 2, figsize=(11, 4.2), layout="constrained")
     depth_profile(table, "I(X;T)", hue=hue, ax=left).set_title("about the input", loc="left")

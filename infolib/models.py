@@ -32,19 +32,35 @@ _untouched_rng = fork_rng(devices=[])
 
 
 @_untouched_rng
-def mlp(sizes: Sequence[int], *, activation: str = "relu", batch_norm: bool = False, seed: int) -> nn.Sequential:
+def mlp(
+    sizes: Sequence[int],
+    *,
+    activation: str = "relu",
+    batch_norm: str | None = None,
+    dropout: Sequence[float] = (),
+    seed: int,
+) -> nn.Sequential:
     """A multilayer perceptron of the given sizes, input first: flatten, hidden1, hidden2, ..., output.
 
-    With `batch_norm`, batch normalisation follows the activation, as in Wickstrøm et al. 2019.
+    Batch normalisation comes "before" the activation (Ioffe & Szegedy 2015) or "after" it (Wickstrøm et al. 2019);
+    `dropout` gives each hidden layer its probability, applied to what it says.
     """
     if len(sizes) < 2:
         raise ValueError(f"sizes needs at least an input and an output, got {list(sizes)}")
     for size in sizes:
         _checks.at_least("sizes", size, 1)
+    if batch_norm is not None:
+        _checks.choice("batch_norm", batch_norm, ("before", "after"))
+    if len(dropout) not in (0, len(sizes) - 2):
+        raise ValueError(f"dropout must have {len(sizes) - 2} entries, one per hidden layer, got {list(dropout)}")
     named: list[tuple[str, nn.Module]] = [("flatten", nn.Flatten())]
     for i, (inputs, outputs) in enumerate(pairwise(sizes[:-1]), start=1):
         norm = nn.BatchNorm1d(outputs) if batch_norm else None
-        named.append((f"hidden{i}", _layer(linear=nn.Linear(inputs, outputs), activation=_act(activation), norm=norm)))
+        parts = {"activation": _act(activation), "norm": norm}
+        if batch_norm == "before":
+            parts = {"norm": norm, "activation": parts["activation"]}
+        drop = nn.Dropout(dropout[i - 1]) if dropout else None
+        named.append((f"hidden{i}", _layer(linear=nn.Linear(inputs, outputs), **parts, dropout=drop)))
     named.append(("output", nn.Linear(sizes[-2], sizes[-1])))
     return _initialised(_sequence(named), activation, seed)
 

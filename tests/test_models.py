@@ -18,7 +18,7 @@ def numbers(prefix, n):
     ("model", "shape", "names"),
     [
         (mlp([784, 9, 8, 10], seed=0), (1, 28, 28), ["hidden1", "hidden2", "output"]),
-        (mlp([784, 9, 10], batch_norm=True, seed=0), (1, 28, 28), ["hidden1", "output"]),
+        (mlp([784, 9, 10], batch_norm="after", seed=0), (1, 28, 28), ["hidden1", "output"]),
         (lenet5(seed=0), (1, 28, 28), ["conv1", "conv2", "fc1", "output"]),
         (cnn(seed=0), (1, 28, 28), ["conv1", "conv2", "conv3", "fc1", "output"]),
         (cnn(in_shape=(3, 32, 32), padding=1, seed=0), (3, 32, 32), ["conv1", "conv2", "conv3", "fc1", "output"]),
@@ -154,3 +154,17 @@ def test_public_weights_classify_images(depth):
 def test_public_resnet20_has_its_accuracy_on_the_whole_test_set():
     result = training.evaluate(resnet(20, pretrained=True), datasets.load("cifar10", n_train=0).test, batch_size=500)
     assert result.accuracy == pytest.approx(0.9173, abs=2e-4)
+
+
+def test_perceptron_normalises_before_or_after_the_activation_and_drops_last():
+    def parts(**options):
+        return [name for name, _ in mlp([4, 3, 2], seed=0, **options).hidden1.named_children()]
+
+    assert parts() == ["linear", "activation"]
+    assert parts(batch_norm="before", dropout=[0.5]) == ["linear", "norm", "activation", "dropout"]
+    assert parts(batch_norm="after") == ["linear", "activation", "norm"]
+    assert mlp([4, 3, 3, 2], dropout=[0.2, 0.4], seed=0).hidden2.dropout.p == 0.4
+    with pytest.raises(ValueError, match="unknown batch_norm 'last'; allowed: before, after"):
+        mlp([4, 3, 2], batch_norm="last", seed=0)
+    with pytest.raises(ValueError, match=r"dropout must have 1 entries, one per hidden layer, got \[0.2, 0.4\]"):
+        mlp([4, 3, 2], dropout=[0.2, 0.4], seed=0)

@@ -29,7 +29,7 @@ def data():
 
 def network():
     """With dropout, which draws random numbers at every step, and batch normalisation."""
-    net = mlp([6, 8, 2], batch_norm=True, seed=0)
+    net = mlp([6, 8, 2], batch_norm="after", seed=0)
     return nn.Sequential(net.flatten, net.hidden1, nn.Dropout(0.5), net.output)
 
 

@@ -9,7 +9,7 @@ with K occupied cells (Miller 1955); the corrected mutual information is the sam
 """
 
 import math
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -116,6 +116,46 @@ def kl_selectivity(codes: Any, y: Any) -> Tensor:
     tensor(2., dtype=torch.float64)
     """
     return class_information(codes, y).amax(-1)
+
+
+class PairInformation(NamedTuple):
+    """Of all pairs of units, (units, units), in bits: I(T_a,T_b;Y), and what it says of redundancy and synergy."""
+
+    information: Tensor
+    redundancy: Tensor
+    synergy: Tensor
+    co_information: Tensor
+
+
+def pair_information(codes: Any, y: Any) -> PairInformation:
+    """What each pair of units says about the class: I(T_a,T_b;Y) with its redundancy and synergy; codes (n, units).
+
+    Redundancy is I_min = sum_y P(y) min(D_a(y), D_b(y)) of the specific surprises D (Williams & Beer 2010), the
+    co-information I(T_a;Y) + I(T_b;Y) - I(T_a,T_b;Y), synergy the redundancy less that. The counts of all pairs come
+    from one product of one-hot codes for each class.
+
+    Raises: as `conditional_entropy`, and ValueError for codes that are not (n, units).
+
+    >>> pair_information([[0, 0], [0, 1], [1, 0], [1, 1]], [0, 1, 1, 0]).synergy
+    tensor([[0., 1.],
+            [1., 0.]], dtype=torch.float64)
+    """
+    codes, y = _codes_and_labels(codes, y)
+    if codes.ndim != 2:
+        raise ValueError(f"codes must have shape (n, units), got {tuple(codes.shape)}")
+    codes, surprise = _levels(codes), class_information(codes, y)  # (units, classes)
+    dtype = torch.float32 if len(codes) < 2**24 else torch.float64  # integers below 2^24 are exact in float32
+    ones = one_hot(codes.long()).to(dtype).flatten(1)  # (n, units * levels)
+    units, share = codes.shape[1], y.bincount().double() / len(y)
+    counts = torch.stack([part.T @ part for part in (ones[y == label] for label in range(len(share)))]).double()
+    given_class, overall = counts / (share * len(y))[:, None, None], counts.sum(0) / len(y)
+    divergence = torch.xlogy(given_class, given_class) - torch.xlogy(given_class, overall)
+    divergence = divergence.reshape(len(share), units, -1, units, counts.shape[1] // units).sum((2, 4)) / math.log(2)
+    information = torch.einsum("yab,y->ab", divergence, share)
+    redundancy = torch.minimum(surprise[:, None], surprise[None]) @ share
+    single = surprise @ share
+    co_information = single[:, None] + single - information
+    return PairInformation(information, redundancy, redundancy - co_information, co_information)
 
 
 def symbols(*variables: Any) -> Tensor:

@@ -247,3 +247,51 @@ def test_bytes_count_like_wide_integers(levels):
 
 def test_booleans_are_codes():
     assert discrete.mutual_information([True, True, False, False], [0, 0, 1, 1]) == 1
+
+
+# Pairs of units
+
+
+@pytest.mark.parametrize(
+    ("label", "information", "redundancy", "synergy", "co_information"),
+    [
+        (lambda a, b: a ^ b, 1, 0, 1, -1),
+        (lambda a, b: a & b, 0.8112781245, 0.3112781245, 0.5, -0.1887218755),
+        (lambda a, b: a + 0 * b, 1, 0, 0, 0),
+        (lambda a, b: 2 * a + b, 2, 1, 1, 0),
+    ],
+    ids=["xor", "and", "one of them", "both"],
+)
+def test_pairs_of_fair_bits(label, information, redundancy, synergy, co_information):
+    a, b = torch.tensor([0, 0, 1, 1] * 5), torch.tensor([0, 1, 0, 1] * 5)
+    pair = discrete.pair_information(torch.stack([a, b], 1), label(a, b))
+    expected = [information, redundancy, synergy, co_information]
+    assert [float(quantity[0, 1]) for quantity in pair] == pytest.approx(expected, abs=1e-9)
+
+
+def test_copies_are_redundant():
+    y = torch.tensor([0, 1] * 4)
+    pair = discrete.pair_information(torch.stack([y, y], 1), y)
+    assert [float(quantity[0, 1]) for quantity in pair] == pytest.approx([1, 1, 0, 1])
+
+
+@pytest.mark.parametrize("levels", [2, 4])
+def test_pairs_are_those_of_joint_symbols(levels):
+    generator = torch.Generator().manual_seed(0)
+    codes, y = torch.randint(levels, (200, 5), generator=generator) - 1, torch.randint(3, (200,), generator=generator)
+    pair = discrete.pair_information(codes, y)
+    single, surprise = discrete.mutual_information(codes, y), discrete.class_information(codes, y)
+    share = y.bincount() / len(y)
+    for a in range(5):
+        for b in range(5):
+            joint = discrete.mutual_information(discrete.symbols(codes[:, a], codes[:, b]), y)
+            redundancy = (share * torch.minimum(surprise[a], surprise[b])).sum()
+            assert pair.information[a, b].item() == pytest.approx(joint.item(), abs=1e-12)
+            assert pair.redundancy[a, b].item() == pytest.approx(redundancy.item(), abs=1e-7)
+            assert pair.co_information[a, b].item() == pytest.approx((single[a] + single[b] - joint).item(), abs=1e-12)
+    assert torch.allclose(pair.synergy, pair.redundancy - pair.co_information)
+
+
+def test_pairs_need_units():
+    with pytest.raises(ValueError, match=r"codes must have shape \(n, units\), got \(4,\)"):
+        discrete.pair_information([0, 1, 0, 1], [0, 1, 0, 1])

@@ -126,6 +126,14 @@ def load_claims(name: str, folder: Path | None = None) -> list[Claim]:
     return loaded
 
 
+def paper_numbers(name: str, folder: Path | None = None) -> pd.DataFrame:
+    """Numbers of the paper that claims of notebook `name` compare with: `data/claims/<name>.csv`."""
+    path = (folder or ROOT / "data" / "claims") / f"{name}.csv"
+    if not path.exists():
+        raise ValueError(f"no numbers for {name!r}: {path} does not exist")
+    return pd.read_csv(path, keep_default_na=False)
+
+
 def interval(values: Sequence[float], confidence: float = CONFIDENCE) -> tuple[float, float, float]:
     """Mean and two-sided t-interval (mean, low, high) of one number per seed.
 

@@ -80,6 +80,67 @@ def estimates(table: pd.DataFrame, x: str, *, ax: Axes | None = None) -> Axes:
     return ax
 
 
+def violins(scores: pd.DataFrame, quantities: Sequence[str]) -> Figure:
+    """How each quantity (in bits) is distributed over the neurons of each layer; dashes: the level of chance."""
+    figure, axes = plt.subplots(1, len(quantities), figsize=(3.7 * len(quantities), 3.6), layout="constrained")
+    layers = list(dict.fromkeys(scores["layer"]))
+    for ax, quantity in zip(axes, quantities, strict=True):
+        rows = scores[scores["quantity"] == quantity]
+        sns.violinplot(rows, x="layer", y="value", hue="layer", palette=sequential(len(layers)), cut=0, inner="box",
+                       density_norm="width", linewidth=1, ax=ax)  # fmt: skip
+        ax.set(xlabel="layer, from input to output", ylabel=f"{quantity}  [bits]")
+        if quantity != "entropy":  # whose chance level is itself
+            chance = rows.groupby("layer")["null"].mean().loc[layers]
+            places = np.arange(len(layers))
+            ax.hlines(chance, places - 0.4, places + 0.4, INK, "--", lw=1.2, label="95 % of permuted labels")
+            ax.legend(fontsize="x-small", loc="upper left", frameon=False)
+    return figure
+
+
+def neuron_plane(scores: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
+    """The information plane of single neurons: class information against entropy, coloured by layer."""
+    ax = ax or plt.gca()
+    table = scores.pivot(index=["seed", "layer", "neuron"], columns="quantity", values="value").reset_index()
+    layers = list(dict.fromkeys(scores["layer"]))
+    for layer, colour in zip(layers, sequential(len(layers)), strict=True):
+        rows = table[table["layer"] == layer]
+        ax.scatter(rows["entropy"], rows["class information"], s=9, color=colour, alpha=0.5, lw=0, label=layer)
+    ax.plot([0, 1], [0, 1], color=INK, lw=1, ls="--")
+    ax.annotate("I(T;Y) = H(T)", (0.55, 0.55), (-6, 6), textcoords="offset points", ha="right", color=INK)
+    ax.set(xlabel="entropy H(T)  [bits]", ylabel="class information I(T;Y)  [bits]", xlim=(-0.03, 1.03))
+    ax.legend(fontsize="small", markerscale=2, loc="upper left")
+    return ax
+
+
+def ablation(curves: pd.DataFrame, *, title: str = "") -> Figure:
+    """Accuracy against the number of clamped neurons for each pool of layers: lowest first above, highest first below.
+
+    One colour per quantity, random orders in grey; means over networks, bands one standard deviation.
+    """
+    pools = list(dict.fromkeys(curves["layers"]))
+    quantities = [quantity for quantity in dict.fromkeys(curves["quantity"]) if quantity != "random"]
+    size = (3.7 * len(pools), 6)
+    figure, axes = plt.subplots(2, len(pools), figsize=size, sharey=True, sharex="col", layout="constrained")
+    colours = {"random": "#8a929c"} | dict(zip(quantities, sns.color_palette("colorblind"), strict=False))
+    per_network = curves.groupby(["layers", "quantity", "direction", "seed", "k"])["accuracy"].mean()
+    for column, pool in enumerate(pools):
+        for ax, direction in zip(axes[:, column], ("ascending", "descending"), strict=True):
+            for quantity, colour in colours.items():
+                way = "random" if quantity == "random" else direction
+                spread = per_network[pool, quantity, way].groupby("k").agg(["mean", "std"])
+                ax.plot(spread.index, spread["mean"], color=colour, lw=1.8, label=quantity)
+                low, high = spread["mean"] - spread["std"], spread["mean"] + spread["std"]
+                ax.fill_between(spread.index, low, high, color=colour, alpha=0.15, lw=0)
+            ax.set(ylim=(0, 1.02))
+        axes[0, column].set_title("all layers" if "+" in pool else pool, loc="left", fontsize="medium")
+        axes[1, column].set_xlabel("neurons clamped")
+    axes[0, 0].set_ylabel("accuracy, lowest first")
+    axes[1, 0].set_ylabel("accuracy, highest first")
+    axes[0, 0].legend(fontsize="x-small", loc="lower left")
+    figure.suptitle(title, fontsize="medium")
+    return figure
+
+
 def verdicts(table: pd.DataFrame) -> Figure:
     """Each claim's interval over seeds (bar) against its accepted range (band), each on its own scale."""
     judged = table[table["n"] > 0]

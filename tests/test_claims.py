@@ -163,3 +163,12 @@ def test_summary_holds_words_and_no_digits_of_ours():
     assert "reproduced" in claims.summary(table)
     assert "3.25" not in claims.summary(table)
     assert claims.rounded(table).loc["plateau", "ours"] == "3.26"
+
+
+def test_numbers_of_a_paper_are_data(tmp_path):
+    (tmp_path / "09_x.csv").write_text("figure,mode,at,value\nfig1,,20,0.5\n")
+    assert claims.paper_numbers("09_x", tmp_path).to_dict("records") == [
+        {"figure": "fig1", "mode": "", "at": 20, "value": 0.5}
+    ]
+    with pytest.raises(ValueError, match=r"no numbers for '08_x': .*08_x.csv does not exist"):
+        claims.paper_numbers("08_x", tmp_path)

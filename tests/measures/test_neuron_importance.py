@@ -144,8 +144,9 @@ NETWORKS = {
     "after pooling": (models.lenet5(in_shape=(1, 12, 12), seed=0), (1, 12, 12), ["pool1", "pool2"]),
     "vgg": (models.vgg16(width=1 / 32, seed=0), (3, 32, 32), ["conv2", "conv13", "fc1"]),
     "in place": (
-        nn.Sequential(nn.Linear(12, 6), nn.ReLU(inplace=True), nn.Linear(6, 5, bias=False), nn.Linear(5, 10)),
-        (12,), ["0", "2"],
+        nn.Sequential(
+            nn.Linear(12, 6), nn.ReLU(inplace=True), nn.Linear(6, 5, bias=False), nn.ReLU(True), nn.Linear(5, 10)
+        ), (12,), ["0", "2"],
     ),
 }  # fmt: skip
 
@@ -198,6 +199,15 @@ def test_every_order_starts_and_ends_at_the_same_values(mode):
     assert set(ends[0]) == {training.evaluate(model, data).accuracy}
     assert len(set(ends[1])) == 1
     assert ends[1].iloc[0] in [(data.y == c).double().mean().item() for c in range(10)]  # it says one class
+
+
+def test_nothing_is_left_when_all_are_clamped_to_zero():
+    model, data = models.mlp([12, 70, 60, 10], seed=0).double().eval(), random_data((12,))  # its biases are 0
+    found = orders(scores(model, data, ["hidden1", "hidden2"]), random=1, seed=0)
+    curves = ablation_curves(model, data, found, mode="zero")
+    last = curves.groupby(["layers", "quantity", "direction"]).last()
+    assert set(last["accuracy"]) == {0.1}
+    assert last["loss"].to_list() == pytest.approx([math.log2(10)] * len(last))
 
 
 def test_clamping_to_the_mean_is_deleting_the_neuron_and_balancing_the_bias():
@@ -375,7 +385,7 @@ def test_area_is_the_mean_accuracy_of_each_curve():
 
 
 def test_whole_protocol_on_digits_finds_the_informative_neurons_important():
-    splits = datasets.load("digits", seed=0)
+    splits = datasets.load("digits", n_test=200, seed=0)
     model = training.trained(
         models.mlp([64, 100, 100, 10], seed=0), splits.train, epochs=30, batch_size=32, lr=1e-3, seed=0
     )
@@ -401,6 +411,7 @@ def test_whole_protocol_on_digits_finds_the_informative_neurons_important():
         (lambda m: scores(m.mlp, m.data, []), "layers must come in order of depth with a map between any two"),
         (lambda m: scores(m.mlp, m.data, ["hidden2", "hidden1"]), "layers must come in order of depth"),
         (lambda m: scores(m.lenet, m.images, ["conv1", "pool1"]), "with a map between any two, got .'conv1', 'pool1'"),
+        (lambda m: scores(m.grouped, m.images, ["0"]), "layer '0' must be followed by .*got Conv2d.*groups=3"),
         (lambda m: scores(m.resnet, m.images, ["stem"]), "layer 'stem' must be followed by .*got _Block"),
         (lambda m: scores(m.mlp.train(), m.data, ["hidden1"]), r"model is in training mode.*model.eval\(\)"),
         (lambda m: scores(m.mlp, m.data[:9], ["hidden1"]), "as many samples as classes, got n=9 for 10"),
@@ -421,10 +432,13 @@ def test_refusals_name_what_was_given_and_what_is_allowed(call, message):
     mlp = models.mlp([12, 4, 3, 10], seed=0).eval()
     data = random_data((12,))
     data = Data(data.x.float(), data.y)
-    images = Data(torch.rand(10, 3, 32, 32), torch.arange(10))
+    images = Data(torch.rand(10, 3, 32, 32), torch.arange(10) % 3)
     given = SimpleNamespace(
         mlp=mlp, data=data, images=images, resnet=models.resnet(20).eval(),
         lenet=models.lenet5(in_shape=(3, 32, 32), seed=0).eval(),
+        grouped=nn.Sequential(
+            nn.Conv2d(3, 3, 3), nn.Conv2d(3, 3, 3, groups=3), nn.AdaptiveAvgPool2d(1), nn.Flatten()
+        ).eval(),
         ablate=lambda neurons, **options: ablation_curves(
             mlp, data, [Order(("hidden1",), "any", "any", torch.tensor(neurons))], **options
         ),

@@ -220,12 +220,12 @@ def rounded(verdicts: pd.DataFrame) -> pd.DataFrame:
 
 
 def digits(value: float, tolerance: float) -> str:
-    """`value` to one decimal place finer than `tolerance` has, two to six; a dash for a value that there is not.
+    """`value` to one decimal place finer than `tolerance` has, two to six (three for 0); a dash for none.
 
     >>> digits(3.14159, 0.1), digits(3.14159, 0.001), digits(float("nan"), 0.1)
     ('3.14', '3.1416', '–')
     """
     if math.isnan(value):
         return "–"
-    places = 1 - math.floor(math.log10(tolerance)) if tolerance > 0 else 6
+    places = 1 - math.floor(math.log10(tolerance)) if tolerance > 0 else 3
     return f"{value:.{min(max(places, 2), 6)}f}"

@@ -1,5 +1,7 @@
 """Figures from tidy tables: one theme, ordered variables on a sequential palette, spread over seeds always shown."""
 
+import io
+import sys
 from collections.abc import Sequence
 
 import matplotlib.pyplot as plt
@@ -8,6 +10,7 @@ import pandas as pd
 import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from PIL import Image
 
 from infolib import claims
 
@@ -23,6 +26,18 @@ def theme() -> None:
         palette="colorblind",
         rc={"figure.dpi": 90, "axes.spines.top": False, "axes.spines.right": False, "grid.color": "#e6e9ed"},
     )
+    shell = sys.modules["IPython"].get_ipython() if "IPython" in sys.modules else None
+    if shell is not None:
+        plt.switch_backend(plt.get_backend())  # the notebook's own formatter is set by now, and ours replaces it
+        shell.display_formatter.formatters["image/png"].for_type(Figure, _light_png)
+
+
+def _light_png(figure: Figure) -> bytes:
+    """A figure as PNG of 256 colours, which takes a third of the bytes: notebooks are committed with their figures."""
+    full, light = io.BytesIO(), io.BytesIO()
+    figure.savefig(full, format="png", bbox_inches="tight")
+    Image.open(full).convert("RGB").quantize(256, dither=Image.Dither.NONE).save(light, format="png", optimize=True)
+    return light.getvalue()
 
 
 def sequential(n: int) -> list[tuple[float, float, float]]:
@@ -127,18 +142,78 @@ def ablation(curves: pd.DataFrame, *, title: str = "") -> Figure:
         for ax, direction in zip(axes[:, column], ("ascending", "descending"), strict=True):
             for quantity, colour in colours.items():
                 way = "random" if quantity == "random" else direction
-                spread = per_network[pool, quantity, way].groupby("k").agg(["mean", "std"])
-                ax.plot(spread.index, spread["mean"], color=colour, lw=1.8, label=quantity)
-                low, high = spread["mean"] - spread["std"], spread["mean"] + spread["std"]
-                ax.fill_between(spread.index, low, high, color=colour, alpha=0.15, lw=0)
+                _band(ax, per_network[pool, quantity, way], color=colour, label=quantity)
             ax.set(ylim=(0, 1.02))
-        axes[0, column].set_title("all layers" if "+" in pool else pool, loc="left", fontsize="medium")
+        axes[0, column].set_title(_pool(pool), loc="left", fontsize="medium")
         axes[1, column].set_xlabel("neurons clamped")
     axes[0, 0].set_ylabel("accuracy, lowest first")
     axes[1, 0].set_ylabel("accuracy, highest first")
     axes[0, 0].legend(fontsize="x-small", loc="lower left")
     figure.suptitle(title, fontsize="medium")
     return figure
+
+
+def ablation_modes(curves: pd.DataFrame) -> Figure:
+    """Accuracy against the number of clamped neurons, to their mean and to zero: a panel for each arm and layer."""
+    arms, pools = list(dict.fromkeys(curves["arm"])), list(dict.fromkeys(curves["layers"]))
+    size = (3.7 * len(pools), 2.9 * len(arms))
+    figure, axes = plt.subplots(len(arms), len(pools), figsize=size, sharey=True, squeeze=False, layout="constrained")
+    per_network = curves.groupby(["arm", "layers", "mode", "seed", "k"])["accuracy"].mean()
+    for i, arm in enumerate(arms):
+        for j, pool in enumerate(pools):
+            for mode, colour in zip(("mean", "zero"), sns.color_palette("colorblind"), strict=False):
+                _band(axes[i, j], per_network[arm, pool, mode], color=colour, label=f"clamped to {mode}")
+            axes[i, j].set_title(f"{arm}: {_pool(pool)}", loc="left", fontsize="small")
+            axes[i, j].set(ylim=(0, 1.02), xlabel="neurons clamped" if i == len(arms) - 1 else "")
+        axes[i, 0].set_ylabel("accuracy")
+    axes[0, 0].legend(fontsize="x-small", loc="lower left")
+    return figure
+
+
+def dots(table: pd.DataFrame, x: str, y: str, *, hue: str, column: str) -> Figure:
+    """Mean and standard deviation over seeds of the column `x` for each `y`, hue and panel; a line at 0."""
+    columns, order = (list(dict.fromkeys(table[name])) for name in (column, y))
+    size = (3.2 * len(columns) + 3.5, 0.5 * len(order) + 1.3)
+    figure, axes = plt.subplots(1, len(columns), figsize=size, sharex=True, sharey=True, layout="constrained")
+    for ax, name in zip(np.atleast_1d(axes), columns, strict=True):
+        rows = table[table[column] == name]
+        sns.pointplot(rows, x=x, y=y, hue=hue, order=order, orient="h", errorbar="sd", dodge=0.4, linestyle="none",
+                      markersize=4, linewidth=1.5, ax=ax)  # fmt: skip
+        ax.axvline(0, color=INK, lw=1)
+        ax.set_title(_pool(name), loc="left", fontsize="medium")
+        ax.set_ylabel("")
+        ax.get_legend().remove()
+    ax.legend(fontsize="x-small", loc="upper left", bbox_to_anchor=(1, 1), frameon=False)
+    return figure
+
+
+def agreement(table: pd.DataFrame) -> Figure:
+    """Our numbers (column `ours`, mean and standard deviation over seeds) against the paper's (`value`), by unit."""
+    by = [column for column in table.columns if column not in ("seed", "ours")]
+    numbers = table.groupby(by)["ours"].agg(["mean", "std"]).reset_index()
+    units = list(dict.fromkeys(table["unit"]))
+    figure, axes = plt.subplots(1, len(units), figsize=(4.6 * len(units), 3.9), squeeze=False, layout="constrained")
+    for ax, unit in zip(axes[0], units, strict=True):
+        shown = numbers[numbers["unit"] == unit]
+        for (name, rows), marker in zip(shown.groupby("figure"), "os^D", strict=False):
+            ax.errorbar(rows["value"], rows["mean"], rows["std"], fmt=marker, ms=5, lw=1, alpha=0.8, label=name)
+        ends = [shown[["value", "mean"]].min().min(), shown[["value", "mean"]].max().max()]
+        ax.plot(ends, ends, color=INK, lw=1, ls="--")
+        ax.set(xlabel=f"the paper's number  [{unit}]", ylabel=f"ours  [{unit}]")
+        ax.legend(fontsize="x-small", loc="upper left")
+    return figure
+
+
+def _pool(layers: str) -> str:
+    return "all layers" if "+" in layers else layers
+
+
+def _band(ax: Axes, per_seed: pd.Series, **style: object) -> None:
+    """Mean over seeds against the last level of the index, with a band of one standard deviation."""
+    spread = per_seed.groupby(per_seed.index.names[-1]).agg(["mean", "std"])
+    (line,) = ax.plot(spread.index, spread["mean"], lw=1.8, **style)
+    low, high = spread["mean"] - spread["std"], spread["mean"] + spread["std"]
+    ax.fill_between(spread.index, low, high, color=line.get_color(), alpha=0.15, lw=0)
 
 
 def verdicts(table: pd.DataFrame) -> Figure:

@@ -27,7 +27,7 @@ from tqdm import tqdm
 from infolib import _checks
 from infolib.cache import cached
 from infolib.datasets import Data
-from infolib.models import evaluating
+from infolib.models import evaluating, mlp
 
 
 class Step(NamedTuple):
@@ -117,6 +117,37 @@ def trained(model: nn.Module, data: Data, **fit_options: Any) -> nn.Module:
     key = {"model": _content(model), "x": data.x, "y": data.y, "options": options, "code": Path(__file__).read_text()}
     model.load_state_dict(cached("trained", key | {"torch": torch.__version__}, compute))
     return model.eval()
+
+
+def perceptron(data: Data, description: str, *, seed: int, **fit_options: Any) -> nn.Module:
+    """A trained perceptron from a description: hidden widths, activation, regulariser, as "100-100 relu dropout:.3,.4".
+
+    The regulariser is none, L2:strength (the optimiser's weight decay), dropout:p,p,... (one for each hidden layer) or
+    batch-norm (before the activation). The seed decides weights and training; the result is cached by `trained`.
+
+    Raises:
+        ValueError: for a description that is not of this form, and as `models.mlp` and `fit` do
+    """
+    form = f"description must be like '100-100 relu L2:1e-4', got {description!r}"
+    try:
+        widths, activation, regulariser = description.split()
+        kind, _, strength = regulariser.partition(":")
+        hidden = [int(width) for width in widths.split("-")]
+        numbers = [float(number) for number in strength.split(",") if number]
+    except ValueError as error:
+        raise ValueError(form) from error
+    expected = {"none": 0, "L2": 1, "dropout": len(hidden), "batch-norm": 0}
+    if len(numbers) != expected[_checks.choice("regulariser", kind, expected)]:
+        raise ValueError(f"{form}: {kind} takes {expected[kind]} numbers")
+    model = mlp(
+        [data.x[0].numel(), *hidden, int(data.y.max()) + 1],
+        activation=activation,
+        batch_norm="before" if kind == "batch-norm" else None,
+        dropout=numbers if kind == "dropout" else (),
+        seed=seed,
+    )
+    decay = numbers[0] if kind == "L2" else 0.0
+    return trained(model, data, weight_decay=decay, seed=seed, **fit_options)
 
 
 class _Randomness:

@@ -10,15 +10,19 @@ through nothing but modules that treat each neuron on its own, such as pooling o
 
 import itertools
 import math
-from collections.abc import Callable, Iterable, Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
+from functools import partial
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 import torch
+from joblib import Parallel, delayed
 from torch import Tensor, nn
+from tqdm import tqdm
 
-from infolib import _checks, activations
+from infolib import _checks, activations, datasets, models, training
 from infolib.datasets import Data, Splits
 from infolib.estimators import binning, discrete
 from infolib.estimators.uncertainty import permutation_null
@@ -27,6 +31,7 @@ from infolib.measures import _ablation
 MODES = ("mean", "zero")
 AT_ONCE = 16  # steps of an ablation that are scored together
 QUANTITIES = ("entropy", "class information", "KL selectivity")
+RANKED = (*QUANTITIES, "class selectivity", "outgoing weights", "Taylor")  # what `analyse` orders neurons by
 
 
 class Order(NamedTuple):
@@ -46,6 +51,64 @@ class Analysis(NamedTuple):
     curves: pd.DataFrame
 
 
+class Arm(NamedTuple):
+    """A group of perceptrons that differ in their seed alone, and the labels that their neurons are scored on."""
+
+    dataset: str
+    network: str  # as `training.perceptron` takes it
+    epochs: int
+    networks: int
+    labels: str
+
+    @property
+    def name(self) -> str:
+        """Data set, activation and regulariser, and whether the arm is a control."""
+        control = [*([] if self.epochs else ["untrained"]), *([] if self.labels == "true" else ["permuted"])]
+        return " ".join([self.dataset, *self.network.split()[1:], *control])
+
+    def trained(self, seed: int, *, n_test: int, batch_size: int, lr: float) -> tuple[Splits, nn.Module]:
+        """The splits and the network of one seed, trained once and cached."""
+        splits = datasets.load(self.dataset, n_test=n_test, seed=seed)
+        options = {"epochs": self.epochs, "batch_size": batch_size, "lr": lr, "seed": seed}
+        return splits, training.perceptron(splits.train, self.network, **options)
+
+
+def parse_arm(text: str) -> Arm:
+    """An arm from its line: data set, hidden widths, activation, regulariser, epochs, networks, labels to score on.
+
+    Raises ValueError for a line that is not of this form, and for labels other than true or permuted.
+
+    >>> parse_arm("mnist 100-100 sigmoid L2:1e-5 25 10 true").name
+    'mnist sigmoid L2:1e-5'
+    """
+    try:
+        dataset, *network, epochs, networks, labels = text.split()
+        arm = Arm(dataset, " ".join(network), int(epochs), int(networks), labels)
+    except ValueError as error:
+        raise ValueError(f"arm must be like 'mnist 100-100 relu none 20 10 true', got {text!r}") from error
+    _checks.choice("labels", labels, ("true", "permuted"))
+    _checks.at_least("networks", arm.networks, 1)
+    return arm
+
+
+def survey(arms: Sequence[Arm], *, fit: Mapping[str, Any], protocol: Mapping[str, Any]) -> Analysis:
+    """`analyse` every network of every arm, as many at once as torch has threads; the frames gain arm and seed.
+
+    `fit` goes to `Arm.trained`, `protocol` to `analyse`. Of a sigmoid one bit is taken at 1/2, else at 0 (Amjad et
+    al. 2018). Raises ValueError as those do.
+    """
+    tasks = [(arm, seed) for arm in arms for seed in range(arm.networks)]
+    jobs = Parallel(n_jobs=torch.get_num_threads(), return_as="generator")(
+        delayed(_survey_one)(arm, seed, fit, protocol) for arm, seed in tasks
+    )
+    results = list(tqdm(jobs, total=len(tasks), unit="network"))
+    named = [
+        [table.assign(arm=arm.name, seed=seed) for table in result]
+        for (arm, seed), result in zip(tasks, results, strict=True)
+    ]
+    return Analysis(*(pd.concat(tables, ignore_index=True) for tables in zip(*named, strict=True)))
+
+
 def analyse(
     model: nn.Module,
     splits: Splits,
@@ -59,15 +122,15 @@ def analyse(
 ) -> Analysis:
     """The whole protocol: `scores` and `comparisons` on the validation data, `ablation_curves` on the test data.
 
-    There are two orders for each measure, and `random` random ones; the means that neurons are clamped to are those on
-    the validation data. Raises ValueError as those functions do.
+    There are two orders for each measure of RANKED, and `random` random ones; the means that neurons are clamped to are
+    those on the validation data. Raises ValueError as those functions do.
     """
     asked = [
         scores(model, splits.val, layers, quantise=quantise, seed=seed),
         comparisons(model, splits.val, layers),
     ]
     table = pd.concat(asked, ignore_index=True)
-    found = orders(table, random=random, seed=seed)
+    found = orders(table[table["quantity"].isin(RANKED)], random=random, seed=seed)
     options = {"means": splits.val, "points": points}
     curves = [ablation_curves(model, splits.test, found, mode=mode, **options) for mode in modes]
     return Analysis(table, pd.concat(curves, ignore_index=True))
@@ -216,19 +279,70 @@ def ablation_curves(
 
 
 def area(curves: pd.DataFrame, *, upto: int | None = None) -> pd.DataFrame:
-    """Mean accuracy along each ablation curve, AUC: the area below it over k = 0, ..., `upto`, divided by that.
+    """Area under each ablation curve, AUC: the mean accuracy over k = 0, 1, ..., `upto` clamped neurons (all, if None).
 
-    Takes the frame of `ablation_curves`, and any further columns that tell curves apart; gives a row per curve.
+    One row per pool of layers, mode and quantity, and per value of any further column that `curves` has, such as a
+    seed. Columns: ascending, descending, random (mean over its orders) and gap, ascending less descending, which is
+    positive where a quantity indicates importance. Raises ValueError for upto < 1.
     """
     if upto is not None:
-        _checks.at_least("upto", upto, 1)
-    measured = ["k", "accuracy", "loss"]
-    by = [column for column in curves.columns if column not in measured]
-    rows = curves if upto is None else curves[curves["k"] <= upto]
-    groups = rows.groupby(by, sort=False)[measured]
-    return groups.apply(lambda curve: np.trapezoid(curve["accuracy"], curve["k"]) / np.ptp(curve["k"])).reset_index(
-        name="area"
-    )
+        curves = curves[curves["k"] <= _checks.at_least("upto", upto, 1)]
+    order = ["quantity", "direction", "repeat"]
+    run = [column for column in curves.columns if column not in (*order, "k", "accuracy", "loss")]
+    curves = curves.sort_values("k", kind="stable")
+    groups = curves.groupby([*run, *order], sort=False)
+    areas = groups[["k", "accuracy"]].apply(lambda c: np.trapezoid(c["accuracy"], c["k"]) / np.ptp(c["k"]))
+    table = areas.groupby([*run, *order[:2]], sort=False).mean().unstack("direction").reset_index()
+    random = table[table["quantity"] == "random"].set_index(run)["random"].rename("random")
+    table = table[table["quantity"] != "random"].drop(columns="random", errors="ignore").join(random, on=run)
+    table["gap"] = table["ascending"] - table["descending"]
+    return table.rename_axis(columns=None).reset_index(drop=True)
+
+
+def rank_correlations(table: pd.DataFrame, *, target: str = "ablation loss, mean") -> pd.DataFrame:
+    """Spearman's correlation of each quantity with `target`, within each layer and over all of them ("pooled").
+
+    `table` is a frame of `scores` and `comparisons`; further columns, such as a seed, tell networks apart. Columns:
+    those, layers, quantity, correlation (NaN where a quantity is the same for all neurons). Raises ValueError for a
+    target that is not among the quantities.
+    """
+    _checks.choice("target", target, set(table["quantity"]))
+    known = ("layer", "neuron", "quantity", "value", "unit", "n", "preferred class", "fraction active", "null")
+    run = [column for column in table.columns if column not in known]
+    values = table.pivot(index=[*run, "layer", "neuron"], columns="quantity", values="value")
+    values = values[list(dict.fromkeys(table["quantity"]))]
+    found = [
+        values.groupby([*run, by], sort=False).apply(lambda rows: rows.rank().corrwith(rows[target].rank()))
+        for by in ("layer", lambda _: "pooled")
+    ]
+    found = pd.concat(found).rename_axis(index=[*run, "layers"]).drop(columns=target)
+    return found.melt(ignore_index=False, value_name="correlation").reset_index()
+
+
+def numbers(table: pd.DataFrame, curves: pd.DataFrame, *, upto: int) -> pd.DataFrame:
+    """What figures of the paper show, one number per row (column `ours`), to be merged with what was read off them.
+
+    Points of the ablation curves (column `at` holds k), areas under their first `upto` steps ("area"), and the ends of
+    the scores' distributions in each layer ("lowest", "highest"), for each seed; column names are those of `curves`.
+    """
+    keys = ["seed", "layers", "mode", "quantity"]
+    on_curves = curves.rename(columns={"k": "at", "accuracy": "ours"})
+    under = area(curves, upto=upto).assign(at="area")
+    under = under.melt([*keys, "at"], ["ascending", "descending", "random"], "direction", "ours")
+    under.loc[under["direction"] == "random", "quantity"] = "random"
+    ends = table.groupby(["seed", "layer", "quantity"])["value"].agg(lowest="min", highest="max").reset_index()
+    ends = ends.rename(columns={"layer": "layers"}).assign(mode="", direction="")
+    ends = ends.melt([*keys, "direction"], ["lowest", "highest"], "at", "ours")
+    ours = pd.concat([on_curves, under, ends]).astype({"at": str})
+    return ours.groupby([*keys, "direction", "at"])["ours"].mean().reset_index()
+
+
+def _survey_one(arm: Arm, seed: int, fit: Mapping[str, Any], protocol: Mapping[str, Any]) -> Analysis:
+    splits, model = arm.trained(seed, **fit)
+    if arm.labels == "permuted":
+        splits = replace(splits, val=splits.shuffled_labels(seed=seed).val)
+    quantise = partial(binning.sign, threshold=0.5 if arm.network.split()[1] == "sigmoid" else 0.0)
+    return analyse(model, splits, models.layers(model)[:-1], quantise=quantise, seed=seed, **protocol)
 
 
 def _check(model: nn.Module, data: Data) -> None:

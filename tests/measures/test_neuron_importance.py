@@ -3,8 +3,10 @@ from collections import OrderedDict
 from functools import partial
 from types import SimpleNamespace
 
+import pandas as pd
 import pytest
 import torch
+from scipy.stats import spearmanr
 from sklearn.metrics import mutual_info_score
 from torch import nn
 
@@ -12,7 +14,16 @@ from infolib import activations, datasets, models, training
 from infolib.datasets import Data
 from infolib.estimators import binning, discrete
 from infolib.measures import neuron_importance
-from infolib.measures.neuron_importance import Order, ablation_curves, area, comparisons, orders, scores
+from infolib.measures.neuron_importance import (
+    Order,
+    ablation_curves,
+    area,
+    comparisons,
+    orders,
+    parse_arm,
+    rank_correlations,
+    scores,
+)
 
 MODES = neuron_importance.MODES
 
@@ -374,14 +385,41 @@ def test_orders_sort_with_ties_in_a_seeded_random_order():
 def test_area_is_the_mean_accuracy_of_each_curve():
     model, data = lively(models.mlp([12, 7, 10], seed=0)), random_data((12,))
     curves = ablation_curves(model, data, orders(scores(model, data, ["hidden1"]), random=2, seed=0))
-    table = area(curves, upto=3)
-    for row in table.itertuples():
-        same = (curves["quantity"] == row.quantity) & (curves["direction"] == row.direction)
-        a = curves[same & (curves["repeat"] == row.repeat)]["accuracy"].to_list()
-        assert row.area == pytest.approx((a[0] / 2 + a[1] + a[2] + a[3] / 2) / 3)
-    assert len(table) == 8
+    curves = pd.concat([curves.assign(seed=seed) for seed in (0, 1)])
+    table = area(curves.sample(frac=1, random_state=0), upto=3)  # whatever the order of the rows
+    assert len(table) == 6  # seeds and quantities
+
+    def mean(quantity, direction, repeat=0):
+        rows = curves[(curves["quantity"] == quantity) & (curves["direction"] == direction) & (curves["seed"] == 0)]
+        a = rows[rows["repeat"] == repeat]["accuracy"].to_list()
+        return (a[0] / 2 + a[1] + a[2] + a[3] / 2) / 3
+
+    for row in table[table["seed"] == 0].itertuples():
+        assert row.ascending == pytest.approx(mean(row.quantity, "ascending"))
+        assert row.descending == pytest.approx(mean(row.quantity, "descending"))
+        assert row.random == pytest.approx((mean("random", "random") + mean("random", "random", 1)) / 2)
+        assert row.gap == pytest.approx(row.ascending - row.descending)
     with pytest.raises(ValueError, match="upto must be an integer of at least 1, got 0"):
         area(curves, upto=0)
+
+
+def test_rank_correlations_are_scipys_within_each_layer_and_pooled():
+    model, data = lively(models.mlp([12, 9, 8, 10], seed=0)), random_data((12,))
+    layers = ["hidden1", "hidden2"]
+    table = pd.concat([scores(model, data, layers), comparisons(model, data, layers)])
+    found = rank_correlations(pd.concat([table.assign(seed=seed) for seed in (0, 1)]))
+    assert len(found) == 2 * 3 * 7  # seeds, two layers and both together, quantities but the target
+    alone = rank_correlations(table, target="Taylor").set_index(["layers", "quantity"])["correlation"]
+    assert "Taylor" not in alone.index.unique("quantity")
+    for pool in (["hidden1"], ["hidden2"], layers):
+        rows = table[table["layer"].isin(pool)]
+        x, y = (rows[rows["quantity"] == q]["value"].to_numpy() for q in ("outgoing weights", "Taylor"))
+        expected = spearmanr(x, y).statistic
+        assert alone["pooled" if len(pool) > 1 else pool[0], "outgoing weights"] == pytest.approx(expected)
+    constant = table[table["quantity"] == "entropy"].assign(quantity="constant", value=1.0)
+    assert rank_correlations(pd.concat([table, constant])).set_index("quantity")["correlation"]["constant"].isna().all()
+    with pytest.raises(ValueError, match="unknown target 'loss'"):
+        rank_correlations(table, target="loss")
 
 
 def test_whole_protocol_on_digits_finds_the_informative_neurons_important():
@@ -390,10 +428,8 @@ def test_whole_protocol_on_digits_finds_the_informative_neurons_important():
         models.mlp([64, 100, 100, 10], seed=0), splits.train, epochs=30, batch_size=32, lr=1e-3, seed=0
     )
     result = neuron_importance.analyse(model, splits, ["hidden1", "hidden2"], random=2, points=10, seed=0)
-    areas = area(result.curves[result.curves["mode"] == "mean"]).groupby(["layers", "quantity", "direction"])["area"]
-    areas = areas.mean()
-    for layer in ("hidden1", "hidden2"):
-        assert areas[layer, "class information", "ascending"] > areas[layer, "class information", "descending"] + 0.05
+    gaps = area(result.curves[result.curves["mode"] == "mean"]).set_index(["layers", "quantity"])["gap"]
+    assert min(gaps[layer, "class information"] for layer in ("hidden1", "hidden2")) > 0.05
     assert set(result.scores["quantity"]) == {*neuron_importance.QUANTITIES, "class selectivity", "outgoing weights",
                                               "Taylor", "ablation loss, mean", "ablation loss, zero"}  # fmt: skip
     assert result.scores["n"].unique() == len(splits.val)
@@ -452,3 +488,62 @@ def test_linear_map_over_positions_instead_of_neurons_is_refused():
     data = Data(torch.rand(10, 1, 6, 6), torch.arange(10))
     with pytest.raises(ValueError, match=r"must be given \(n, units\), got \(10, 3, 4, 4\)"):
         ablation_curves(model, data, [Order(("0",), "any", "any", torch.arange(3))])
+
+
+# Groups of networks
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("digits 9-8 relu none 1 2", "arm must be like 'mnist 100-100 relu none 20 10 true', got 'digits 9-8 relu no"),
+        ("digits", "arm must be like"),
+        ("digits 9-8 relu none 1 2 false", "unknown labels 'false'; allowed: true, permuted"),
+        ("digits 9-8 relu none 1 0 true", "networks must be an integer of at least 1, got 0"),
+    ],
+)
+def test_arm_in_another_form_is_refused(text, message):
+    with pytest.raises(ValueError, match=message):
+        parse_arm(text)
+
+
+def test_survey_analyses_each_network_of_each_arm_and_permutes_only_what_is_scored():
+    arms = [parse_arm(f"digits 9-8 {network} 2 {labels}") for network in ("relu none 3", "sigmoid none 0")
+            for labels in ("true", "permuted")]  # fmt: skip
+    untrained = "digits sigmoid none untrained"
+    assert [arm.name for arm in arms] == [
+        "digits relu none", "digits relu none permuted", untrained, f"{untrained} permuted"
+    ]  # fmt: skip
+    fit = {"n_test": 100, "batch_size": 32, "lr": 1e-3}
+    table, curves = neuron_importance.survey(arms, fit=fit, protocol={"random": 1, "points": 3})
+    splits, model = arms[2].trained(1, **fit)
+    expected = neuron_importance.analyse(
+        model, splits, ["hidden1", "hidden2"], quantise=partial(binning.sign, threshold=0.5), random=1, points=3, seed=1
+    )
+    for ours, theirs in ((table, expected.scores), (curves, expected.curves)):
+        rows = ours[(ours["arm"] == arms[2].name) & (ours["seed"] == 1)].drop(columns=["arm", "seed"])
+        pd.testing.assert_frame_equal(rows.reset_index(drop=True), theirs)
+    intact = curves[curves["k"] == 0].groupby(["arm", "seed"])["accuracy"].first()
+    assert intact[arms[0].name].to_list() == intact[arms[1].name].to_list()  # the same networks, on true labels
+    information = table[table["quantity"] == "class information"].groupby("arm")["value"].mean()
+    assert information[arms[0].name] > 3 * information[arms[1].name]
+    assert len(curves.groupby(["arm", "seed"])) == 8
+
+
+def test_numbers_of_figures_are_points_areas_and_ends():
+    model, data = lively(models.mlp([12, 7, 6, 10], seed=0)), random_data((12,))
+    table = scores(model, data, ["hidden1", "hidden2"]).assign(seed=0)
+    curves = ablation_curves(model, data, orders(table, random=2, seed=0)).assign(seed=0)
+    found = neuron_importance.numbers(table, curves, upto=3).set_index(["layers", "quantity", "direction", "at"])[
+        "ours"
+    ]
+    rows = curves[(curves["layers"] == "hidden1") & (curves["k"] == 2)].set_index(["quantity", "direction"])["accuracy"]
+    assert found["hidden1", "entropy", "descending", "2"] == rows["entropy", "descending"]
+    assert found["hidden1", "random", "random", "2"] == pytest.approx(rows["random", "random"].mean())
+    areas = area(curves, upto=3).set_index(["layers", "quantity"])
+    assert found["hidden1+hidden2", "KL selectivity", "ascending", "area"] == pytest.approx(
+        areas.loc[("hidden1+hidden2", "KL selectivity"), "ascending"]
+    )
+    assert found["hidden2", "random", "random", "area"] == pytest.approx(areas.loc[("hidden2", "entropy"), "random"])
+    assert found["hidden2", "entropy", "", "highest"] == max(value(table, "hidden2", "entropy"))
+    assert found["hidden2", "entropy", "", "lowest"] == min(value(table, "hidden2", "entropy"))

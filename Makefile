@@ -13,7 +13,7 @@ reports: $(VENV)/.ready  ## execute the workbook into reports/$(PROFILE) (PROFIL
 	$(BIN)/infolib run --profile $(PROFILE) --jobs $(JOBS)
 
 # Small networks run best on one thread, and a stored output does not depend on how many there are.
-test notebooks: export OMP_NUM_THREADS = 1
+test notebooks bench: export OMP_NUM_THREADS = 1
 test: $(VENV)/.ready  ## lint, unit tests, nbval
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .

@@ -18,8 +18,6 @@ import torch
 from benchmarks.rows import Row, all_rows, closed_forms
 from infolib import ROOT
 
-TURNS = 5
-
 
 class Measured(NamedTuple):
     ours: float  # seconds
@@ -34,7 +32,7 @@ def measure(row: Row) -> Measured:
     if not difference <= row.tolerance:
         raise ValueError(f"{row.name}: outputs differ by {difference:g}, more than {row.tolerance:g}")
     times: dict[Callable, list[float]] = {row.ours: [], row.reference: []}
-    for _ in range(TURNS):
+    for _ in range(row.turns):
         for call, taken in times.items():
             start = time.process_time()
             call()
@@ -63,9 +61,9 @@ def table(rows: list[tuple[Row, Measured]]) -> str:
     lines = [
         "# Benchmarks",
         "",
-        f"Written by `make bench`: processor time, one thread, the least of {TURNS} turns, ours and the reference "
-        "taking turns in one process; memory is the peak above the start of one call. Ratios carry over to other "
-        "machines, seconds do not.",
+        "Written by `make bench`: processor time, one thread, the least of 5 turns (2 of slow rows), ours and the "
+        "reference taking turns in one process; memory is the peak above the start of one call. Ratios carry over to "
+        "other machines, seconds do not.",
         "",
         f"{platform.machine()}, torch {torch.__version__}.",
         "",

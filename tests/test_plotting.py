@@ -1,8 +1,11 @@
+import io
+
 import matplotlib
 import matplotlib.pyplot as plt
 import pandas as pd
 import pytest
 import torch
+from PIL import Image
 
 from infolib import claims, plotting
 
@@ -61,3 +64,95 @@ def test_verdict_chart_has_one_row_per_judged_claim():
 def test_images_show_their_labels():
     figure = plotting.images(torch.zeros(9, 1, 4, 4), torch.arange(9), n=3)
     assert [ax.get_title() for ax in figure.axes] == ["0", "1", "2"]
+
+
+@pytest.fixture
+def neurons():
+    rows = [
+        {"seed": seed, "layer": layer, "neuron": j, "quantity": quantity, "value": bits * (j + 1) / 4 + seed / 10,
+         "null": 0.05}
+        for seed in (0, 1)
+        for layer, bits in (("hidden2", 0.6), ("hidden10", 1.2))  # not alphabetical
+        for j in range(4)
+        for quantity in ("entropy", "class information")
+    ]  # fmt: skip
+    return pd.DataFrame(rows)
+
+
+@pytest.fixture
+def curves():
+    rows = [
+        {"arm": arm, "layers": layers, "mode": mode, "quantity": quantity, "direction": direction, "seed": seed,
+         "repeat": 0, "k": k, "accuracy": 1 - k / 10 - seed / 10}
+        for arm in ("b", "a")
+        for layers in ("hidden1", "hidden2", "hidden1+hidden2")
+        for mode in ("mean", "zero")
+        for quantity, direction in (("entropy", "ascending"), ("entropy", "descending"), ("random", "random"))
+        for seed in (0, 2)
+        for k in (0, 1, 2)
+    ]  # fmt: skip
+    return pd.DataFrame(rows)
+
+
+def test_violins_show_each_layer_and_the_level_of_chance_but_not_of_entropy(neurons):
+    entropy, information = plotting.violins(neurons, ["entropy", "class information"]).axes
+    assert [t.get_text() for t in information.get_xticklabels()] == ["hidden2", "hidden10"]
+    assert information.get_ylabel() == "class information  [bits]"
+    (text,) = information.get_legend().get_texts()
+    assert text.get_text() == "95 % of permuted labels"
+    assert entropy.get_legend() is None
+
+
+def test_neuron_plane_has_a_point_for_each_neuron_of_each_seed(neurons):
+    ax = plotting.neuron_plane(neurons)
+    assert [t.get_text() for t in ax.get_legend().get_texts()] == ["hidden2", "hidden10"]
+    assert [len(points.get_offsets()) for points in ax.collections] == [8, 8]
+
+
+def test_ablation_shows_means_of_networks_lowest_first_above_highest_first(curves):
+    figure = plotting.ablation(curves[(curves["arm"] == "a") & (curves["mode"] == "mean")], title="t")
+    assert len(figure.axes) == 6
+    assert [ax.get_title(loc="left") for ax in figure.axes[:3]] == ["hidden1", "hidden2", "all layers"]
+    assert figure.axes[3].get_ylabel() == "accuracy, highest first"
+    for line in figure.axes[0].get_lines():
+        assert line.get_ydata().tolist() == pytest.approx([0.9, 0.8, 0.7])  # mean over seeds 0 and 2
+
+
+def test_ablation_modes_has_a_panel_for_each_arm_and_layer(curves):
+    figure = plotting.ablation_modes(curves[curves["quantity"] == "random"])
+    assert [ax.get_title(loc="left") for ax in figure.axes] == [
+        f"{arm}: {layers}" for arm in ("b", "a") for layers in ("hidden1", "hidden2", "all layers")
+    ]
+    assert [len(ax.get_lines()) for ax in figure.axes] == [2] * 6
+
+
+def test_dots_keep_the_order_of_their_rows_and_columns():
+    rows = [{"gap": x, "arm": arm, "quantity": q, "layers": layers}
+            for arm in "ba" for q in ("z", "y") for layers in ("l2", "l1") for x in (0.0, 1.0)]  # fmt: skip
+    figure = plotting.dots(pd.DataFrame(rows), "gap", "arm", hue="quantity", column="layers")
+    assert [ax.get_title(loc="left") for ax in figure.axes] == ["l2", "l1"]
+    assert [t.get_text() for t in figure.axes[0].get_yticklabels()] == ["b", "a"]
+    assert [t.get_text() for t in figure.axes[-1].get_legend().get_texts()] == ["z", "y"]
+
+
+def test_agreement_has_a_panel_for_each_unit_with_the_diagonal():
+    rows = [
+        {"figure": figure, "unit": unit, "value": value, "seed": seed, "ours": value + seed / 10}
+        for figure, unit in (("fig1", "accuracy"), ("fig2", "bits"))
+        for value in (0.2, 0.8)
+        for seed in (0, 1)
+    ]
+    figure = plotting.agreement(pd.DataFrame(rows))
+    assert [ax.get_xlabel() for ax in figure.axes] == ["the paper's number  [accuracy]", "the paper's number  [bits]"]
+    for ax in figure.axes:
+        diagonal = ax.get_lines()[-1]
+        assert diagonal.get_xdata() == pytest.approx(diagonal.get_ydata())
+
+
+def test_notebook_images_have_256_colours_and_the_size_of_the_figure():
+    figure, ax = plt.subplots(figsize=(4, 3))
+    ax.scatter(range(300), range(300), c=range(300))
+    image = Image.open(io.BytesIO(plotting._light_png(figure)))
+    assert image.mode == "P"
+    assert image.format == "PNG"
+    assert abs(image.size[0] - 4 * figure.dpi) < figure.dpi

@@ -21,7 +21,6 @@ _EACH_ALONE = (
     nn.Flatten, nn.Identity, nn.Dropout, nn.Dropout2d, nn.BatchNorm1d, nn.BatchNorm2d, nn.ReLU, nn.Sigmoid, nn.Tanh,
     nn.MaxPool2d, nn.AvgPool2d, nn.AdaptiveMaxPool2d, nn.AdaptiveAvgPool2d,
 )  # fmt: skip
-Steps = list[dict[int, Tensor]]  # what each step of an order clamps: neurons by stage
 
 
 class Stage(NamedTuple):
@@ -37,6 +36,16 @@ class Chain(NamedTuple):
 
     below: list[nn.Module]
     stages: list[Stage]
+
+
+class Clamp(NamedTuple):
+    """Neurons of one stage that a step clamps: what they say then, what speaks for them, and the bias that is left."""
+
+    stage: int
+    neurons: Tensor
+    said: Tensor  # (neurons, positions)
+    weight: Tensor
+    bias: Tensor
 
 
 class Start(NamedTuple):
@@ -84,8 +93,8 @@ def by_neuron(t: Tensor, neurons: int | None = None) -> Tensor:
 
 
 @torch.no_grad()
-def constants(chain: Chain, data: Data, mode: str) -> list[Tensor]:
-    """What each stage's map is given by a clamped neuron: (neurons, positions) for each stage."""
+def constants(chain: Chain, data: Data, mode: str) -> tuple[list[Tensor], list[int]]:
+    """What each stage's map is given when all neurons are clamped, for one sample; and how many neurons there are."""
     sums: list[Tensor | float] = [0.0] * len(chain.stages)
     for x, _ in chunks(chain, data if mode == "mean" else data[:1]):
         t, shapes = _run(chain.below, x), []
@@ -99,9 +108,22 @@ def constants(chain: Chain, data: Data, mode: str) -> list[Tensor]:
     clamped = []
     for stage, shape, total in zip(chain.stages, shapes, sums, strict=True):
         value = (total / len(data) if mode == "mean" else 0 * total).to(stage.map.weight.dtype)
-        t = value.reshape(1, -1, *[1] * (len(shape) - 1)).expand(1, *shape)
-        clamped.append(by_neuron(_run(stage.between, t), len(value))[0])
-    return clamped
+        clamped.append(_run(stage.between, value.reshape(1, -1, *[1] * (len(shape) - 1)).expand(1, *shape)))
+    return clamped, [len(total) for total in sums]
+
+
+@torch.no_grad()
+def plan(chain: Chain, constants: list[Tensor], sizes: list[int], steps: list[dict[int, Tensor]]) -> list[list[Clamp]]:
+    """All of an order that does not depend on the samples; `steps` are the neurons to clamp by stage."""
+    biases, planned = [_bias(stage.map) for stage in chain.stages], []
+    for step in steps:
+        planned.append([])
+        for i, neurons in step.items():
+            layer, said = chain.stages[i].map, by_neuron(constants[i], sizes[i])[:, neurons]
+            weight = _part(layer.weight, sizes[i], neurons)
+            biases[i] = _mapped(layer, _shaped(said, constants[i]), weight, biases[i])
+            planned[-1].append(Clamp(i, neurons, said[0], weight, biases[i]))
+    return planned
 
 
 @torch.no_grad()
@@ -117,30 +139,28 @@ def begin(chain: Chain, x: Tensor) -> Start:
 
 
 @torch.no_grad()
-def walk(chain: Chain, start: Start, constants: list[Tensor], steps: Steps) -> Iterator[Tensor]:
+def walk(chain: Chain, start: Start, sizes: list[int], planned: list[list[Clamp]]) -> Iterator[Tensor]:
     """Logits (n, classes) before the first step and after each.
 
     A clamped neuron is cut out of the map that follows it, weights to zero, and what it would say goes into the bias.
     """
     yield start.logits.clone()
     inputs, outputs = list(start.inputs), [t.clone() for t in start.outputs]
-    weights = [stage.map.weight.clone() for stage in chain.stages]
-    biases = [_bias(stage.map) for stage in chain.stages]
+    weights, biases = [stage.map.weight.clone() for stage in chain.stages], [_bias(stage.map) for stage in chain.stages]
     updates = [0] * len(chain.stages)
-    for step in steps:
-        first = min(step)
-        for i, neurons in step.items():
-            layer, part = chain.stages[i].map, _part(weights[i], len(constants[i]), neurons)
-            said = constants[i][neurons]
-            biases[i] = _mapped(layer, _shaped(said[None], inputs[i]), part, biases[i])
-            if i == first:
-                change = said - by_neuron(inputs[i], len(constants[i]))[:, neurons]
-                _add(layer, outputs[i], _shaped(change, inputs[i]), part)
-            by_neuron(weights[i], len(constants[i]))[:, neurons] = 0
+    for step in planned:
+        for clamp in step:
+            by_neuron(weights[clamp.stage], sizes[clamp.stage])[:, clamp.neurons] = 0
+            biases[clamp.stage] = clamp.bias
+        lowest = step[0]
+        first, stage = lowest.stage, chain.stages[lowest.stage]
         updates[first] += 1
-        if updates[first] % REFRESH == 0 or step is steps[-1]:
-            outputs[first] = _mapped(chain.stages[first].map, inputs[first], weights[first], biases[first])
-        t = _run(chain.stages[first].above, outputs[first])
+        if updates[first] % REFRESH == 0 or step is planned[-1]:
+            outputs[first] = _mapped(stage.map, inputs[first], weights[first], biases[first])
+        else:
+            change = lowest.said - by_neuron(inputs[first], sizes[first])[:, lowest.neurons]
+            _add(stage.map, outputs[first], _shaped(change, inputs[first]), lowest.weight)
+        t = _run(stage.above, outputs[first])
         for i, stage in enumerate(chain.stages[first + 1 :], start=first + 1):
             inputs[i] = _run(stage.between, t)
             outputs[i] = _mapped(stage.map, inputs[i], weights[i], biases[i])
@@ -149,14 +169,14 @@ def walk(chain: Chain, start: Start, constants: list[Tensor], steps: Steps) -> I
 
 
 @torch.no_grad()
-def one_by_one(chain: Chain, start: Start, constants: Tensor) -> Iterator[Tensor]:
+def one_by_one(chain: Chain, start: Start, neurons: int, planned: list[list[Clamp]]) -> Iterator[Tensor]:
     """Logits (n, classes) with each neuron of the only stage clamped alone."""
     (stage,) = chain.stages
-    given = by_neuron(start.inputs[0], len(constants))
-    for neuron in torch.arange(len(constants)).split(1):
+    given = by_neuron(start.inputs[0], neurons)
+    for (clamp,) in planned:
         output = start.outputs[0].clone()
-        change = _shaped(constants[neuron] - given[:, neuron], start.inputs[0])
-        _add(stage.map, output, change, _part(stage.map.weight, len(constants), neuron))
+        change = _shaped(clamp.said - given[:, clamp.neurons], start.inputs[0])
+        _add(stage.map, output, change, clamp.weight)
         yield _run(stage.above, output)
 
 

@@ -125,11 +125,8 @@ def analyse(
     There are two orders for each measure of RANKED, and `random` random ones; the means that neurons are clamped to are
     those on the validation data. Raises ValueError as those functions do.
     """
-    asked = [
-        scores(model, splits.val, layers, quantise=quantise, seed=seed),
-        comparisons(model, splits.val, layers),
-    ]
-    table = pd.concat(asked, ignore_index=True)
+    scored = scores(model, splits.val, layers, quantise=quantise, seed=seed)
+    table = pd.concat([scored, comparisons(model, splits.val, layers)], ignore_index=True)
     found = orders(table[table["quantity"].isin(RANKED)], random=random, seed=seed)
     options = {"means": splits.val, "points": points}
     curves = [ablation_curves(model, splits.test, found, mode=mode, **options) for mode in modes]
@@ -263,13 +260,14 @@ def ablation_curves(
     tables = []
     for layers, group in pools.items():
         chain = _ablation.cut(model, layers)
-        clamped = _ablation.constants(chain, means or data, mode)
-        steps = [_steps(order, [len(c) for c in clamped], points) for order in group]
+        constants, sizes = _ablation.constants(chain, means or data, mode)
+        steps = [_steps(order, sizes, points) for order in group]
+        plans = [_ablation.plan(chain, constants, sizes, step) for step in steps]
         counts = [torch.zeros(2, len(step) + 1, dtype=torch.float64) for step in steps]
         for x, y in _ablation.chunks(chain, data):
             start = _ablation.begin(chain, x)
-            for count, step in zip(counts, steps, strict=True):
-                count += _score(_ablation.walk(chain, start, clamped, step), y)
+            for count, planned in zip(counts, plans, strict=True):
+                count += _score(_ablation.walk(chain, start, sizes, planned), y)
         for order, step, (right, nats) in zip(group, steps, counts, strict=True):
             k = np.cumsum([0, *(sum(map(len, part.values())) for part in step)])
             named = {"layers": "+".join(layers), "quantity": order.quantity, "direction": order.direction}
@@ -358,7 +356,7 @@ def _check(model: nn.Module, data: Data) -> None:
         raise ValueError(f"labels must be below the model's {classes} classes, got {int(data.y.max())}")
 
 
-def _steps(order: Order, sizes: Sequence[int], points: int | None) -> _ablation.Steps:
+def _steps(order: Order, sizes: Sequence[int], points: int | None) -> list[dict[int, Tensor]]:
     neurons = _checks.integers("order", order.neurons).cpu()
     if not torch.equal(neurons.sort().values, torch.arange(sum(sizes))):
         raise ValueError(
@@ -377,19 +375,27 @@ def _score(logits: Iterable[Tensor], y: Tensor) -> Tensor:
     logits, scores = iter(logits), []
     while some := [t.T for t in itertools.islice(logits, AT_ONCE)]:
         stacked = torch.stack(some)  # (some, classes, n): what is reduced lies between, which is fast
-        right = (stacked.max(1).indices == y).sum(1).double()
-        said = stacked.gather(1, y.expand(len(some), 1, -1))[:, 0]
-        scores.append(torch.stack([right, (stacked.logsumexp(1) - said).double().sum(1)]))
+        wanted = y.expand(len(some), 1, -1)
+        said = stacked.gather(1, wanted)[:, 0]
+        rest = stacked.scatter(1, wanted, -torch.inf).amax(1)
+        right = said > rest
+        if (said == rest).any():  # a tie goes to the first class
+            right = stacked.argmax(1) == y
+        highest = torch.maximum(said, rest)
+        nats = highest - said + (stacked - highest[:, None]).exp_().sum(1).log_()
+        scores.append(torch.stack([right.sum(1).double(), nats.double().sum(1)]))
     return torch.cat(scores, dim=1).cpu()
 
 
 def _single_ablations(chain: _ablation.Chain, data: Data, mode: str) -> Tensor:
     """Rise of the mean cross-entropy, in bits, when each neuron alone is clamped; (neurons,)."""
-    (clamped,) = _ablation.constants(chain, data, mode)
-    nats = torch.zeros(1 + len(clamped), dtype=torch.float64)
+    constants, (neurons,) = _ablation.constants(chain, data, mode)
+    each = [{0: neuron} for neuron in torch.arange(neurons).split(1)]
+    planned = _ablation.plan(chain, constants, [neurons], each)
+    nats = torch.zeros(1 + neurons, dtype=torch.float64)
     for x, y in _ablation.chunks(chain, data):
         start = _ablation.begin(chain, x)
-        nats += _score(itertools.chain([start.logits], _ablation.one_by_one(chain, start, clamped)), y)[1]
+        nats += _score(itertools.chain([start.logits], _ablation.one_by_one(chain, start, neurons, planned)), y)[1]
     return (nats[1:] - nats[0]) / len(data) / math.log(2)
 
 

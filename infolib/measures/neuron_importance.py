@@ -10,6 +10,7 @@ through nothing but modules that treat each neuron on its own, such as pooling o
 
 import itertools
 import math
+import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
@@ -56,6 +57,7 @@ class Arm(NamedTuple):
 
     dataset: str
     network: str  # as `training.perceptron` takes it
+    lr: float
     epochs: int
     networks: int
     labels: str
@@ -66,26 +68,26 @@ class Arm(NamedTuple):
         control = [*([] if self.epochs else ["untrained"]), *([] if self.labels == "true" else ["permuted"])]
         return " ".join([self.dataset, *self.network.split()[1:], *control])
 
-    def trained(self, seed: int, *, n_test: int, batch_size: int, lr: float) -> tuple[Splits, nn.Module]:
-        """The splits and the network of one seed, trained once and cached."""
-        splits = datasets.load(self.dataset, n_test=n_test, seed=seed)
-        options = {"epochs": self.epochs, "batch_size": batch_size, "lr": lr, "seed": seed}
+    def trained(self, seed: int, *, batch_size: int, **sizes: int) -> tuple[Splits, nn.Module]:
+        """The splits (`sizes` as `datasets.load` takes them) and the network of one seed, trained once and cached."""
+        splits = datasets.load(self.dataset, seed=seed, **sizes)
+        options = {"epochs": self.epochs, "batch_size": batch_size, "lr": self.lr, "seed": seed}
         return splits, training.perceptron(splits.train, self.network, **options)
 
 
 def parse_arm(text: str) -> Arm:
-    """An arm from its line: data set, hidden widths, activation, regulariser, epochs, networks, labels to score on.
+    """An arm from its line: data set, widths, activation, regulariser, Adam's lr, epochs, networks, labels to score on.
 
     Raises ValueError for a line that is not of this form, and for labels other than true or permuted.
 
-    >>> parse_arm("mnist 100-100 sigmoid L2:1e-5 25 10 true").name
+    >>> parse_arm("mnist 100-100 sigmoid L2:1e-5 1e-3 25 10 true").name
     'mnist sigmoid L2:1e-5'
     """
     try:
-        dataset, *network, epochs, networks, labels = text.split()
-        arm = Arm(dataset, " ".join(network), int(epochs), int(networks), labels)
+        dataset, *network, lr, epochs, networks, labels = text.split()
+        arm = Arm(dataset, " ".join(network), float(lr), int(epochs), int(networks), labels)
     except ValueError as error:
-        raise ValueError(f"arm must be like 'mnist 100-100 relu none 20 10 true', got {text!r}") from error
+        raise ValueError(f"arm must be like 'mnist 100-100 relu none 1e-3 20 10 true', got {text!r}") from error
     _checks.choice("labels", labels, ("true", "permuted"))
     _checks.at_least("networks", arm.networks, 1)
     return arm
@@ -101,7 +103,9 @@ def survey(arms: Sequence[Arm], *, fit: Mapping[str, Any], protocol: Mapping[str
     jobs = Parallel(n_jobs=torch.get_num_threads(), return_as="generator")(
         delayed(_survey_one)(arm, seed, fit, protocol) for arm, seed in tasks
     )
-    results = list(tqdm(jobs, total=len(tasks), unit="network"))
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "A worker stopped while some jobs")  # a worker grown by 100 MB is renewed
+        results = list(tqdm(jobs, total=len(tasks), unit="network"))
     named = [
         [table.assign(arm=arm.name, seed=seed) for table in result]
         for (arm, seed), result in zip(tasks, results, strict=True)

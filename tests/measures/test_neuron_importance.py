@@ -499,10 +499,10 @@ def test_linear_map_over_positions_instead_of_neurons_is_refused():
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("digits 9-8 relu none 1 2", "arm must be like 'mnist 100-100 relu none 20 10 true', got 'digits 9-8 relu no"),
+        ("digits 9-8 relu none 1e-3 1 2", "arm must be like 'mnist 100-100 relu none 1e-3 20 10 true', got 'digits 9-"),
         ("digits", "arm must be like"),
-        ("digits 9-8 relu none 1 2 false", "unknown labels 'false'; allowed: true, permuted"),
-        ("digits 9-8 relu none 1 0 true", "networks must be an integer of at least 1, got 0"),
+        ("digits 9-8 relu none 1e-3 1 2 false", "unknown labels 'false'; allowed: true, permuted"),
+        ("digits 9-8 relu none 1e-3 1 0 true", "networks must be an integer of at least 1, got 0"),
     ],
 )
 def test_arm_in_another_form_is_refused(text, message):
@@ -511,13 +511,13 @@ def test_arm_in_another_form_is_refused(text, message):
 
 
 def test_survey_analyses_each_network_of_each_arm_and_permutes_only_what_is_scored():
-    arms = [parse_arm(f"digits 9-8 {network} 2 {labels}") for network in ("relu none 3", "sigmoid none 0")
+    arms = [parse_arm(f"digits 9-8 {network} 2 {labels}") for network in ("relu none 1e-3 3", "sigmoid none 1e-3 0")
             for labels in ("true", "permuted")]  # fmt: skip
     untrained = "digits sigmoid none untrained"
     assert [arm.name for arm in arms] == [
         "digits relu none", "digits relu none permuted", untrained, f"{untrained} permuted"
     ]  # fmt: skip
-    fit = {"n_test": 100, "batch_size": 32, "lr": 1e-3}
+    fit = {"n_test": 100, "batch_size": 32}
     table, curves = neuron_importance.survey(arms, fit=fit, protocol={"random": 1, "points": 3})
     splits, model = arms[2].trained(1, **fit)
     expected = neuron_importance.analyse(

@@ -22,6 +22,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial, reduce
 from typing import Any, NamedTuple
 
+import numpy as np
 import pandas as pd
 import torch
 from torch import Tensor, nn
@@ -220,21 +221,28 @@ def _decomposition(entropy: float, own: Tensor, joint: Tensor, pairs: Tensor) ->
     information = (entropy + own - joint).numpy()
     C = len(own) - len(pairs) - 1
     i, j = pairs.T.numpy()
-    frame = pd.DataFrame({"i": i, "j": j, "I(X;Ti)": information[i], "I(X;Tj)": information[j]})
-    frame["I(X;Ti,Tj)"] = both = information[C:-1]
-    frame["RS"] = information[i] + information[j] - both
-    frame["WN"] = 2 * both - information[i] - information[j]
-    shares = frame[["RS", "WN"]].div(frame["I(X;Ti,Tj)"].where(both > NOTHING), axis=0)
-    frame[["RS share", "WN share"]] = shares
-    means = [float(frame[name].mean()) for name in ("RS", "WN", "RS share", "WN share")]
-    errors = [_standard_error(frame[name], math.comb(C, 2)) for name in ("RS", "WN", "RS share")]
+    one, other, both = information[i], information[j], information[C:-1]
+    rs, wn, informative = one + other - both, 2 * both - one - other, np.where(both > NOTHING, both, math.nan)
+    found = {"RS": rs, "WN": wn, "RS share": rs / informative, "WN share": wn / informative}
+    frame = pd.DataFrame({"i": i, "j": j, "I(X;Ti)": one, "I(X;Tj)": other, "I(X;Ti,Tj)": both} | found)
+    means = [_mean(values) for values in found.values()]
+    errors = [_standard_error(found[name], math.comb(C, 2)) for name in ("RS", "WN", "RS share")]
     return Decomposition(float(information[-1]), *means, *errors, entropy, float(own[-1]), frame)
 
 
-def _standard_error(sampled: pd.Series, total: int) -> float:
+def _mean(values: np.ndarray) -> float:
+    """Mean of the values that are numbers; pandas says the same, a hundred times slower."""
+    values = values[~np.isnan(values)]
+    return float(values.mean()) if len(values) else math.nan
+
+
+def _standard_error(sampled: np.ndarray, total: int) -> float:
     """Standard error of the mean of values drawn without replacement from `total` of them."""
-    unseen = 1 - len(sampled) / total if total else math.nan
-    return float(sampled.sem() * math.sqrt(unseen)) if unseen else 0.0
+    if total and len(sampled) == total:
+        return 0.0
+    values = sampled[~np.isnan(sampled)]
+    error = values.std(ddof=1) / math.sqrt(len(values)) if len(values) > 1 else math.nan
+    return float(error * math.sqrt(1 - len(sampled) / total)) if total else math.nan
 
 
 def _columns(variable: str, d: Decomposition) -> dict[str, float]:

@@ -20,6 +20,7 @@ kernels it is an observation.
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial, reduce
+from itertools import accumulate
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -118,6 +119,57 @@ def by_layer(
         row |= {"S(T)": float(own[-1]), "maps": len(T), "pairs": len(pairs), "pair_seed": seed}
         rows.append(row | {"width": width, "input_width": input_width, "h": h, "alpha": alpha, "n": len(x)})
     return pd.DataFrame(rows)
+
+
+def point(
+    model: nn.Module,
+    x: Tensor,
+    y: Tensor,
+    layers: Sequence[str],
+    *,
+    h: float = 5.0,
+    h_error: float = 0.1,
+    alpha: float = 1.01,
+    max_pairs: int | None = None,
+    seed: int = 0,
+    shift: int = 0,
+) -> pd.DataFrame:
+    """Maps, pairs of maps and errors of each layer in bits on one batch, or a control without any relation to see.
+
+    `by_layer` with labels, and beside it S(δK), S(δ) and I(δK;δ) of `error_chain`, whose h is `h_error`; the last layer
+    K has no row of errors: NaN. A `shift` other than 0 gives every image the activations of the one `shift` places
+    before it, and likewise the last layer's error the errors of another image: no entropy of one variable changes, and
+    whatever information is left is the estimate's own.
+
+    x: (n, ...); y: (n,) integers; at least two layers in order of depth. Columns: those of `by_layer`, S(δK), S(δ),
+    I(δK;δ), h_error, shift. Raises ValueError as `by_layer` and `error_chain` do.
+    """
+    _checks.at_least("the number of layers", len(layers), 2)
+    roll = partial(torch.roll, shifts=shift, dims=0)
+    with activations.replace(model, {layers[0]: roll}):
+        table = by_layer(model, x, layers, y=y, h=h, alpha=alpha, max_pairs=max_pairs, seed=seed)
+    with activations.replace(model, {layers[-2]: roll}):  # behind it, all but the last layer's errors stay in place
+        errors = error_chain(model, x, roll(y), layers, h=h_error, alpha=alpha)
+    errors = errors[["layer", "S(δK)", "S(δ)", "I(δK;δ)"]]
+    return table.merge(errors, how="left", on="layer").assign(h_error=h_error, shift=shift)
+
+
+def cumulative(x: Tensor, t: Tensor, *, h: float = 5.0, alpha: float = 1.01) -> pd.DataFrame:
+    """Information I(X;T1,...,Tc) of the first c = 1, ..., C maps in bits: a frame with one row per c.
+
+    It shows how the joint of many maps saturates at S(X), of noise no less than of a network. Widths as in
+    `forward_chain`.
+
+    x: (n, ...); t: (n, C, ...). Columns: maps, I(X;T1,...,Tc), S(T1,...,Tc), S(X), h, alpha, n. Raises ValueError for
+    what the estimators refuse.
+    """
+    S = partial(renyi.joint_entropy, alpha=alpha)
+    X, _ = _gram(x.double(), h)
+    t = _maps(t.double())
+    joint = torch.stack(list(accumulate(renyi.channel_grams(t, width=_width(t, h)), _joint)))
+    s_x, s_t, s_both = float(S(X)), S(joint).cpu(), S(X, joint).cpu()
+    columns = {"maps": range(1, len(joint) + 1), "I(X;T1,...,Tc)": s_x + s_t - s_both, "S(T1,...,Tc)": s_t}
+    return pd.DataFrame(columns).assign(**{"S(X)": s_x}, h=h, alpha=alpha, n=len(t))
 
 
 def forward_chain(

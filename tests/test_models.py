@@ -85,6 +85,13 @@ def test_a_plotted_layer_speaks_after_its_activation(activation, low, high):
     assert conv1.shape == (4, 6, 28, 28)  # before pooling
 
 
+@pytest.mark.parametrize("filter_size", [1, 3, 5])
+def test_the_first_layer_of_a_lenet_keeps_the_size_of_the_images(filter_size):
+    net = lenet5(filter_size=filter_size, in_shape=(1, 12, 12), seed=0)
+    assert net.conv1(torch.rand(2, 1, 12, 12)).shape == (2, 6, 12, 12)
+    assert net.conv1.conv.kernel_size == net.conv2.conv.kernel_size == (filter_size, filter_size)
+
+
 def test_building_a_network_does_not_move_its_statistics():
     norms = [m for m in cnn(seed=0).modules() if isinstance(m, nn.BatchNorm2d)]
     assert all(norm.num_batches_tracked == 0 and norm.running_var.eq(1).all() for norm in norms)

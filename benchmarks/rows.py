@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from functools import partial
+from itertools import combinations
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -12,7 +13,7 @@ from torch import nn
 
 from infolib import activations, datasets, models, training
 from infolib.estimators import binning, discrete, knn, renyi, truth
-from infolib.measures import information_plane, neuron_importance
+from infolib.measures import information_plane, neuron_importance, synergy
 
 
 class Row(NamedTuple):
@@ -33,6 +34,7 @@ def all_rows() -> Iterator[Row]:
     yield from training_rows()
     yield from plane_rows()
     yield from pair_rows()
+    yield from chain_rows()
     yield from score_rows()
     yield from neuron_rows()
 
@@ -109,36 +111,78 @@ def _plain_plane(x, y, recorded):
 
 
 def pair_rows() -> Iterator[Row]:
-    """All entropies behind redundancy and synergy of a layer of 12 maps with its input at n = 128: 157 matrices.
+    """What a layer of 12 maps says about its input at n = 128: together, and RS and WN of 66 pairs; 159 entropies.
 
-    The reference builds the kernels and calls the general eigensolver for each entropy, as a first script would; it
-    works in float64, ours in float32.
+    The reference builds the kernels and calls the general eigensolver for each entropy, as a first script would; both
+    work in float64.
     """
     generator = torch.Generator().manual_seed(0)
     x, maps = torch.randn(128, 1, 64, generator=generator), torch.randn(128, 12, 36, generator=generator)
-    pairs = torch.combinations(torch.arange(12))
 
     def ours():
-        X, A = renyi.gram(x, width=8.0), renyi.channel_grams(maps, width=6.0)
-        both = A[pairs[:, 0]] * A[pairs[:, 1]] * 128
-        grams = torch.cat([X[None], A, X * A * 128, both, X * both * 128])
-        return renyi.entropy(grams)
+        X, A = renyi.gram(x.double(), width=8.0), renyi.channel_grams(maps.double(), width=6.0)
+        d = synergy.decompose(X, A)
+        return torch.tensor([d.information, *d.pairs["RS"], *d.pairs["WN"]])
 
     def plain():
-        def entropy(*variables):
-            K = np.ones((128, 128))
-            for variable, width in variables:
-                squared = squareform(pdist(variable.flatten(1).double().numpy(), "sqeuclidean"))
-                K = K * np.exp(-squared / (2 * width**2))
-            eigenvalues = np.abs(np.linalg.eig(K / 128)[0])
-            return np.log2((eigenvalues**1.01).sum()) / (1 - 1.01)
-
         X, A = (x, 8.0), [(maps[:, c], 6.0) for c in range(12)]
-        chosen = [(A[i], A[j]) for i, j in pairs.tolist()]
-        sets = [(X,), *[(a,) for a in A], *[(X, a) for a in A], *chosen, *[(X, *pair) for pair in chosen]]
-        return torch.tensor([entropy(*variables) for variables in sets])
+        s_x = _plain_entropy(X)
+        one = [s_x + _plain_entropy(a) - _plain_entropy(X, a) for a in A]
+        every = s_x + _plain_entropy(*A) - _plain_entropy(X, *A)
+        rs, wn = [], []
+        for i, j in combinations(range(12), 2):
+            both = s_x + _plain_entropy(A[i], A[j]) - _plain_entropy(X, A[i], A[j])
+            rs.append(one[i] + one[j] - both)
+            wn.append(2 * both - one[i] - one[j])
+        return torch.tensor([every, *rs, *wn])
 
-    yield Row("157 entropies of a 12-map layer, n = 128, α = 1.01", ours, plain, "15 ×")
+    yield Row("redundancy and synergy of a 12-map layer, n = 128, α = 1.01: 159 entropies", ours, plain, "15 ×")
+
+
+def _plain_entropy(*variables: tuple[torch.Tensor, float]) -> float:
+    """S at alpha = 1.01 of variables with their widths, kernels and all."""
+    K = np.ones((len(variables[0][0]),) * 2)
+    for variable, width in variables:
+        squared = squareform(pdist(variable.flatten(1).double().numpy(), "sqeuclidean"))
+        K = K * np.exp(-squared / (2 * width**2))
+    eigenvalues = np.abs(np.linalg.eig(K / len(K))[0])
+    return np.log2((eigenvalues**1.01).sum()) / (1 - 1.01)
+
+
+def chain_rows() -> Iterator[Row]:
+    """Both data processing chains of a LeNet of 6 and 12 maps on one batch: I(X;T) of 4 layers, I(δK;δ) of 3.
+
+    The reference keeps activations and gradients in one pass and writes each information as three entropies.
+    """
+    x, y = torch.rand(128, 1, 28, 28, generator=torch.Generator().manual_seed(0)), torch.arange(128) % 10
+    net = models.lenet5(activation="relu", seed=0)
+    layers = models.layers(net)
+
+    def ours():
+        forward, errors = synergy.forward_chain(net, x, layers), synergy.error_chain(net, x, y, layers)
+        return torch.tensor([*forward["I(X;T)"], *errors["I(δK;δ)"]])
+
+    def plain():
+        z1 = net.conv1.conv(x)
+        z2 = net.conv2.conv(net.pool1(z1.relu()))
+        z3 = net.fc1.linear(net.pool2(z2.relu()).flatten(1))
+        z4 = net.output(z3.relu())
+        loss = nn.functional.cross_entropy(z4, y, reduction="sum")
+        *errors, last = torch.autograd.grad(loss, [z1, z2, z3, z4])
+        outputs = [z.detach() for z in (z1.relu(), z2.relu(), z3.relu(), z4.double().softmax(1))]
+        forward = [_plain_information(x, t, 5.0) for t in outputs]
+        return torch.tensor([*forward, *[_plain_information(last, error, 0.1) for error in reversed(errors)]])
+
+    yield Row("forward and error chain of a LeNet, n = 128, α = 1.01", ours, plain, "3 ×")
+
+
+def _plain_information(a: torch.Tensor, b: torch.Tensor, h: float) -> float:
+    a, b = ([(m, _silverman(m, h)) for m in (t.unbind(1) if t.ndim > 2 else [t])] for t in (a, b))
+    return _plain_entropy(*a) + _plain_entropy(*b) - _plain_entropy(*a, *b)
+
+
+def _silverman(t: torch.Tensor, h: float) -> float:
+    return h * len(t) ** (-1 / (4 + t[0].numel()))
 
 
 def score_rows() -> Iterator[Row]:
@@ -157,7 +201,7 @@ def score_rows() -> Iterator[Row]:
 
 
 def neuron_rows() -> Iterator[Row]:
-    """Accuracy with k = 0, ..., all neurons clamped, along six orders for each layer and for both together.
+    """Accuracy with k = 0, ..., all neurons clamped, along four orders for each layer and for both together.
 
     784-100-100-10 on 10,000 images; the reference masks what the layers say and runs the network for every k.
     """
@@ -165,7 +209,7 @@ def neuron_rows() -> Iterator[Row]:
     data = datasets.Data(torch.rand(10_000, 784, generator=generator), torch.arange(10_000) % 10)
     net, layers = models.mlp([784, 100, 100, 10], seed=0).eval(), ("hidden1", "hidden2")
     table = neuron_importance.scores(net, data, layers, permutations=1)
-    orders = neuron_importance.orders(table, random=0, seed=0)
+    orders = [o for o in neuron_importance.orders(table, random=0, seed=0) if o.quantity != "entropy"]
     means = {layer: t.mean(0) for layer, t in activations.collect(net, data.x, layers).items()}
 
     def masked(order):
@@ -181,7 +225,7 @@ def neuron_rows() -> Iterator[Row]:
         return accuracies
 
     yield Row(
-        "ablation curves of a perceptron, n = 10,000, all k of 18 orders",
+        "ablation curves of a perceptron, n = 10,000, all k of 12 orders",
         lambda: torch.tensor(neuron_importance.ablation_curves(net, data, orders)["accuracy"].to_numpy()),
         lambda: torch.tensor([accuracy for order in orders for accuracy in masked(order)]),
         "20 ×",

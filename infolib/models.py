@@ -67,13 +67,26 @@ def mlp(
 
 @_untouched_rng
 def lenet5(
-    *, maps=(6, 12), hidden=84, activation="relu", in_shape: Shape = (1, 28, 28), classes=10, seed: int
+    *,
+    maps=(6, 12),
+    filter_size=5,
+    hidden=84,
+    activation="relu",
+    in_shape: Shape = (1, 28, 28),
+    classes=10,
+    seed: int,
 ) -> nn.Sequential:
-    """The LeNet-5 of Yu et al. 2021: conv1, pool1, conv2, pool2, fc1, output; 5×5 filters, 2×2 max pooling."""
+    """The LeNet-5 of Yu et al. 2021: conv1, pool1, conv2, pool2, fc1, output; 5×5 filters, 2×2 max pooling.
+
+    An odd `filter_size` keeps the size of the images in conv1; 3×3 filters fit images of 8×8.
+    """
+    if _checks.at_least("filter_size", filter_size, 1) % 2 == 0:
+        raise ValueError(f"filter_size must be odd, got {filter_size}")
+    conv1 = nn.Conv2d(in_shape[0], maps[0], filter_size, padding=filter_size // 2)
     features = [
-        ("conv1", _layer(conv=nn.Conv2d(in_shape[0], maps[0], 5, padding=2), activation=_act(activation))),
+        ("conv1", _layer(conv=conv1, activation=_act(activation))),
         ("pool1", nn.MaxPool2d(2)),
-        ("conv2", _layer(conv=nn.Conv2d(maps[0], maps[1], 5), activation=_act(activation))),
+        ("conv2", _layer(conv=nn.Conv2d(maps[0], maps[1], filter_size), activation=_act(activation))),
         ("pool2", nn.MaxPool2d(2)),
     ]
     linear = nn.Linear(_flat_size(features, in_shape), hidden)

@@ -2,7 +2,7 @@
 
 import io
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -15,6 +15,7 @@ from PIL import Image
 from infolib import claims
 
 INK, BAND = "#33383f", "#cfe6dd"
+LEGEND = {"fontsize": "x-small", "loc": "upper left", "bbox_to_anchor": (1, 1), "frameon": False}
 VERDICT_COLOURS = dict(zip(claims.VERDICTS, ("#0a6b51", "#b07400", "#b3380c", "#8a929c"), strict=True))
 
 
@@ -71,6 +72,102 @@ def information_over_training(table: pd.DataFrame, *, hue: str = "step") -> Figu
         ax.annotate(name, (1, ceiling), (-4, 4), ("axes fraction", "data"), "offset points", ha="right", color=INK)
         ax.set_ylim(0, 1.12 * ceiling)
     left.get_legend().remove()
+    return figure
+
+
+def lines(
+    table: pd.DataFrame,
+    x: str,
+    y: str,
+    *,
+    hue: str,
+    colours: Mapping | None = None,
+    dotted: str | None = None,
+    ax: Axes | None = None,
+) -> Axes:
+    """The column `y` against the numbers `x`, a line for each value of `hue`: means over seeds, bands one sd.
+
+    The values of `hue` keep the order of their rows; their colours are sequential unless given. Rows in which the
+    column `dotted` is true (a control, say) make a dotted line of the same colour, without a band.
+    """
+    ax = ax or plt.gca()
+    colours = colours or _sequential_for(table[hue])
+    for level in dict.fromkeys(table[hue]):
+        rows = table[table[hue] == level]
+        control = rows[dotted].astype(bool) if dotted else pd.Series(False, index=rows.index)
+        _band(ax, rows[~control].groupby(["seed", x])[y].mean(), color=colours[level], label=level)
+        if control.any():
+            means = rows[control].groupby(x)[y].mean()
+            ax.plot(means.index, means, ls=":", color=colours[level])
+    ax.set(xlabel=x, ylabel=_with_unit(y))
+    ax.legend(**LEGEND)
+    return ax
+
+
+def panels(
+    table: pd.DataFrame,
+    x: str,
+    quantities: Mapping[str, str | None],
+    *,
+    column: str,
+    hue: str,
+    dotted: str | None = None,
+) -> Figure:
+    """Several quantities against the numbers `x` as `lines`: a row for each, a panel for each value of `column`.
+
+    Each quantity comes with the name of another one to compare it with, such as its upper bound, or None: the mean is
+    drawn as dashes. Steps of training stand on a logarithmic axis that begins at 0.
+    """
+    names, colours = list(dict.fromkeys(table[column])), _sequential_for(table[hue])
+    named = names.copy()  # the titles name these, and each legend the next ones
+    figure, axes = _grid(len(quantities), len(names), sharex="col", sharey="row")
+    for row, (quantity, bound) in zip(axes, quantities.items(), strict=True):
+        for ax, name in zip(row, names, strict=True):
+            rows = table[(table[column] == name) & table[quantity].notna()]
+            lines(rows, x, quantity, hue=hue, colours=colours, dotted=dotted, ax=ax).get_legend().remove()
+            if bound:
+                ceiling = (rows[rows[dotted] == 0] if dotted else rows).groupby(x)[bound].mean()
+                ax.plot(ceiling.index, ceiling, color=INK, lw=1, ls="--", label=bound)
+            if x == "step":
+                ax.set(xscale="symlog", xlim=(0, None), xlabel="training step")
+            ax.label_outer()
+        if bound:
+            row[0].set_ylim(min(0, table[quantity].min()), 1.05 * row[0].get_ylim()[1])
+        entries = dict(zip(*reversed(row[-1].get_legend_handles_labels()), strict=True))
+        if dotted:
+            entries[f"{dotted} ≠ 0"] = plt.Line2D([], [], color=INK, ls=":")
+        entries = {label: line for label, line in entries.items() if label not in named}
+        row[-1].legend(entries.values(), entries.keys(), **LEGEND)
+        named += entries
+    for ax, name in zip(axes[0], names, strict=True):
+        ax.set_title(name, loc="left", fontsize="medium")
+    return figure
+
+
+PLANES = (("I(X;T)", "I(T;Y)"), ("WN(X;T)", "WN(T;Y)"))  # the information plane, and the modified one of Yu et al.
+
+
+def planes(table: pd.DataFrame, planes: Sequence[tuple[str, str]] = PLANES, *, row: str) -> Figure:
+    """Paths of layers in several planes of two quantities (bits), side by side, for each value of the column `row`.
+
+    A point is the mean over seeds at one step of training, from light to dark; bars are one standard deviation.
+    """
+    names, layers = (list(dict.fromkeys(table[by])) for by in (row, "layer"))
+    figure, axes = _grid(len(names), len(planes))
+    for name, columns in zip(names, axes, strict=True):
+        for ax, plane in zip(columns, planes, strict=True):
+            for layer, marker in zip(layers, "os^Dv", strict=False):
+                rows = table[(table[row] == name) & (table["layer"] == layer)]
+                by_step = rows.groupby("step")[list(plane)]
+                mean, sd = by_step.mean(), by_step.std()
+                ax.plot(*mean.to_numpy().T, color="#b9c0c8", lw=1, zorder=0)
+                labels = {mean.index[0]: f"{layer}, step {mean.index[0]}", mean.index[-1]: f"step {mean.index[-1]}"}
+                for step, colour in zip(mean.index, sequential(len(mean)), strict=True):
+                    (x, y), label = mean.loc[step], labels.get(step)
+                    ax.errorbar(x, y, *sd.loc[step][::-1], fmt=marker, color=colour, ms=6, lw=1, label=label)
+            ax.set(xlabel=_with_unit(plane[0]), ylabel=_with_unit(plane[1]))
+        columns[0].set_title(name, loc="left", fontsize="medium")
+        columns[-1].legend(**LEGEND)
     return figure
 
 
@@ -204,18 +301,6 @@ def agreement(table: pd.DataFrame) -> Figure:
     return figure
 
 
-def _pool(layers: str) -> str:
-    return "all layers" if "+" in layers else layers
-
-
-def _band(ax: Axes, per_seed: pd.Series, **style: object) -> None:
-    """Mean over seeds against the last level of the index, with a band of one standard deviation."""
-    spread = per_seed.groupby(per_seed.index.names[-1]).agg(["mean", "std"])
-    (line,) = ax.plot(spread.index, spread["mean"], lw=1.8, **style)
-    low, high = spread["mean"] - spread["std"], spread["mean"] + spread["std"]
-    ax.fill_between(spread.index, low, high, color=line.get_color(), alpha=0.15, lw=0)
-
-
 def verdicts(table: pd.DataFrame) -> Figure:
     """Each claim's interval over seeds (bar) against its accepted range (band), each on its own scale."""
     judged = table[table["n"] > 0]
@@ -232,6 +317,7 @@ def verdicts(table: pd.DataFrame) -> Figure:
         ax.set_ylabel(row.claim, rotation=0, ha="right", va="center", fontsize="small")
         ax.annotate(row.verdict, (1.01, 0.5), xycoords="axes fraction", va="center", color=colour, fontsize="small")
         ax.tick_params(labelsize="x-small")
+        ax.locator_params(axis="x", nbins=6)
         ax.xaxis.get_offset_text().set_fontsize("x-small")
         ax.grid(visible=False)
         ax.spines["left"].set_visible(False)
@@ -247,3 +333,31 @@ def images(x: Sequence, labels: Sequence, *, n: int = 8) -> Figure:
         ax.set_title(int(label), fontsize="small")
         ax.axis("off")
     return figure
+
+
+def _pool(layers: str) -> str:
+    return "all layers" if "+" in layers else layers
+
+
+def _band(ax: Axes, per_seed: pd.Series, **style: object) -> None:
+    """Mean over seeds against the last level of the index, with a band of one standard deviation."""
+    spread = per_seed.groupby(per_seed.index.names[-1]).agg(["mean", "std"])
+    (line,) = ax.plot(spread.index, spread["mean"], lw=1.8, **style)
+    low, high = spread["mean"] - spread["std"], spread["mean"] + spread["std"]
+    ax.fill_between(spread.index, low, high, color=line.get_color(), alpha=0.15, lw=0)
+
+
+def _grid(rows: int, columns: int, **shared: str) -> tuple[Figure, np.ndarray]:
+    width, height = {1: 4.5, 2: 3.5}.get(columns, 2.9), 2.5 if rows < 3 else 1.9
+    size = (width * columns + 1.3, height * rows + 0.2)
+    # Many panels: fewer dots per inch keep a notebook light enough to commit.
+    return plt.subplots(rows, columns, figsize=size, squeeze=False, layout="constrained", dpi=72, **shared)
+
+
+def _sequential_for(levels: pd.Series) -> dict:
+    levels = list(dict.fromkeys(levels))
+    return dict(zip(levels, sequential(len(levels)), strict=True))
+
+
+def _with_unit(quantity: str) -> str:
+    return f"{quantity}  [bits]" if "(" in quantity and "share" not in quantity else quantity

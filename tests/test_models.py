@@ -20,6 +20,7 @@ def numbers(prefix, n):
         (mlp([784, 9, 8, 10], seed=0), (1, 28, 28), ["hidden1", "hidden2", "output"]),
         (mlp([784, 9, 10], batch_norm="after", seed=0), (1, 28, 28), ["hidden1", "output"]),
         (lenet5(seed=0), (1, 28, 28), ["conv1", "conv2", "fc1", "output"]),
+        (lenet5(filter_size=3, in_shape=(1, 8, 8), seed=0), (1, 8, 8), ["conv1", "conv2", "fc1", "output"]),
         (cnn(seed=0), (1, 28, 28), ["conv1", "conv2", "conv3", "fc1", "output"]),
         (cnn(in_shape=(3, 32, 32), padding=1, seed=0), (3, 32, 32), ["conv1", "conv2", "conv3", "fc1", "output"]),
         (vgg16(**small_vgg16), (3, 32, 32), [*numbers("conv", 13), "fc1", "fc2", "output"]),
@@ -37,6 +38,7 @@ def test_images_become_ten_logits_through_the_plotted_layers(model, shape, names
     [
         (mlp([784, 100, 100, 10], seed=0), 89_610),
         (lenet5(seed=0), 6 * 26 + 12 * 151 + 300 * 84 + 84 + 850),
+        (lenet5(maps=(4, 8), filter_size=3, in_shape=(1, 8, 8), seed=0), 4 * 10 + 8 * 37 + 8 * 84 + 84 + 850),
         (cnn(seed=0), 4 * 10 + 8 * 37 + 16 * 73 + 400 * 256 + 256 + 2570 + 2 * (4 + 8 + 16 + 256)),
         (vgg16(seed=0), 14_714_688 + 8448 + 513 * 4096 + 4097 * 4096 + 40_970),
         (resnet(20), 269_722),  # 0.27 M in table 6 of He et al. 2016
@@ -83,6 +85,13 @@ def test_a_plotted_layer_speaks_after_its_activation(activation, low, high):
     assert conv1.shape == (4, 6, 28, 28)  # before pooling
 
 
+@pytest.mark.parametrize("filter_size", [1, 3, 5])
+def test_the_first_layer_of_a_lenet_keeps_the_size_of_the_images(filter_size):
+    net = lenet5(filter_size=filter_size, in_shape=(1, 12, 12), seed=0)
+    assert net.conv1(torch.rand(2, 1, 12, 12)).shape == (2, 6, 12, 12)
+    assert net.conv1.conv.kernel_size == net.conv2.conv.kernel_size == (filter_size, filter_size)
+
+
 def test_building_a_network_does_not_move_its_statistics():
     norms = [m for m in cnn(seed=0).modules() if isinstance(m, nn.BatchNorm2d)]
     assert all(norm.num_batches_tracked == 0 and norm.running_var.eq(1).all() for norm in norms)
@@ -105,6 +114,8 @@ def test_the_shortcut_is_subsampled_and_padded_with_zeros():
         (lambda: mlp([4, 3, 2], activation="gelu", seed=0), "unknown activation 'gelu'; allowed: relu, tanh, sigmoid"),
         (lambda: mlp([4, 2], seed=-1), "seed must be"),
         (lambda: lenet5(in_shape=(1, 8, 8), seed=0), r"in_shape=\(1, 8, 8\) does not fit, at conv2"),
+        (lambda: lenet5(filter_size=4, seed=0), "filter_size must be odd, got 4"),
+        (lambda: lenet5(filter_size=0, seed=0), "filter_size must be an integer of at least 1, got 0"),
         (lambda: cnn(in_shape=(1, 8, 8), seed=0), "does not fit, at conv3"),
         (lambda: vgg16(in_shape=(3, 16, 16), **small_vgg16), "does not fit, at pool5"),
         (lambda: vgg16(width=0, seed=0), "width must be positive, got 0"),

@@ -16,7 +16,6 @@ from torch.nn.functional import conv2d, cross_entropy
 from infolib.datasets import Data
 
 CHUNK = 2000  # samples ablated at a time: their activations stay in the processor's cache
-REFRESH = 64  # updates of a map's output before it is computed afresh, so that rounding cannot pile up
 _EACH_ALONE = (
     nn.Flatten, nn.Identity, nn.Dropout, nn.Dropout2d, nn.BatchNorm1d, nn.BatchNorm2d, nn.ReLU, nn.Sigmoid, nn.Tanh,
     nn.MaxPool2d, nn.AvgPool2d, nn.AdaptiveMaxPool2d, nn.AdaptiveAvgPool2d,
@@ -147,15 +146,13 @@ def walk(chain: Chain, start: Start, sizes: list[int], planned: list[list[Clamp]
     yield start.logits.clone()
     inputs, outputs = list(start.inputs), [t.clone() for t in start.outputs]
     weights, biases = [stage.map.weight.clone() for stage in chain.stages], [_bias(stage.map) for stage in chain.stages]
-    updates = [0] * len(chain.stages)
     for step in planned:
         for clamp in step:
             by_neuron(weights[clamp.stage], sizes[clamp.stage])[:, clamp.neurons] = 0
             biases[clamp.stage] = clamp.bias
         lowest = step[0]
         first, stage = lowest.stage, chain.stages[lowest.stage]
-        updates[first] += 1
-        if updates[first] % REFRESH == 0 or step is planned[-1]:
+        if step is planned[-1]:  # nothing speaks any more: the bias alone, without a trace of rounding
             outputs[first] = _mapped(stage.map, inputs[first], weights[first], biases[first])
         else:
             change = lowest.said - by_neuron(inputs[first], sizes[first])[:, lowest.neurons]

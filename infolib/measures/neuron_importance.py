@@ -106,11 +106,7 @@ def survey(arms: Sequence[Arm], *, fit: Mapping[str, Any], protocol: Mapping[str
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "A worker stopped while some jobs")  # a worker grown by 100 MB is renewed
         results = list(tqdm(jobs, total=len(tasks), unit="network"))
-    named = [
-        [table.assign(arm=arm.name, seed=seed) for table in result]
-        for (arm, seed), result in zip(tasks, results, strict=True)
-    ]
-    return Analysis(*(pd.concat(tables, ignore_index=True) for tables in zip(*named, strict=True)))
+    return Analysis(*(pd.concat(tables, ignore_index=True) for tables in zip(*results, strict=True)))
 
 
 def analyse(
@@ -344,7 +340,8 @@ def _survey_one(arm: Arm, seed: int, fit: Mapping[str, Any], protocol: Mapping[s
     if arm.labels == "permuted":
         splits = replace(splits, val=splits.shuffled_labels(seed=seed).val)
     quantise = partial(binning.sign, threshold=0.5 if arm.network.split()[1] == "sigmoid" else 0.0)
-    return analyse(model, splits, models.layers(model)[:-1], quantise=quantise, seed=seed, **protocol)
+    result = analyse(model, splits, models.layers(model)[:-1], quantise=quantise, seed=seed, **protocol)
+    return Analysis(*(table.assign(arm=arm.name, seed=seed) for table in result))
 
 
 def _check(model: nn.Module, data: Data) -> None:

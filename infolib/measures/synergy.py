@@ -1,0 +1,381 @@
+"""Redundancy and synergy of a layer's feature maps, and the two data processing inequalities along a network.
+
+Yu et al. 2021 (arXiv 1804.06537) ask what the feature maps T1, ..., TC of a layer say about the input X: all together
+and in pairs. The partial information decomposition splits what a pair says into redundant, synergistic and unique
+parts,
+
+    I(X;Ti,Tj) = synergy + redundancy + unique(Ti) + unique(Tj),        I(X;Ti) = redundancy + unique(Ti),
+
+four unknowns in three equations. Two combinations need no further definition, and add up to I(X;Ti,Tj):
+
+    RS = I(X;Ti) + I(X;Tj) - I(X;Ti,Tj)      = redundancy - synergy             redundancy-synergy trade-off
+    WN = 2 I(X;Ti,Tj) - I(X;Ti) - I(X;Tj)    = unique + unique + 2 synergy      weighted non-redundant information
+
+Information is matrix-based (`renyi`), in bits and unclipped: I >= 0, and more maps never having less, are theorems at
+alpha = 1 only. Of many maps the joint Gram tends to I/n, and so I(X;T1,...,TC) to S(X), whatever the maps show: read it
+next to S(X) and S(T). A data processing inequality is a theorem for indicator kernels at alpha = 1; with Gaussian
+kernels it is an observation.
+"""
+
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial, reduce
+from itertools import accumulate
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor, nn
+
+from infolib import _checks, activations
+from infolib.estimators import renyi
+from infolib.models import evaluating
+
+CHUNK = 2**17  # kernel values held at once: little memory, and they stay in the processor's cache
+NOTHING = 1e-9  # bits, well above rounding: a pair that says no more than this has no shares
+
+_Entropy = Callable[[Tensor], Tensor]  # of a batch of Grams, perhaps jointly with another variable
+
+
+class Decomposition(NamedTuple):
+    """What feature maps T1, ..., TC say about X: together, and as means over their pairs; bits."""
+
+    information: float  # I(X;T1,...,TC)
+    redundancy_synergy: float  # mean RS of the pairs
+    non_redundant: float  # mean WN of the pairs
+    redundancy_share: float  # mean of RS / I(X;Ti,Tj)
+    non_redundant_share: float  # mean of WN / I(X;Ti,Tj): the two shares add up to 1
+    redundancy_synergy_error: float  # standard error that sampling the pairs leaves; 0 if all pairs are in
+    non_redundant_error: float
+    share_error: float  # of either share
+    input_entropy: float  # S(X)
+    joint_entropy: float  # S(T1,...,TC)
+    pairs: pd.DataFrame  # a row per pair: i, j, I(X;Ti), I(X;Tj), I(X;Ti,Tj), RS, WN, RS share, WN share
+
+
+def decompose(
+    input_gram: Any, channel_grams: Any, *, alpha: float = 1.01, max_pairs: int | None = None, seed: int = 0
+) -> Decomposition:
+    """Information I(X;T1,...,TC), redundancy-synergy RS and weighted non-redundant information WN of C maps, in bits.
+
+    The Gram X (n, n) is of the input, or of anything else that the maps may know of, such as `renyi.label_gram(y)`; the
+    Grams T (C, n, n) are of the maps. All 1 + C + C² entropies, and 2 of all maps together, are computed in float64.
+    With `max_pairs` below C (C - 1) / 2, the pairs are a sample without replacement; the standard errors are those of
+    its means, corrected for the finite number of pairs. A share is of its pair's information; pairs that say nothing
+    (at most 1e-9 bits) have none and are left out of the mean shares. A single map has no pairs: NaN.
+
+    Raises: ValueError for other shapes, max_pairs < 1, or what `renyi.entropy` refuses.
+
+    >>> x, t = [0, 1, 1, 0], torch.stack([renyi.label_gram([0, 0, 1, 1]), renyi.label_gram([0, 1, 0, 1])])
+    >>> xor = decompose(renyi.label_gram(x), t, alpha=1)
+    >>> round(xor.information, 6), round(xor.redundancy_synergy, 6), round(xor.non_redundant, 6)
+    (1.0, -1.0, 2.0)
+    """
+    X, T = _checked(input_gram, channel_grams)
+    pairs = _pairs(len(T), max_pairs, seed)
+    S = partial(renyi.joint_entropy, alpha=alpha)
+    own, joint = _entropies(T, pairs, [S, partial(S, X)])
+    return _decomposition(float(S(X)), own, joint, pairs)
+
+
+def by_layer(
+    model: nn.Module,
+    x: Tensor,
+    layers: Sequence[str],
+    *,
+    y: Tensor | None = None,
+    h: float = 5.0,
+    alpha: float = 1.01,
+    max_pairs: int | None = None,
+    seed: int = 0,
+) -> pd.DataFrame:
+    """`decompose` of each layer's feature maps in bits on one batch, in eval mode: a frame with one row per layer.
+
+    Layers enter as in `forward_chain`. With labels, the same quantities about Y come from the label kernel: WN(X;T)
+    against WN(T;Y) is the modified information plane of Yu et al. 2021, I(X;T) against I(T;Y) the information plane.
+
+    x: (n, ...); y: (n,) integers. Columns: layer; I(X;T), RS(X;T), WN(X;T), RS share(X;T), WN share(X;T), the standard
+    errors RS error(X;T), WN error(X;T), share error(X;T), and S(X); with labels the same of T;Y, and S(Y); S(T), maps,
+    pairs (how many were measured), pair_seed, width, input_width, h, alpha, n. Raises ValueError for what `decompose`,
+    `forward_chain` and the label kernel refuse.
+    """
+    recorded = _recorded(model, x, layers)
+    S = partial(renyi.joint_entropy, alpha=alpha)
+    X, input_width = _gram(x.to(recorded[layers[0]]), h)
+    about: dict[str, tuple[float, _Entropy]] = {"X": (float(S(X)), partial(S, X))}
+    if y is not None:
+        with_labels = partial(renyi.label_joint_entropy, y=y, alpha=alpha)
+        about["Y"] = (float(renyi.label_entropy(y, alpha=alpha)), with_labels)
+    rows = []
+    for layer, t in recorded.items():
+        width = _width(t, h)
+        T = renyi.channel_grams(_maps(t), width=width)
+        pairs = _pairs(len(T), max_pairs, seed)
+        own, *joints = _entropies(T, pairs, [S, *(joint for _, joint in about.values())])
+        row: dict[str, Any] = {"layer": layer}
+        for (variable, (entropy, _)), joint in zip(about.items(), joints, strict=True):
+            row |= _columns(variable, _decomposition(entropy, own, joint, pairs))
+        row |= {"S(T)": float(own[-1]), "maps": len(T), "pairs": len(pairs), "pair_seed": seed}
+        rows.append(row | {"width": width, "input_width": input_width, "h": h, "alpha": alpha, "n": len(x)})
+    return pd.DataFrame(rows)
+
+
+def point(
+    model: nn.Module,
+    x: Tensor,
+    y: Tensor,
+    layers: Sequence[str],
+    *,
+    h: float = 5.0,
+    h_error: float = 0.1,
+    alpha: float = 1.01,
+    max_pairs: int | None = None,
+    seed: int = 0,
+    shift: int = 0,
+) -> pd.DataFrame:
+    """Maps, pairs of maps and errors of each layer in bits on one batch, or a control without any relation to see.
+
+    `by_layer` with labels, and beside it S(δK), S(δ) and I(δK;δ) of `error_chain`, whose h is `h_error`; the last layer
+    K has no row of errors: NaN. A `shift` other than 0 gives every image the activations of the one `shift` places
+    before it, and likewise the last layer's error the errors of another image: no entropy of one variable changes, and
+    whatever information is left is the estimate's own.
+
+    x: (n, ...); y: (n,) integers; at least two layers in order of depth. Columns: those of `by_layer`, S(δK), S(δ),
+    I(δK;δ), h_error, shift. Raises ValueError as `by_layer` and `error_chain` do.
+    """
+    _checks.at_least("the number of layers", len(layers), 2)
+    roll = partial(torch.roll, shifts=shift, dims=0)
+    with activations.replace(model, {layers[0]: roll}):
+        table = by_layer(model, x, layers, y=y, h=h, alpha=alpha, max_pairs=max_pairs, seed=seed)
+    with activations.replace(model, {layers[-2]: roll}):  # behind it, all but the last layer's errors stay in place
+        errors = error_chain(model, x, roll(y), layers, h=h_error, alpha=alpha)
+    errors = errors[["layer", "S(δK)", "S(δ)", "I(δK;δ)"]]
+    return table.merge(errors, how="left", on="layer").assign(h_error=h_error, shift=shift)
+
+
+def cumulative(x: Tensor, t: Tensor, *, h: float = 5.0, alpha: float = 1.01) -> pd.DataFrame:
+    """Information I(X;T1,...,Tc) of the first c = 1, ..., C maps in bits: a frame with one row per c.
+
+    It shows how the joint of many maps saturates at S(X), of noise no less than of a network. Widths as in
+    `forward_chain`.
+
+    x: (n, ...); t: (n, C, ...). Columns: maps, I(X;T1,...,Tc), S(T1,...,Tc), S(X), h, alpha, n. Raises ValueError for
+    what the estimators refuse.
+    """
+    S = partial(renyi.joint_entropy, alpha=alpha)
+    X, _ = _gram(x.double(), h)
+    t = _maps(t.double())
+    joint = torch.stack(list(accumulate(renyi.channel_grams(t, width=_width(t, h)), _joint)))
+    s_x, s_t, s_both = float(S(X)), S(joint).cpu(), S(X, joint).cpu()
+    columns = {"maps": range(1, len(joint) + 1), "I(X;T1,...,Tc)": s_x + s_t - s_both, "S(T1,...,Tc)": s_t}
+    return pd.DataFrame(columns).assign(**{"S(X)": s_x}, h=h, alpha=alpha, n=len(t))
+
+
+def forward_chain(
+    model: nn.Module, x: Tensor, layers: Sequence[str], *, h: float = 5.0, alpha: float = 1.01
+) -> pd.DataFrame:
+    """Information I(X;T) of each layer in bits on one batch, in eval mode: a frame with one row per layer.
+
+    The first inequality of Yu et al. 2021: I(X;T1) >= I(X;T2) >= ... >= I(X;TK), so that I(X;T) should fall down the
+    frame, for layers in order of depth. An activation (n, C, ...) enters as the joint of its C maps, one of (n, units)
+    as a single variable, and so does x. All maps of a layer have the width h n^(-1 / (4 + d)), d values per map, of
+    `renyi.silverman_width`; it does not know the scale of the data. The layer `output` enters as softmax(logits), as in
+    `information_plane.point`: our choice, the paper leaves it open. Beside h = 5 it is small: of ten classes, told
+    apart without fault at n = 128, 0.6 bits are left.
+
+    x: (n, ...). Columns: layer, I(X;T), S(T), S(X), maps, width, input_width, h, alpha, n. Raises ValueError for no
+    layers, and for what the estimators or `activations.collect` refuse.
+    """
+    recorded = _recorded(model, x, layers)
+    start = x.to(recorded[layers[0]])
+    return pd.DataFrame(_chain(start, recorded, symbols=("X", "T", "input_width"), h=h, alpha=alpha))
+
+
+def error_chain(
+    model: nn.Module,
+    x: Tensor,
+    y: Tensor,
+    layers: Sequence[str],
+    *,
+    h: float = 0.1,
+    alpha: float = 1.01,
+    reduction: str = "sum",
+) -> pd.DataFrame:
+    """Information I(δK;δ) of each layer's error with the last one's in bits, in eval mode: a frame, last layer first.
+
+    The second inequality of Yu et al. 2021: I(δK;δK-1) >= ... >= I(δK;δ1), so that I(δK;δ) should fall down the frame,
+    for layers given in order of depth. The error δ of a layer is the gradient of the cross-entropy with respect to what
+    its last Linear or Conv2d puts out, before the activation; of a layer without one, with respect to its output.
+    Errors enter as activations do in `forward_chain`.
+
+    `reduction` of the loss over the batch, "sum" or "mean", decides the numbers: with "mean" all errors are n times
+    smaller, and the width does not know their scale. The paper leaves it open; "sum", a sample's own error, is our
+    choice. As the errors of a network that has learnt vanish, so does all information.
+
+    x: (n, ...); y: (n,) integers. Columns: layer, I(δK;δ), S(δ), S(δK), maps, width, last_layer, last_width, reduction,
+    h, alpha, n. The model is left as it was, its parameters' gradients too. Raises ValueError for fewer than two
+    layers, one that the model or its forward pass does not have, another reduction, and what the estimators refuse.
+    """
+    _checks.at_least("the number of layers", len(layers), 2)
+    _checks.choice("reduction", reduction, ("sum", "mean"))
+    *others, last = layers
+    errors = _errors(model, x, _checks.labels("y", y, len(x)), layers, reduction)
+    upwards = {layer: errors[layer] for layer in reversed(others)}
+    rows = _chain(errors[last], upwards, symbols=("δK", "δ", "last_width"), h=h, alpha=alpha)
+    return pd.DataFrame(rows).assign(last_layer=last, reduction=reduction)
+
+
+# Entropies of many Grams: every map, every pair of maps, all maps together
+
+
+def _checked(input_gram: Any, channel_grams: Any) -> tuple[Tensor, Tensor]:
+    X = _checks.floats("input_gram", input_gram).double()
+    T = _checks.floats("channel_grams", channel_grams).double()
+    if X.ndim != 2 or X.shape[0] != X.shape[1]:
+        raise ValueError(f"input_gram must have shape (n, n), got {tuple(X.shape)}")
+    if T.ndim != 3 or T.shape[1:] != X.shape:
+        expected = f"(C, {len(X)}, {len(X)}), with the n of input_gram"
+        raise ValueError(f"channel_grams must have shape {expected}, got {tuple(T.shape)}")
+    return X.to(T.device), T
+
+
+def _pairs(maps: int, most: int | None, seed: int) -> Tensor:
+    """All pairs of maps (P, 2), or `most` of them drawn without replacement, in order."""
+    pairs = torch.combinations(torch.arange(maps))
+    generator = torch.Generator().manual_seed(_checks.at_least("seed", seed, 0))
+    if most is None or _checks.at_least("max_pairs", most, 1) >= len(pairs):
+        return pairs
+    return pairs[torch.randperm(len(pairs), generator=generator)[:most].sort().values]
+
+
+def _entropies(T: Tensor, pairs: Tensor, functions: Sequence[_Entropy]) -> list[Tensor]:
+    """Each function of the C maps, the P pairs, and all maps together: shape (C + P + 1,) on the CPU."""
+    values = [[S(A).cpu() for S in functions] for A in _batches(T, pairs.to(T.device))]
+    return [torch.cat(column) for column in zip(*values, strict=True)]
+
+
+def _batches(T: Tensor, pairs: Tensor) -> Iterator[Tensor]:
+    size = max(1, CHUNK // T[0].numel())
+    yield from T.split(size)
+    for i, j in (chunk.T for chunk in pairs.split(size) if len(chunk)):
+        yield _joint(T[i], T[j])
+    yield reduce(_joint, T)[None]
+
+
+def _joint(A: Tensor, B: Tensor) -> Tensor:
+    product = A * B
+    return product / product.diagonal(dim1=-2, dim2=-1).sum(-1)[..., None, None]
+
+
+def _decomposition(entropy: float, own: Tensor, joint: Tensor, pairs: Tensor) -> Decomposition:
+    """From S(X), and S(T) and S(X,T) of every map, of every pair, and of all maps together."""
+    information = (entropy + own - joint).numpy()
+    C = len(own) - len(pairs) - 1
+    i, j = pairs.T.numpy()
+    one, other, both = information[i], information[j], information[C:-1]
+    rs, wn, informative = one + other - both, 2 * both - one - other, np.where(both > NOTHING, both, math.nan)
+    found = {"RS": rs, "WN": wn, "RS share": rs / informative, "WN share": wn / informative}
+    frame = pd.DataFrame({"i": i, "j": j, "I(X;Ti)": one, "I(X;Tj)": other, "I(X;Ti,Tj)": both} | found)
+    means = [_mean(values) for values in found.values()]
+    errors = [_standard_error(found[name], math.comb(C, 2)) for name in ("RS", "WN", "RS share")]
+    return Decomposition(float(information[-1]), *means, *errors, entropy, float(own[-1]), frame)
+
+
+def _mean(values: np.ndarray) -> float:
+    """Mean of the values that are numbers; pandas says the same, a hundred times slower."""
+    values = values[~np.isnan(values)]
+    return float(values.mean()) if len(values) else math.nan
+
+
+def _standard_error(sampled: np.ndarray, total: int) -> float:
+    """Standard error of the mean of values drawn without replacement from `total` of them."""
+    if total and len(sampled) == total:
+        return 0.0
+    values = sampled[~np.isnan(sampled)]
+    error = values.std(ddof=1) / math.sqrt(len(values)) if len(values) > 1 else math.nan
+    return float(error * math.sqrt(1 - len(sampled) / total)) if total else math.nan
+
+
+def _columns(variable: str, d: Decomposition) -> dict[str, float]:
+    between = {"X": "X;T", "Y": "T;Y"}[variable]
+    names = ("I", "RS", "WN", "RS share", "WN share", "RS error", "WN error", "share error")  # as the fields of d
+    return {f"{name}({between})": value for name, value in zip(names, d, strict=False)} | {
+        f"S({variable})": d.input_entropy
+    }
+
+
+# Activations and errors as Grams
+
+
+def _recorded(model: nn.Module, x: Tensor, layers: Sequence[str]) -> dict[str, Tensor]:
+    """Activations in float64; the layer `output` as softmax(logits)."""
+    _checks.at_least("the number of layers", len(layers), 1)
+    recorded = {layer: t.double() for layer, t in activations.collect(model, x, layers).items()}
+    if "output" in recorded:
+        recorded["output"] = recorded["output"].softmax(dim=1)
+    return recorded
+
+
+def _maps(t: Tensor) -> Tensor:
+    """(n, C, ...) as it is, (n, units) as one map (n, 1, units)."""
+    return t if t.ndim > 2 else t.reshape(len(t), 1, -1)
+
+
+def _width(t: Tensor, h: float) -> float:
+    return renyi.silverman_width(_maps(t)[:, 0], h=h)
+
+
+def _gram(t: Tensor, h: float) -> tuple[Tensor, float]:
+    """Joint Gram of all maps, and their width. As they share it, their Hadamard product is the kernel on all values."""
+    width = _width(t, h)
+    return renyi.gram(t, width=width), width
+
+
+def _chain(
+    start: Tensor, others: Mapping[str, Tensor], *, symbols: tuple[str, str, str], h: float, alpha: float
+) -> list[dict[str, Any]]:
+    """I(a;b), S(b) and S(a) of the start a with each of the others b, with their settings."""
+    a, b, start_width_name = symbols
+    S = partial(renyi.joint_entropy, alpha=alpha)
+    A, start_width = _gram(start, h)
+    s_a = float(S(A))
+    rows = []
+    for layer, t in others.items():
+        B, width = _gram(t, h)
+        s_b = float(S(B))
+        row = {"layer": layer, f"I({a};{b})": s_a + s_b - float(S(A, B)), f"S({b})": s_b, f"S({a})": s_a}
+        row |= {"maps": _maps(t).shape[1], "width": width, start_width_name: start_width}
+        rows.append(row | {"h": h, "alpha": alpha, "n": len(t)})
+    return rows
+
+
+def _errors(model: nn.Module, x: Tensor, y: Tensor, layers: Sequence[str], reduction: str) -> dict[str, Tensor]:
+    """Gradients of the loss with respect to the layers' pre-activations, by layer, in float64."""
+    places = {layer: _pre_activation(model, layer) for layer in layers}
+    kept: dict[str, Tensor] = {}
+
+    def keep(place: str, t: Tensor) -> Tensor:
+        kept[place] = t.requires_grad_()  # it needs telling where the parameters before it are frozen
+        return t.clone()  # an in-place activation overwrites this copy, not what we keep
+
+    device = next((parameter.device for parameter in model.parameters()), x.device)
+    keepers = {place: partial(keep, place) for place in places.values()}
+    with evaluating(model), torch.enable_grad(), activations.replace(model, keepers):
+        logits = model(x.to(device))
+        if missing := [layer for layer, place in places.items() if place not in kept]:
+            raise ValueError(f"the forward pass does not reach {', '.join(missing)}")
+        loss = nn.functional.cross_entropy(logits, y.to(device), reduction=reduction)
+    # Not .backward(): the parameters' gradients are the user's. An error that cannot reach a layer is 0 there.
+    gradients = torch.autograd.grad(loss, [kept[place] for place in places.values()], materialize_grads=True)
+    return {layer: gradient.double() for layer, gradient in zip(places, gradients, strict=True)}
+
+
+def _pre_activation(model: nn.Module, layer: str) -> str:
+    """Name of the last Linear or Conv2d in a layer, or of the layer itself."""
+    inside = [
+        name
+        for name, module in model.named_modules(remove_duplicate=False)
+        if isinstance(module, nn.Linear | nn.Conv2d) and f"{name}.".startswith(f"{layer}.")
+    ]
+    return inside[-1] if inside else layer

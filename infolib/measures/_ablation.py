@@ -1,8 +1,8 @@
 """A trained network cut at the layers whose neurons are ablated, and walks along orders of ablation.
 
 Activations are computed once. Clamping a neuron is then an update of rank one to the output of the map after its
-layer; only what lies above that map is computed again, and of a last hidden layer not even that: its logits come from
-one cumulative sum over the neurons.
+layer; only what lies above that map is computed again, and of a last hidden layer nothing: its logits are a cumulative
+sum over the neurons.
 """
 
 from collections.abc import Iterable, Iterator, Sequence

@@ -242,7 +242,7 @@ def ablation_curves(
     network: the bias balancing of Amjad et al. 2018; or to "zero". With `points`, k takes that many steps at most.
 
     Activations are computed once; clamping a neuron then is an update of rank one to what the next layer is given, and
-    of a last hidden layer all logits come from one cumulative sum.
+    of a last hidden layer the logits are a cumulative sum over its neurons.
 
     A tidy frame, one row per order and k. Columns: layers (joined by "+"), quantity, direction, repeat, mode, k,
     accuracy, loss, n. Raises ValueError for an order that is not a permutation of its layers' neurons, an unknown mode,

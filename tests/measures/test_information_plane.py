@@ -159,6 +159,12 @@ def test_float32_with_eigenvalues_in_float64_is_close(images):
     for quantity in ("I(X;T)", "I(T;Y)", "S(X)"):
         assert quick[quantity].to_list() == pytest.approx(exact[quantity].to_list(), abs=2e-4)
     assert quick["S(X)"][0] != exact["S(X)"][0]
+    squared = renyi.squared_distances(activations.collect(net, images.x, ["conv1"])["conv1"])
+    kernel = renyi.gram(squared, width=quick["width"][0], precomputed=True)
+    assert quick["S(T)"][0] == renyi.entropy(kernel.double())  # kernels in float32, eigenvalues in float64
+    rough = measure(dtype=torch.float32, precision=torch.float32)
+    assert rough["S(T)"][0] == pytest.approx(float(renyi.entropy(kernel)), abs=1e-6)
+    assert rough["S(T)"][0] != quick["S(T)"][0]
 
 
 def test_tensor_kernel_is_the_product_of_channel_kernels_and_knows_no_shape(images):

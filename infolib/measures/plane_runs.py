@@ -51,7 +51,8 @@ def follow(description: str, *, seed: int, input_width: float) -> pd.DataFrame:
         splits = splits.shuffled_labels(seed=seed) if labels else splits
         model = _network(kind, activation, splits.train.x[0].shape, seed)
         last = int(epochs) * math.ceil(len(splits.train) / BATCH)
-        steps = _sgd(model, splits.train, lr, epochs, seed)
+        options = {"lr": float(lr), "epochs": int(epochs), "batch_size": BATCH, "optimizer": "sgd", "seed": seed}
+        steps = training.fit(model, splits.train, **options)
         planes = _six_planes(splits.train, splits.test, last, input_width, seed)
         return information_plane.trajectories(model, steps, planes, models.layers(model))
 
@@ -59,7 +60,9 @@ def follow(description: str, *, seed: int, input_width: float) -> pd.DataFrame:
 
 
 def follow_vgg(description: str, *, seed: int, every: int) -> pd.DataFrame:
-    """Planes of a VGG-16 on training and test batches while it learns by SGD with momentum 0.9: quantities in bits.
+    """Planes of a VGG-16 on training and test batches while it learns by Adam: quantities in bits.
+
+    Adam is our choice: it learns the training images within 2,000 steps, where the published SGD takes 25,000.
 
     The description names the data set, the share of the full width, learning rate, epochs and number of training
     images; images are enlarged to 32 × 32. A point every so many steps, as in `follow`, with 300 widths tried and after
@@ -79,7 +82,8 @@ def follow_vgg(description: str, *, seed: int, every: int) -> pd.DataFrame:
         options = _kernel(8 / math.sqrt(2)) | {"at": at, "momentum": 0.9, "points": 300, "settled": (20, 100)}
         planes = {"train": options | {"batch": lambda step: train[step.batch]}, "test": options | {"batch": tested}}
         planes["product"] = {"batch": tested, "at": [at[-1]], "estimator": product_kernel}
-        steps = _validated(_sgd(model, train, lr, epochs, seed, momentum=0.9), model, val, 5 * every, accuracy)
+        steps = training.fit(model, train, lr=float(lr), epochs=int(epochs), batch_size=BATCH, seed=seed)
+        steps = _validated(steps, model, val, 5 * every, accuracy)
         table = information_plane.trajectories(model, steps, planes, models.layers(model))
         return table.assign(validation=table["step"].map(accuracy).astype(float))
 
@@ -215,11 +219,6 @@ def _network(kind: str, activation: str, shape: tuple[int, int, int], seed: int)
         return models.cnn(in_shape=shape, padding=int(shape[-1] < 28), activation=activation, seed=seed)
     sizes = [math.prod(shape), *map(int, kind.split("-")), 10]
     return models.mlp(sizes, activation=activation, batch_norm="after", seed=seed)
-
-
-def _sgd(model: nn.Module, data: Data, lr: str, epochs: str, seed: int, momentum: float = 0.0) -> Iterator[Step]:
-    options = {"lr": float(lr), "epochs": int(epochs), "batch_size": BATCH, "optimizer": "sgd", "momentum": momentum}
-    return training.fit(model, data, seed=seed, **options)
 
 
 def _kernel(input_width: float) -> dict[str, Any]:

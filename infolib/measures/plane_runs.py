@@ -151,6 +151,18 @@ def movement(table: pd.DataFrame) -> pd.DataFrame:
     )
 
 
+def by_layer(movements: pd.DataFrame, quantity: str, run: str, plane: str = "train") -> pd.DataFrame:
+    """One column of `movement` for one run and plane: a row for each seed, a column for each layer in depth order.
+
+    Raises: ValueError for a run or plane that is not there.
+    """
+    table = movements.reset_index()
+    table = table[(table["run"] == run) & (table["plane"] == plane)]
+    if table.empty:
+        raise ValueError(f"there is no plane {plane!r} of run {run!r}")
+    return table.pivot(index="seed", columns="layer", values=quantity)[list(dict.fromkeys(table["layer"]))]
+
+
 def shuffled(x: Tensor, y: Tensor, recorded: Mapping[str, Tensor], **options: Any) -> list[information_plane.Row]:
     """`information_plane.matrix_based`, a control: each sample's input meets the activations of another one."""
     return information_plane.matrix_based(x.roll(1, 0), y, recorded, **options)

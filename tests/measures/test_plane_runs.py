@@ -79,6 +79,15 @@ def test_movement_of_a_path():
     assert row[["mean", "settling", "drift"]].to_list() == pytest.approx([2.125, 3 / 5, 1 / 5])
 
 
+def test_movements_by_layer_keep_the_order_of_depth():
+    rows = [frame(step=[1, 2], layer=layer, seed=s, **{"I(X;T)": [s, s + 1.0]}) for s in (1, 0) for layer in "ba"]
+    table = plane_runs.by_layer(plane_runs.movement(pd.concat(rows)), "mean", "r")
+    assert list(table.columns) == ["b", "a"]
+    assert table.loc[1].to_list() == [1.5, 1.5]
+    with pytest.raises(ValueError, match="there is no plane 'test' of run 'r'"):
+        plane_runs.by_layer(plane_runs.movement(pd.concat(rows)), "mean", "r", "test")
+
+
 def test_moving_average_stays_on_its_path():
     two = pd.concat(
         [frame(step=[1, 2, 3], **{"I(X;T)": [1.0, 2, 6]}), frame(step=[1, 2], layer="b", **{"I(X;T)": [9.0, 5]})]

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 import infolib
-from infolib import cases, datasets
+from infolib import datasets, experiment
 from infolib.cache import fingerprint
 from infolib.estimators import renyi
 from infolib.measures import synergy
@@ -33,21 +33,21 @@ def made_from(code, **names):
 
 
 def test_tables_come_in_the_order_of_the_cases():
-    table = cases.tabulate(scaled, [(1, "a"), (3,), (2, "b")])
+    table = experiment.tabulate(scaled, [(1, "a"), (3,), (2, "b")])
     pd.testing.assert_frame_equal(table, pd.DataFrame({"value": [2.0, 6.0, 4.0], "label": ["a", "x", "b"]}))
 
 
 def test_a_table_of_former_settings_is_not_taken_for_the_present_one(monkeypatch):
-    assert cases.tabulate(scaled, [(1,)])["value"].item() == 2.0
+    assert experiment.tabulate(scaled, [(1,)])["value"].item() == 2.0
     monkeypatch.setitem(globals(), "SCALE", 3.0)
-    assert cases.tabulate(scaled, [(1,)])["value"].item() == 3.0
+    assert experiment.tabulate(scaled, [(1,)])["value"].item() == 3.0
 
 
 def test_processes_give_the_same_tables(monkeypatch):
-    one = cases.tabulate(scaled, [(i,) for i in range(5)])
+    one = experiment.tabulate(scaled, [(i,) for i in range(5)])
     monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
     monkeypatch.setenv("INFOLIB_FRESH", "1")
-    pd.testing.assert_frame_equal(cases.tabulate(scaled, [(i,) for i in range(5)]), one)
+    pd.testing.assert_frame_equal(experiment.tabulate(scaled, [(i,) for i in range(5)]), one)
 
 
 def test_an_interrupted_run_goes_on_where_it_was(tmp_path):
@@ -65,26 +65,26 @@ def test_an_interrupted_run_goes_on_where_it_was(tmp_path):
 
     todo = [(a, str(log), str(fail)) for a in range(4)]
     with pytest.raises(RuntimeError, match="killed"):
-        cases.tabulate(slow, todo)
+        experiment.tabulate(slow, todo)
     assert log.read_text() == "01"
     fail.unlink()
-    assert cases.tabulate(slow, todo)["value"].tolist() == [0, 1, 2, 3]
+    assert experiment.tabulate(slow, todo)["value"].tolist() == [0, 1, 2, 3]
     assert log.read_text() == "0123"  # 0 and 1 came from the cache
 
 
 def test_a_value_that_the_function_reads_is_part_of_its_origin(monkeypatch):
-    before = cases.origin(scaled)
+    before = experiment.origin(scaled)
     assert before["SCALE"] == 2.0
     assert "SCALE * a" in before["function"]
     monkeypatch.setitem(globals(), "SCALE", 3.0)
-    assert cases.origin(scaled) != before
+    assert experiment.origin(scaled) != before
 
 
 def test_functions_that_it_calls_are_part_of_it_also_inside_lambdas_and_partials():
     def outer():
         return [(lambda: partial(scaled, 4))() for _ in range(2)]
 
-    found = cases.origin(partial(outer))
+    found = experiment.origin(partial(outer))
     assert "SCALE" in found
     assert "pd.DataFrame" in found["scaled"]
 
@@ -93,41 +93,41 @@ def test_enclosed_values_and_defaults_are_part_of_it():
     def enclosing(k):
         return lambda a, b=k + 1: k + a + b
 
-    assert cases.origin(enclosing(1)) != cases.origin(enclosing(2))
-    assert 7 in cases.origin(enclosing(7)).values()
-    assert 8 in cases.origin(enclosing(7)).values()
+    assert experiment.origin(enclosing(1)) != experiment.origin(enclosing(2))
+    assert 7 in experiment.origin(enclosing(7)).values()
+    assert 8 in experiment.origin(enclosing(7)).values()
 
 
 def test_the_packages_modules_are_part_of_it_as_far_as_they_are_reached():
     def measured():
         return synergy.point
 
-    found = cases.origin(measured)
+    found = experiment.origin(measured)
     assert {"infolib.measures.synergy", "infolib.estimators.renyi", "infolib.models"} <= set(found)
     assert not any("plotting" in name or "knn" in name or "torch" in name for name in found)
-    assert set(cases.origin(lambda: renyi.gram)) < set(found) | {"function"}
+    assert set(experiment.origin(lambda: renyi.gram)) < set(found) | {"function"}
 
 
 def test_data_sets_and_arguments_of_partials_count_by_their_content():
     def with_data(x):
         data = datasets.Data(x, torch.arange(3))
-        return cases.origin(lambda: data)
+        return experiment.origin(lambda: data)
 
     assert fingerprint(with_data(torch.zeros(3, 2))) == fingerprint(with_data(torch.zeros(3, 2)))
     assert fingerprint(with_data(torch.zeros(3, 2))) != fingerprint(with_data(torch.ones(3, 2)))
-    assert cases.origin(partial(scaled, 4)) != cases.origin(partial(scaled, 5))
-    assert cases.origin(partial(scaled, b="x")) != cases.origin(partial(scaled, b="y"))
+    assert experiment.origin(partial(scaled, 4)) != experiment.origin(partial(scaled, 5))
+    assert experiment.origin(partial(scaled, b="x")) != experiment.origin(partial(scaled, b="y"))
 
 
 def test_refusals():
     with pytest.raises(ValueError, match="cases is empty"):
-        cases.tabulate(scaled, [])
+        experiment.tabulate(scaled, [])
     frame = pd.DataFrame({"a": [1]})
     with pytest.raises(ValueError, match=r"reads .*frame, whose content cannot be told: DataFrame has no stable"):
-        cases.origin(lambda: frame)
+        experiment.origin(lambda: frame)
     with pytest.raises(ValueError, match="f has no source"):
-        cases.origin(made_from("def f(): return 1"))
+        experiment.origin(made_from("def f(): return 1"))
     with pytest.raises(ValueError, match="import its modules by name"):
-        cases.origin(lambda: infolib)
+        experiment.origin(lambda: infolib)
     with pytest.raises(ValueError, match="set has no stable fingerprint"):
-        cases.tabulate(scaled, [({1},)])
+        experiment.tabulate(scaled, [({1},)])

@@ -82,7 +82,11 @@ def table(kind: str, key: dict[str, Any], compute: Callable[[], "pd.DataFrame"])
 
     found = cached(kind, key, tensors)
     columns = {name: values for name, values in found.items() if not name.startswith("words")}
-    words = {name: bytes(found[f"words {name}"]).decode().split("\0") for name in columns if f"words {name}" in found}
+    words = {
+        name: bytes(found[f"words {name}"].tolist()).decode().split("\0")
+        for name in columns
+        if f"words {name}" in found
+    }
     frame = {
         name.split(" ", 1)[1]: [words[name][code] for code in values] if name in words else values.numpy()
         for name, values in columns.items()

@@ -123,7 +123,7 @@ def fold(model: nn.Module, factor: float) -> nn.Module:
     """A copy whose logits are `factor` times those of `model`: an inverse temperature, folded into its last layer."""
     model = copy.deepcopy(model)
     with torch.no_grad():
-        for parameter in _last_linear(model).parameters():
+        for parameter in last_linear(model).parameters():
             parameter.mul_(factor)
     return model
 
@@ -131,7 +131,7 @@ def fold(model: nn.Module, factor: float) -> nn.Module:
 def narrow(model: nn.Module, head: slice) -> nn.Module:
     """A copy that keeps only the outputs `head`: one task of a network with separate heads."""
     model = copy.deepcopy(model)
-    last = _last_linear(model)
+    last = last_linear(model)
     last.weight, last.bias = nn.Parameter(last.weight[head].detach()), nn.Parameter(last.bias[head].detach())
     last.out_features = len(last.weight)
     return model
@@ -207,7 +207,8 @@ def _forward(stacked: list[Tensor], x: Tensor) -> Tensor:
     return torch.baddbmm(stacked[-1], x, stacked[-2])
 
 
-def _last_linear(model: nn.Module) -> nn.Linear:
+def last_linear(model: nn.Module) -> nn.Linear:
+    """The last linear layer; ValueError if there is none."""
     linear = [module for module in model.modules() if isinstance(module, nn.Linear)]
     if not linear:
         raise ValueError(f"model has no linear layer: {type(model).__name__}")

@@ -267,6 +267,28 @@ def ablation_modes(curves: pd.DataFrame) -> Figure:
     return figure
 
 
+def codelengths(table: pd.DataFrame) -> Figure:
+    """Bits per label of each block of prequential codes against the labels sent: the area under a curve is the code.
+
+    A panel for each value of the column `set`: means over seeds, bars one standard deviation; dashes: uniform code.
+    """
+    sets = list(dict.fromkeys(table["set"]))
+    figure, axes = _grid(-(-len(sets) // 3), min(3, len(sets)))
+    for ax, name in zip(axes.flat, sets, strict=False):
+        rows = table[table["set"] == name]
+        blocks = rows.assign(price=rows["bits"] / rows["labels"]).groupby("end")
+        mean, sd, ends = blocks["price"].mean(), blocks["price"].std(), np.array([0, *blocks.groups])
+        ax.stairs(mean, ends, fill=True, color=BAND)
+        ax.errorbar((ends[1:] + ends[:-1]) / 2, mean, sd, fmt="none", ecolor=INK, lw=1, capsize=2)
+        ax.axhline(rows["uniform"].iloc[0], color=INK, lw=1, ls="--")
+        totals = rows.groupby("seed")["bits"].sum()
+        ax.set_title(f"{name}: {totals.mean():,.0f} ± {totals.std():,.0f} bits", loc="left", fontsize="small")
+        ax.set(xlabel="labels sent", ylabel="price  [bits per label]")
+    for ax in axes.flat[len(sets) :]:
+        ax.axis("off")
+    return figure
+
+
 def dots(table: pd.DataFrame, x: str, y: str, *, hue: str, column: str) -> Figure:
     """Mean and standard deviation over seeds of the column `x` for each `y`, hue and panel; a line at 0."""
     columns, order = (list(dict.fromkeys(table[name])) for name in (column, y))

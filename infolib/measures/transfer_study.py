@@ -109,7 +109,8 @@ def shared(first: str, second: str, seed: int, *, n: int, k: int, hidden: Sequen
     """What a network of n samples of one set saves on k of the other, and the other way round: two rows.
 
     Both directions use the same two sets of samples, of n and of k. A set is a name, or a name with classes, as
-    "digits 0-4", whose labels are then counted from 0; "digits permuted" has its pixels permuted.
+    "digits 0-4", whose labels are then counted from 0: they mean something else, and the network gets a new last layer.
+    "digits permuted" has its pixels permuted.
     """
     a, b = _named(first, seed, n, half=0), _named(second, seed, k, half=1)
     rest = [part[len(part) * 9 // 10 :] for part in (a, b)]  # each set's last tenth calibrates
@@ -118,9 +119,11 @@ def shared(first: str, second: str, seed: int, *, n: int, k: int, hidden: Sequen
     for one, calibration, other, arrow in ((a, rest[0], b, "A to B"), (b, rest[1], a, "B to A")):
         theta = start(one, hidden, seed, classes=int(max(a.y.max(), b.y.max())) + 1)
         (model,) = _trained([theta], [one], seed, fit, code)
-        found = transfer.compare(theta, {arrow: transfer.calibrated(model, calibration)}, other, seed=seed, **code)
+        ready = learning.zero_head(model) if "-" in first + second else transfer.calibrated(model, calibration)
+        found = transfer.compare(theta, {arrow: ready}, other, seed=seed, **code)
         rows.append(found.iloc[1:].assign(pair=f"{first} | {second}", n=len(one), seed=seed))
-    return pd.concat(rows).rename(columns={"state": "direction"})
+    table = pd.concat(rows).rename(columns={"state": "direction"})
+    return table.assign(share=table["L_IT"] / table["k"] / math.log2(theta.output.out_features))
 
 
 def features(
@@ -138,8 +141,8 @@ def features(
     """Codelength of k labels of a task from pixels, random features and features of a network of another task.
 
     The network is trained on n samples of `source`, its features are its last hidden layer; the probe is a perceptron
-    of the same `hidden`. Columns: features, L in bits, saved: L from pixels less L, classes. With `shuffle` the labels
-    are permuted.
+    of the same `hidden`. Columns: features, L in bits, saved: L from pixels less L; share of
+    k log2 C. With `shuffle` the labels are permuted.
     """
     data, other = _named(task, seed, k, half=1), _named(source, seed, n, half=0)
     if shuffle:
@@ -200,6 +203,26 @@ def forgetting(
         raw = [k * math.log2(classes) - _static(model, holdout) for model in heads.values()]
         rows.append(found.assign(task="AB"[task], raw=raw, seed=seed, second=second))
     return pd.concat(rows).rename(columns={"state": "network"})
+
+
+def retentions(table: pd.DataFrame) -> pd.DataFrame:
+    """`transfer.retention` of each method's network in a table of `forgetting`: a row for each, seed and task.
+
+    For task B the roles of the two references are exchanged. Columns: second, seed, task, method, forgetting (bits),
+    retention; share and raw share: L_IT and raw static reading over those of the network that knows the task.
+    """
+    rows = []
+    for (second, seed, task), group in table.groupby(["second", "seed", "task"], sort=False):
+        found = group.set_index("network")
+        for method in found.index[~found.index.str.contains("after|only")]:
+            own = ", own heads" if method in ("own heads", "LwF") else ""
+            knows, other = (f"{name}{own}" for name in ("after A", "B only")[:: 1 if task == "A" else -1])
+            kept = transfer.retention(*found.loc[[knows, method, other], "L_IT"])
+            of = found.loc[method, ["L_IT", "raw"]] / found.loc[knows, ["L_IT", "raw"]]
+            numbers = {"forgetting": float(kept.forgetting), "retention": float(kept.retention)}
+            numbers |= {"share": of["L_IT"], "raw share": of["raw"]}
+            rows.append({"second": second, "seed": seed, "task": task, "method": method} | numbers)
+    return pd.DataFrame(rows)
 
 
 def tasks_in_sequence(
@@ -310,7 +333,8 @@ def _codelengths(
         found = transfer.prequential_codelength(initial=start(data, hidden, seed), data=data, seed=seed, **code)
         rows.append({"features": kind, "L": found.bits, "k": len(y), "seed": seed})
     table = pd.DataFrame(rows)
-    return table.assign(saved=table["L"][0] - table["L"], classes=int(y.max()) + 1)
+    saved = table["L"][0] - table["L"]
+    return table.assign(saved=saved, share=saved / len(y) / math.log2(int(y.max()) + 1))
 
 
 def _head(model: nn.Module, task: int, classes: int) -> nn.Module:

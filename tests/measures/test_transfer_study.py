@@ -1,6 +1,7 @@
 import math
 from functools import partial
 
+import pandas as pd
 import pytest
 import torch
 
@@ -57,6 +58,25 @@ def test_forgetting_has_references_methods_and_both_tasks():
         assert rows.loc[("B", "B only"), "accuracy"] > rows.loc[("B", "after A"), "accuracy"] + 0.2
 
 
+def test_retentions_use_the_references_of_their_heads_and_exchange_them_for_the_second_task():
+    L_IT = {"after A": 100, "B only": -20, "plain": 40, "after A, own heads": 50, "B only, own heads": 0, "LwF": 25}
+    rows = [
+        {"network": name, "L_IT": bits, "raw": 2 * bits + 10, "task": task}
+        for name, bits in L_IT.items()
+        for task in "AB"
+    ]
+    found = study.retentions(pd.DataFrame(rows).assign(second="x", seed=0)).set_index(["task", "method"])
+    assert found["retention"].to_dict() == {
+        ("A", "plain"): 0.5,
+        ("A", "LwF"): 0.5,
+        ("B", "plain"): 0.5,
+        ("B", "LwF"): 0.5,
+    }
+    assert found["forgetting"].tolist() == [60, 25, -60, -25]
+    assert found.loc[("A", "plain"), "share"] == 0.4
+    assert found.loc[("A", "plain"), "raw share"] == 90 / 210
+
+
 def test_a_memory_holds_equally_many_samples_of_each_old_task(monkeypatch):
     seen = []
     monkeypatch.setattr(
@@ -78,7 +98,7 @@ def test_features_keep_the_labels_and_permuted_ones_save_nothing_much():
     table = study.features("digits 5-9", "digits 0-4", 0, **SIZES)
     assert table["features"].tolist() == ["pixels", "random", "other task"]
     assert table["saved"][0] == 0
-    assert table["classes"].tolist() == [5, 5, 5]
+    assert (table["share"] * 40 * math.log2(5)).tolist() == pytest.approx(table["saved"].tolist())
     shuffled = study.features("digits 5-9", "digits 0-4", 0, shuffle=True, **SIZES)
     assert (shuffled["L"] > 0.8 * 40 * math.log2(5)).all()
     assert (table["L"] < shuffled["L"]).all()
@@ -94,6 +114,7 @@ def test_information_adds_up_to_the_code_and_knows_its_classes():
 def test_shared_and_width_and_table():
     table = study.shared("digits", "digits permuted", 0, **SIZES)
     assert table["direction"].tolist() == ["A to B", "B to A"]
+    assert (table["share"] * table["k"] * math.log2(10)).tolist() == pytest.approx(table["L_IT"].tolist())
     assert table[["n", "k"]].to_numpy().tolist() == [[90, 36], [36, 90]]
     wide = study.width("digits", 0, factor=4, **SIZES)
     assert wide["weights"].tolist() == [64 * 8 + 8 + 90, 64 * 32 + 32 + 330]

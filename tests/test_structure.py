@@ -12,7 +12,7 @@ from infolib import ROOT
 LEVELS = [
     {"_checks", "cache"},
     {"estimators", "datasets", "models"},
-    {"training", "activations"},
+    {"training", "activations", "techniques"},
     {"measures"},
     {"claims", "plotting", "provenance"},
     {"execution", "workbook", "reports"},

@@ -19,21 +19,24 @@ Values are in bits of differential entropy, negative for small σ; a nat is 1.44
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import NamedTuple
+from pathlib import Path
+from typing import Any, NamedTuple
 
+import pandas as pd
 import torch
 from torch import Tensor, nn
 
 from infolib import _checks
+from infolib.cache import cached
 from infolib.measures import _noise
 from infolib.measures._maps import grad_cam, jacobian, perturbation, sensitivity
 from infolib.measures._noise import Problem
 
 __all__ = [
-    "Discarding", "Reconstruction", "box", "certify", "concentration", "grad_cam", "jacobian", "perturbation",
-    "reconstruction_uncertainty", "sensitivity", "strict_information_discarding",
+    "Discarding", "Reconstruction", "box", "certify", "concentration", "grad_cam", "jacobian", "measured",
+    "perturbation", "reconstruction_uncertainty", "sensitivity", "strict_information_discarding", "table",
 ]  # fmt: skip
 
 METHODS = ("certified", "closed_form", "authors")
@@ -174,6 +177,38 @@ def box(grid: int) -> Tensor:
     inside = torch.zeros(_checks.at_least("grid", grid, 2), dtype=torch.bool)
     inside[grid // 6 : grid * 5 // 6] = True
     return inside[:, None] & inside
+
+
+def measured(model: nn.Module, x: Tensor, layers: Sequence[str], **options: Any) -> dict[str, Discarding]:
+    """`strict_information_discarding` of several layers, in bits; each is cached by all that determines it.
+
+    Raises: ValueError as `strict_information_discarding`
+    """
+    code = [Path(module).read_text() for module in (__file__, _noise.__file__)]
+    state = {"structure": repr(model), **model.state_dict()}
+    results = {}
+    for layer in layers:
+        key = {"model": state, "x": x, "layer": layer, "options": options, "code": code, "torch": torch.__version__}
+        found = partial(strict_information_discarding, model, x, layer, **options)
+        results[layer] = Discarding(**cached("discarding", key, lambda found=found: found()._asdict()))
+    return results
+
+
+def table(results: Mapping[str, Discarding], foreground: Tensor | None = None) -> pd.DataFrame:
+    """What `measured` found, as a frame with one row per layer and image, in bits.
+
+    Columns: layer, image, discarding (mean H), error, ratio, capped, reached; with a foreground (grid, grid), also
+    concentration.
+    """
+    rows = []
+    for layer, d in results.items():
+        columns = {"discarding": d.mean, "error": d.mean_error, "ratio": d.ratio, "capped": d.capped}
+        if foreground is not None:
+            columns["concentration"] = concentration(d.entropy, foreground)
+        columns = {name: t.double().cpu().numpy() for name, t in columns.items()}
+        columns |= {"image": range(len(d.mean)), "reached": d.reached.cpu().numpy()}
+        rows.append(pd.DataFrame({"layer": layer, **columns}))
+    return pd.concat(rows, ignore_index=True)
 
 
 class Reconstruction(NamedTuple):

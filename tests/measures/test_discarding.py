@@ -414,6 +414,32 @@ def test_certify_refuses_what_is_no_noise(sigma):
         discarding.certify(linear(UNEQUAL), GREY, "1", sigma)
 
 
+# several layers
+
+
+def test_a_table_has_a_row_per_layer_and_image_and_is_read_from_the_cache(net, monkeypatch):
+    options = {"grid": 4, "steps": 3, "samples": 4, "held_out": 16}
+    fresh = discarding.measured(net, X, ["conv1", "conv4"], **options)
+    inside = torch.zeros(4, 4, dtype=torch.bool)
+    inside[1:3, 1:3] = True
+    frame = discarding.table(fresh, inside)
+    d = discarding.strict_information_discarding(net, X, "conv4", **options)
+    rows = frame[frame["layer"] == "conv4"]
+    assert rows["image"].tolist() == [0, 1, 2, 3]
+    assert rows["discarding"].tolist() == pytest.approx(d.mean.tolist())
+    assert rows["concentration"].tolist() == pytest.approx(discarding.concentration(d.entropy, inside).tolist())
+    assert rows["ratio"].tolist() == pytest.approx([1.5] * 4)
+
+    def again(*_args, **_options):
+        raise AssertionError("measured twice")
+
+    monkeypatch.setattr(discarding, "strict_information_discarding", again)
+    read = discarding.measured(net, X, ["conv1", "conv4"], **options)
+    assert torch.equal(read["conv1"].sigma, fresh["conv1"].sigma)
+    with pytest.raises(AssertionError, match="measured twice"):
+        discarding.measured(net, X, ["conv1"], **(options | {"steps": 4}))
+
+
 # concentration
 
 

@@ -335,6 +335,38 @@ def images(x: Sequence, labels: Sequence, *, n: int = 8) -> Figure:
     return figure
 
 
+def heat_maps(
+    x: Sequence, maps: Mapping[str, Sequence], *, unit: str, box: tuple[float, float] | None = None, shared: bool = True
+) -> Figure:
+    """Images beside their maps: a row for each image, a column for each entry of `maps`, one scale of colours for all.
+
+    x: (n, c, h, w); each map (n, grid, grid). `box` gives the ends of the object's box as shares of the image's side.
+    Unless `shared`, every map has a scale of its own, for quantities that cannot be compared.
+    """
+    rows, columns = len(x), len(maps) + 1
+    figure, axes = plt.subplots(rows, columns, figsize=(1.35 * columns + 0.6, 1.35 * rows + 0.3), squeeze=False,
+                                layout="constrained", dpi=80)  # fmt: skip
+    everything = np.concatenate([np.ravel(values) for values in maps.values()])
+    limits = dict(zip(("vmin", "vmax"), np.quantile(everything, [0.01, 0.99]), strict=True)) if shared else {}
+    for row, image in zip(axes, x, strict=True):
+        picture = np.moveaxis(np.asarray(image), 0, -1)
+        row[0].imshow(picture, cmap="gray_r" if picture.shape[-1] == 1 else None, extent=(0, 1, 1, 0))
+    for column, (name, values) in zip(axes.T[1:], maps.items(), strict=True):
+        for ax, heat in zip(column, values, strict=True):
+            shown = ax.imshow(np.asarray(heat), cmap="magma", extent=(0, 1, 1, 0), **limits)
+        column[0].set_title(name, fontsize="small")
+    for ax in axes.flat:
+        ax.set(xticks=[], yticks=[])
+        ax.grid(visible=False)
+        ax.spines[:].set_visible(False)
+        if box:
+            low, high = box
+            ax.plot([low, high, high, low, low], [low, low, high, high, low], color="#e69f00", lw=1.2)
+    if shared:
+        figure.colorbar(shown, ax=axes, shrink=0.8, pad=0.01).set_label(unit, fontsize="small")
+    return figure
+
+
 def _pool(layers: str) -> str:
     return "all layers" if "+" in layers else layers
 

@@ -5,17 +5,53 @@ All return a new network in eval mode; what is trained is cached by what determi
 
 import copy
 from collections.abc import Callable, Iterator
+from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, kl_div, log_softmax, mse_loss, relu
 
-from infolib import _checks, activations
+from infolib import _checks, activations, training
 from infolib.cache import cached
-from infolib.datasets import Data
+from infolib.datasets import Data, Splits
 
+VARIANTS = (
+    "untrained", "trained", "shuffled labels", "one epoch", "student of labels", "student of the network", "pruned",
+    "pruned, trained on", "damaged", "attacked in training", "autoencoder",
+)  # fmt: skip
 _Loss = Callable[[Tensor, Tensor], Tensor]
+
+
+def variant(kind: str, start: nn.Module, student: nn.Module, splits: Splits, *, epochs: int, seed: int) -> nn.Module:
+    """One of VARIANTS of a convolutional network on a data set, with settings that are the same for all of them.
+
+    `start` and `student` are untrained, and one of them becomes the variant. Students have a quarter of the images and
+    three times the epochs; what is changed after training (pruned by 80 %, attacked within 0.1) goes
+    on for 2 epochs at half the rate; damage is to conv4; the autoencoder's encoder ends with conv6.
+    """
+    _checks.choice("kind", kind, VARIANTS)
+    data, how, more = splits.train, {"lr": 2e-3, "seed": seed}, {"epochs": 2, "lr": 1e-3, "seed": seed}
+    few, long = data[: len(data) // 4], how | {"epochs": 3 * epochs}
+
+    def learnt(model: nn.Module, data: Data, epochs: int = epochs) -> nn.Module:
+        return training.trained(model, data, epochs=epochs, batch_size=64, **how)
+
+    makers: dict[str, Callable[[], nn.Module]] = {
+        "untrained": lambda: start.eval(),
+        "trained": lambda: learnt(start, data),
+        "shuffled labels": lambda: learnt(start, splits.shuffled_labels(seed=seed).train),
+        "one epoch": lambda: learnt(start, data, 1),
+        "student of labels": lambda: learnt(student, few, 3 * epochs),
+        "student of the network": lambda: distilled(student, learnt(start, data), few, **long),
+        "pruned": lambda: pruned(learnt(start, data), 0.8),
+        "pruned, trained on": lambda: finetuned(pruned(learnt(start, data), 0.8), data, **more),
+        "damaged": lambda: damaged(learnt(start, data), "conv4", seed=seed),
+        "attacked in training": lambda: adversarial(learnt(start, data), data, eps=0.1, **more),
+        "autoencoder": lambda: autoencoder(start, "conv6", data, **how | {"epochs": epochs}),
+    }
+    return makers[kind]()
 
 
 def distilled(
@@ -102,13 +138,39 @@ def damaged(model: nn.Module, layer: str, *, share: float = 0.5, seed: int) -> n
     if not 0 < share <= 1:
         raise ValueError(f"share must lie in (0, 1], got {share}")
     model = copy.deepcopy(model).eval()
-    inside = dict(model.named_modules()).get(layer, nn.Identity()).modules()
-    if (conv := next((module for module in inside if isinstance(module, nn.Conv2d)), None)) is None:
-        raise ValueError(f"layer must be one with a Conv2d, got {layer!r}")
+    conv = _first(model, layer, nn.Conv2d)
     n = conv.out_channels
     gone = torch.randperm(n, generator=torch.Generator().manual_seed(seed))[: round(share * n)]
     with torch.no_grad():
         conv.weight[gone] = 0
+    return model
+
+
+def rescaled(model: nn.Module, layer: str, following: str, factor: float) -> nn.Module:
+    """A copy of `model` in which `layer` says `factor` times as much, and the weights of `following` make up for it.
+
+    The network's function is the same, as a ReLU lets a positive factor through. `layer` has a BatchNorm, `following` a
+    Linear or Conv2d.
+    """
+    _checks.positive("factor", factor)
+    model = copy.deepcopy(model)
+    norm = _first(model, layer, nn.BatchNorm2d | nn.BatchNorm1d)
+    with torch.no_grad():
+        norm.weight.mul_(factor)
+        norm.bias.mul_(factor)
+        _first(model, following, nn.Linear | nn.Conv2d).weight.div_(factor)
+    return model
+
+
+def folded(model: nn.Module) -> nn.Module:
+    """A copy of `model` in eval mode whose batch normalisation has become part of the convolution right before it."""
+    model = copy.deepcopy(model).eval()
+    for parent in list(model.modules()):
+        children = list(parent.named_children())
+        for (name, conv), (norm_name, norm) in pairwise(children):
+            if isinstance(conv, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d):
+                setattr(parent, name, nn.utils.fusion.fuse_conv_bn_eval(conv, norm))
+                setattr(parent, norm_name, nn.Identity().eval())
     return model
 
 
@@ -149,6 +211,14 @@ def autoencoder(
 
         what = f"autoencoder {layer}"
         return _fitted(pair, data.x, data.x, loss, what=what, epochs=epochs, lr=lr, seed=seed)["encoder"]
+
+
+def _first(model: nn.Module, layer: str, kind: Any) -> Any:
+    """The first module of a kind in a layer."""
+    inside = dict(model.named_modules()).get(layer, nn.Identity()).modules()
+    if (found := next((module for module in inside if isinstance(module, kind)), None)) is None:
+        raise ValueError(f"layer must be one with a {getattr(kind, '__name__', kind)}, got {layer!r}")
+    return found
 
 
 def _decoder(features: torch.Size, image: torch.Size, width: int) -> nn.Sequential:

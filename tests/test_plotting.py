@@ -2,6 +2,7 @@ import io
 
 import matplotlib
 import matplotlib.pyplot as plt
+import numpy as np
 import pandas as pd
 import pytest
 import torch
@@ -218,3 +219,17 @@ def test_notebook_images_have_256_colours_and_the_size_of_the_figure():
     assert image.mode == "P"
     assert image.format == "PNG"
     assert abs(image.size[0] - 4 * figure.dpi) < figure.dpi
+
+
+def test_heat_maps_share_their_colours_and_show_the_box():
+    rng = np.random.default_rng(0)
+    maps = {"conv1": rng.random((2, 4, 4)), "fc1": 5 + rng.random((2, 4, 4))}
+    figure = plotting.heat_maps(rng.random((2, 1, 8, 8)), maps, unit="H [nats]", box=(1 / 6, 5 / 6))
+    panels = [ax for ax in figure.axes if ax.images]
+    assert len(panels) == 6
+    scales = {ax.images[0].get_clim() for ax in panels if ax.images[0].get_array().shape == (4, 4)}
+    assert len(scales) == 1
+    assert all(len(ax.lines) == 1 for ax in panels)
+    assert [ax.get_title() for ax in panels[:3]] == ["", "conv1", "fc1"]
+    own = plotting.heat_maps(rng.random((2, 3, 8, 8)), maps, unit="", shared=False)
+    assert len({ax.images[0].get_clim() for ax in own.axes if ax.images[0].get_array().shape == (4, 4)}) == 4

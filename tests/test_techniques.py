@@ -76,6 +76,19 @@ def test_damage_hits_half_the_filters_of_one_layer(net):
     assert others == ["conv3.conv.weight"]
 
 
+def test_a_pair_of_scales_and_folding_leave_the_function_as_it_is(net, splits):
+    x = splits.test.x[:50].double()
+    net = net.double()
+    pair, flat = techniques.rescaled(net, "conv3", "conv4", 10.0), techniques.folded(net)
+    torch.testing.assert_close(pair(x), net(x))
+    torch.testing.assert_close(flat(x), net(x))
+    before, after = (activations.collect(model, x, ["conv3"])["conv3"] for model in (net, pair))
+    torch.testing.assert_close(after, 10 * before)
+    assert not any(isinstance(module, nn.BatchNorm2d) for module in flat.modules())
+    assert not any(module.training for module in flat.modules())
+    assert any(isinstance(module, nn.BatchNorm2d) for module in net.modules())
+
+
 @pytest.mark.parametrize("layer", ["conv1", "fc1"])
 def test_a_decoder_gives_back_more_than_the_mean_image(net, splits, layer):
     made = techniques.decoder(net, layer, splits.train, epochs=40, lr=5e-3, seed=0)
@@ -99,12 +112,27 @@ def test_an_autoencoder_learns_without_labels(splits):
     assert not any(module._forward_hooks for module in learnt.modules())
 
 
+@pytest.mark.parametrize("kind", techniques.VARIANTS)
+def test_every_variant_can_be_had(splits, kind):
+    few = datasets.Splits(splits.train[:64], splits.train[:8], splits.test[:8], "few", {})
+    start, student = (models.vgg6(width=width, in_shape=(1, 8, 8), seed=0) for width in (4, 2))
+    made = techniques.variant(kind, start, student, few, epochs=1, seed=0)
+    assert not any(module.training for module in made.modules())
+    assert made.conv1.conv.out_channels == (2 if "student" in kind else 4)
+
+
+def test_an_unknown_variant_is_refused(splits):
+    with pytest.raises(ValueError, match="unknown kind 'twin'; allowed: untrained, trained"):
+        techniques.variant("twin", nn.Identity(), nn.Identity(), splits, epochs=1, seed=0)
+
+
 @pytest.mark.parametrize(
     ("call", "message"),
     [
         (lambda net, _: techniques.pruned(net, 1.0), r"share must lie in \[0, 1\), got 1.0"),
         (lambda net, _: techniques.damaged(net, "pool1", seed=0), "layer must be one with a Conv2d, got 'pool1'"),
         (lambda net, _: techniques.damaged(net, "conv1", share=0, seed=0), r"share must lie in \(0, 1\], got 0"),
+        (lambda net, _: techniques.rescaled(net, "fc1", "output", 2.0), "layer must be one with a .*BatchNorm.*'fc1'"),
         (lambda net, data: techniques.attacked(net, data.x, data.y, eps=0), "eps must be positive, got 0"),
         (lambda net, data: techniques.distilled(net, net, data, temperature=0, **HOW), "temperature must be positive"),
         (lambda net, data: techniques.finetuned(net, data, epochs=1, lr=0, seed=0), "lr must be positive, got 0"),

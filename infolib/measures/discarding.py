@@ -35,8 +35,8 @@ from infolib.measures._maps import grad_cam, jacobian, perturbation, sensitivity
 from infolib.measures._noise import Problem
 
 __all__ = [
-    "Discarding", "Reconstruction", "box", "certify", "concentration", "grad_cam", "jacobian", "measured",
-    "perturbation", "reconstruction_uncertainty", "sensitivity", "strict_information_discarding", "table",
+    "Discarding", "Reconstruction", "box", "certify", "comparability", "concentration", "grad_cam", "jacobian",
+    "measured", "perturbation", "reconstruction_uncertainty", "sensitivity", "strict_information_discarding", "table",
 ]  # fmt: skip
 
 METHODS = ("certified", "closed_form", "authors")
@@ -209,6 +209,30 @@ def table(results: Mapping[str, Discarding], foreground: Tensor | None = None) -
         columns |= {"image": range(len(d.mean)), "reached": d.reached.cpu().numpy()}
         rows.append(pd.DataFrame({"layer": layer, **columns}))
     return pd.concat(rows, ignore_index=True)
+
+
+def comparability(
+    model: nn.Module, changed: Mapping[str, nn.Module], x: Tensor, layer: str, *, grid: int
+) -> pd.DataFrame:
+    """How far a layer's maps differ between `model` and each of the `changed` networks: a frame with a row for each.
+
+    Columns: to; jacobian, sensitivity and perturbation, the change of the map's mean in powers of ten, without its
+    sign; bits, the largest change of an image's information discarding (few steps, common noise). Raises ValueError as
+    these do.
+    """
+
+    def sizes(net: nn.Module) -> tuple[Tensor, dict[str, float]]:
+        maps = {f.__name__: f(net, x, layer, grid=grid) for f in (jacobian, sensitivity, perturbation)}
+        found = strict_information_discarding(net, x, layer, grid=grid, steps=10, samples=8, held_out=64)
+        return found.mean, {name: float(t.mean().log10()) for name, t in maps.items()}
+
+    bits, logs = sizes(model)
+    rows = []
+    for name, net in changed.items():
+        other, theirs = sizes(net)
+        change = {k: abs(theirs[k] - logs[k]) for k in logs}
+        rows.append({"to": name} | change | {"bits": float((other - bits).abs().max())})
+    return pd.DataFrame(rows)
 
 
 class Reconstruction(NamedTuple):

@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import nn
 
-from infolib import models
+from infolib import models, techniques
 from infolib.measures import _noise, discarding
 
 FLOOR = math.log2(0.01 * math.sqrt(1.5)) + 0.5 * math.log2(2 * math.pi * math.e)  # -4.3043 bits, -2.9835 nats
@@ -257,6 +257,15 @@ def test_a_scale_pair_changes_other_maps_but_not_this_one(c, method):  # T4
         torch.testing.assert_close(c * other(before, x, "conv3", grid=grid), other(after, x, "conv3", grid=grid))
     plain, scaled = (discarding.grad_cam(net, x, "conv3", grid=grid) for net in (before, after))
     torch.testing.assert_close(plain, scaled)  # weights shrink as the maps grow: here Grad-CAM is comparable
+
+
+def test_the_table_of_comparability(net):
+    frame = discarding.comparability(
+        net, {"pair": techniques.rescaled(net, "conv3", "conv4", 10.0), "same": net}, X, "conv3", grid=4
+    ).set_index("to")
+    assert frame.loc["pair", ["jacobian", "sensitivity", "perturbation"]].tolist() == pytest.approx([1, 1, 1])
+    assert frame["bits"].tolist() == pytest.approx([0, 0], abs=1e-6)
+    assert frame.loc["same"].tolist() == pytest.approx([0] * 4, abs=1e-9)
 
 
 def test_rotations_and_copies_of_features_change_nothing():  # T4

@@ -13,7 +13,7 @@ from torch import nn
 
 from infolib import activations, datasets, models, training
 from infolib.estimators import binning, discrete, knn, renyi, truth
-from infolib.measures import information_plane, neuron_importance, synergy
+from infolib.measures import discarding, information_plane, neuron_importance, synergy
 
 
 class Row(NamedTuple):
@@ -37,6 +37,7 @@ def all_rows() -> Iterator[Row]:
     yield from chain_rows()
     yield from score_rows()
     yield from neuron_rows()
+    yield from discarding_rows()
 
 
 def training_rows() -> Iterator[Row]:
@@ -236,6 +237,31 @@ def neuron_rows() -> Iterator[Row]:
 
 def _masked(gone, means, t):
     return torch.where(gone, means, t)
+
+
+def discarding_rows() -> Iterator[Row]:
+    """Information discarding of a six-layer VGG, 20 images at once; the sensitivities from cotangents."""
+    net = models.vgg6(width=4, in_shape=(1, 12, 12), seed=0).eval().requires_grad_(False)
+    x = torch.rand(20, 1, 12, 12, generator=torch.Generator().manual_seed(0))
+    measure = partial(discarding.strict_information_discarding, net, layer="conv4", grid=6, steps=30, samples=16)
+
+    def one_by_one():
+        return torch.cat([measure(x=image[None]).mean for image in x])
+
+    yield Row(
+        "information discarding, 20 images at once against one by one", lambda: measure(x=x).mean, one_by_one, "2 ×"
+    )
+
+    def columns():
+        with activations.upto(net, "conv4") as run:
+            J = torch.autograd.functional.jacobian(lambda image: run(image).flatten(), x[:1])
+        return J.square().sum((0, 1, 2)).view(6, 2, 6, 2).sum((1, 3)).mean().sqrt()
+
+    def cotangents():
+        a = discarding.sensitivity(net, x[:1], "conv4", grid=6)
+        return a.square().mean().sqrt()
+
+    yield Row("sensitivities from 128 cotangents against the Jacobian, one image", cotangents, columns, "3 ×", 0.3)
 
 
 def closed_forms() -> Iterator[tuple[str, float, list[float]]]:

@@ -6,6 +6,7 @@ from itertools import combinations
 from typing import Any, NamedTuple
 
 import numpy as np
+import pandas as pd
 import torch
 from scipy.spatial.distance import pdist, squareform
 from sklearn.metrics import mutual_info_score
@@ -82,7 +83,8 @@ def plane_rows() -> Iterator[Row]:
 
 
 def _plane(x, y, recorded, bins):
-    table = information_plane.of_activations(x, y, recorded, input_width=5.0, alpha=1, bins=bins)
+    options = {"input_width": 5.0, "alpha": 1, "bins": bins, "precision": torch.float32}
+    table = pd.DataFrame(information_plane.matrix_based(x, y, recorded, **options))
     return torch.tensor(table[["I(X;T)", "I(T;Y)"]].to_numpy())
 
 

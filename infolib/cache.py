@@ -8,8 +8,9 @@ import hashlib
 import os
 import warnings
 from collections.abc import Callable, Iterator
+from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 import safetensors
@@ -18,6 +19,9 @@ import torch
 from torch import Tensor
 
 from infolib import ROOT
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 def folder() -> Path:
@@ -60,6 +64,46 @@ def cached(kind: str, key: dict[str, Any], compute: Callable[[], dict[str, Tenso
         # One text for the whole folder, so that Python shows it once.
         warnings.warn(f"results are not cached in {folder()}: {error.strerror}", stacklevel=2)
     return result
+
+
+def table(kind: str, key: dict[str, Any], compute: Callable[[], "pd.DataFrame"]) -> "pd.DataFrame":
+    """The frame that `compute()` returns, of numbers and strings, kept as `cached` keeps tensors.
+
+    Rows are numbered from 0. Columns of numbers keep their dtype, found or computed alike.
+
+    Raises:
+        ValueError: as `cached` does, and for a column that is neither numbers nor strings
+    """
+    import pandas as pd  # late: the command line starts without it
+
+    def tensors() -> dict[str, Tensor]:
+        columns = enumerate(compute().items())
+        return dict(chain.from_iterable(_as_tensors(place, name, column) for place, (name, column) in columns))
+
+    found = cached(kind, key, tensors)
+    columns = {name: values for name, values in found.items() if not name.startswith("words")}
+    words = {
+        name: bytes(found[f"words {name}"].tolist()).decode().split("\0")
+        for name in columns
+        if f"words {name}" in found
+    }
+    frame = {
+        name.split(" ", 1)[1]: [words[name][code] for code in values] if name in words else values.numpy()
+        for name, values in columns.items()
+    }
+    return pd.DataFrame(frame)
+
+
+def _as_tensors(place: int, name: str, column: "pd.Series") -> Iterator[tuple[str, Tensor]]:
+    """A column of numbers as it is, one of strings as codes and the words they stand for."""
+    if column.dtype.kind in "iufb":
+        yield f"{place:03d} {name}", torch.tensor(column.to_numpy())
+    elif column.map(lambda value: isinstance(value, str) and "\0" not in value).all():
+        codes, words = column.factorize()
+        yield f"{place:03d} {name}", torch.tensor(codes)
+        yield f"words {place:03d} {name}", torch.tensor(list("\0".join(words).encode()), dtype=torch.uint8)
+    else:
+        raise ValueError(f"column {name!r} must hold numbers or strings, got {column.dtype}")
 
 
 def _chunks(part: Any) -> Iterator[bytes]:

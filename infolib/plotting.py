@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import seaborn as sns
 from matplotlib.axes import Axes
+from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 from PIL import Image
 
@@ -168,6 +169,36 @@ def planes(table: pd.DataFrame, planes: Sequence[tuple[str, str]] = PLANES, *, r
             ax.set(xlabel=_with_unit(plane[0]), ylabel=_with_unit(plane[1]))
         columns[0].set_title(name, loc="left", fontsize="medium")
         columns[-1].legend(**LEGEND)
+    return figure
+
+
+def layer_planes(table: pd.DataFrame, *, row: str, marks: Mapping[str, Mapping[str, int]] | None = None) -> Figure:
+    """The information plane of each layer (bits), a panel for each, in a row for each value of the column `row`.
+
+    A point is the mean over seeds at one step of training; colour is training time, on a logarithmic scale that all
+    panels share. `marks` names steps to be ringed in the rows that they belong to, such as those of early stopping.
+    """
+    names, layers = (list(dict.fromkeys(table[by])) for by in (row, "layer"))
+    figure, axes = _grid(len(names), len(layers), sharex="row", sharey="row")
+    figure.set_size_inches(1.65 * len(layers) + 1.8, 1.9 * len(names) + 0.3)
+    scale = LogNorm(max(1, table["step"].min()), table["step"].max())
+    for name, columns in zip(names, axes, strict=True):
+        for ax, layer in zip(columns, layers, strict=True):
+            rows = table[(table[row] == name) & (table["layer"] == layer)]
+            mean = rows.groupby("step")[["I(X;T)", "I(T;Y)"]].mean()
+            ax.plot(*mean.to_numpy().T, color="#b9c0c8", lw=0.8, zorder=0)
+            time = mean.index.to_numpy().clip(1)
+            points = ax.scatter(*mean.to_numpy().T, c=time, cmap="viridis_r", norm=scale, s=9, lw=0)
+            for (label, step), shape in zip((marks or {}).get(name, {}).items(), "so^D", strict=False):
+                nearest = mean.iloc[np.abs(mean.index - step).argmin()]
+                ax.plot(*nearest, shape, mfc="none", color="#b3380c", ms=7, label=label)
+            ax.set_title(layer, loc="left", fontsize="small")
+            ax.tick_params(labelsize="x-small")
+        columns[0].set_ylabel(f"{name}\nI(T;Y)  [bits]", fontsize="small")
+        if (marks or {}).get(name):
+            columns[-1].legend(**LEGEND)
+    figure.supxlabel("I(X;T)  [bits]", fontsize="small")
+    figure.colorbar(points, ax=axes, label="training step", aspect=12 * len(names), pad=0.01)
     return figure
 
 

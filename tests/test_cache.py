@@ -1,15 +1,17 @@
 import errno
+import math
 import os
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import pandas as pd
 import pytest
 import torch
 from safetensors.torch import load_file
 
-from infolib.cache import cached, fingerprint
+from infolib.cache import cached, fingerprint, table
 
 KEY = {"lr": 0.1, "seed": 0}
 
@@ -182,3 +184,23 @@ def test_an_error_of_the_computation_passes_through(folder):
     with pytest.raises(ValueError, match="dict of tensors, got list"):
         cached("kind", KEY, list)
     assert not folder.exists()
+
+
+def test_table_comes_back_as_it_was_computed():
+    columns = {"zeile": ["b", "a ∘ ä", "b", ""], "I(X;T)": [1.5, math.nan, -2.0, math.inf], "step": [3, 1, 2, 0]}
+    frame = pd.DataFrame(columns | {"on": [True, False, True, True]}, index=[7, 8, 9, 9])
+    calls = []
+
+    def compute():
+        calls.append(1)
+        return frame
+
+    for _ in range(2):
+        pd.testing.assert_frame_equal(table("tables", {"key": 1}, compute), frame.reset_index(drop=True))
+    assert calls == [1]
+
+
+def test_table_of_anything_else_is_refused():
+    for column in ([None, "a"], [{}, {}]):
+        with pytest.raises(ValueError, match="column 'c' must hold numbers or strings, got object"):
+            table("tables", {"key": 2}, lambda column=column: pd.DataFrame({"c": pd.Series(column, dtype=object)}))

@@ -108,6 +108,21 @@ def test_planes_show_the_path_of_each_layer_from_light_to_dark(paths):
     assert labels == ["conv1, step 0", "step 100", "conv2, step 0", "step 100"]
 
 
+def test_planes_of_layers_share_their_colours_and_ring_the_marks(paths):
+    steps = paths[(paths["control"] == 0)].replace({"step": {0: 1}})
+    figure = plotting.layer_planes(steps, row="net", marks={"relu": {"patience 5": 11}})
+    *panels, bar = figure.axes
+    assert [ax.get_title(loc="left") for ax in panels] == ["conv1", "conv2"] * 2
+    first, last = panels[0].collections[0], panels[3].collections[0]
+    assert first.get_offsets().tolist() == [[1, 0], [11, 0], [101, 0]]  # conv1, means over seeds
+    assert last.get_array().tolist() == [1, 10, 100]
+    assert (first.norm.vmin, first.norm.vmax) == (last.norm.vmin, last.norm.vmax) == (1, 100)
+    assert bar.get_ylabel() == "training step"
+    assert [len(ax.get_lines()) for ax in panels] == [1, 1, 2, 2]  # the path, and in relu's panels a ring
+    assert panels[2].get_lines()[1].get_xydata().tolist() == [[11, 0]]
+    assert [text.get_text() for text in panels[3].get_legend().get_texts()] == ["patience 5"]
+
+
 def test_sequential_colours_darken():
     brightness = [sum(colour) for colour in plotting.sequential(5)]
     assert brightness == sorted(brightness, reverse=True)

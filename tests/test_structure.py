@@ -10,7 +10,7 @@ import yaml
 from infolib import ROOT
 
 LEVELS = [
-    {"_checks", "cache"},
+    {"_checks", "cache", "experiment"},
     {"estimators", "datasets", "models"},
     {"training", "activations", "techniques"},
     {"measures"},

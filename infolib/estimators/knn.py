@@ -1,4 +1,4 @@
-"""Mutual information of continuous variables from nearest neighbours."""
+"""Mutual information from nearest neighbours: of continuous variables, and of a continuous with a discrete one."""
 
 import math
 from collections.abc import Iterator
@@ -54,6 +54,37 @@ def mutual_information(x: Any, y: Any, *, k: int = 5, estimator: int = 1) -> Ten
         counts = [_count(v, radius) - 1 for v, radius in zip((x, y), farthest, strict=True)]
         nats = digamma(k) - 1 / k - sum(digamma(count).mean() for count in counts)
     return torch.tensor((nats + digamma(n)) / math.log(2), dtype=torch.float64, device=samples[0].device)
+
+
+def label_mutual_information(x: Any, y: Any, *, k: int = 3) -> Tensor:
+    """Mutual information I(X;Y) of samples x (n, *features) and symbols y (n,), by Ross.
+
+    The estimator for a continuous and a discrete variable, of the family of Kraskov's (Ross 2014, eq. 2), in bits:
+
+        psi(n) + psi(k) - <psi(n_y)> - <psi(m)>
+
+    n_y is the number of samples with sample i's symbol, m how many samples of any symbol, itself included, lie nearer
+    than the k-th neighbour among those: maximum norm, exact neighbours, no noise added. Can be negative.
+
+    Raises: ValueError for NaN or infinite x, symbols that are not integers (n,), k < 1, a symbol with no more than k
+    samples, or more than k samples of one symbol at the same place.
+
+    >>> label_mutual_information([0.0, 0.1, 0.2, 5.0, 5.1, 5.2], [0, 0, 0, 1, 1, 1], k=1)
+    tensor(1.1301, dtype=torch.float64)
+    """
+    x = _checks.floats("x", x)
+    y = _checks.labels("y", y, len(x)).cpu().unique(return_inverse=True, return_counts=True)[1:]
+    place, (of, size) = x.detach().reshape(len(x), -1).cpu().double().numpy(), y
+    if _checks.at_least("k", k, 1) >= size.min():
+        raise ValueError(f"k must be below the samples of each symbol, got k={k} and a symbol with {size.min()}")
+    radius = np.empty(len(place))
+    for members in np.split(of.argsort(stable=True).numpy(), size.cumsum(0)[:-1]):
+        radius[members] = _nearest(place[members], k + 1)[0][:, k]
+    if not radius.all():
+        raise ValueError(f"more than k={k} samples of one symbol coincide: no density to estimate, use discrete")
+    nearer = _count(place, np.nextafter(radius, 0))
+    nats = digamma(len(place)) + digamma(k) - digamma(size[of].numpy()).mean() - digamma(nearer).mean()
+    return torch.tensor(nats / math.log(2), dtype=torch.float64, device=x.device)
 
 
 def _nearest(x: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:

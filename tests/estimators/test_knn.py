@@ -3,7 +3,7 @@ import math
 import pytest
 import torch
 from scipy.special import digamma
-from sklearn.feature_selection import mutual_info_regression
+from sklearn.feature_selection import mutual_info_classif, mutual_info_regression
 
 from infolib.estimators import knn, truth
 
@@ -101,3 +101,61 @@ def test_a_constant_tells_nothing():
 def test_refuses(call, message):
     with pytest.raises(ValueError, match=message):
         call()
+
+
+def by_ross(x, y, k):
+    """Ross 2014, eq. 2, sample by sample."""
+    x, n, total = x.reshape(len(x), -1), len(x), 0.0
+    for i in range(n):
+        distance = (x - x[i]).abs().amax(1)
+        own = distance[y == y[i]].sort().values  # itself first
+        total += digamma((y == y[i]).sum().item()) + digamma((distance < own[k]).sum().item())
+    return (digamma(n) + digamma(k) - total / n) / math.log(2)
+
+
+@pytest.mark.parametrize(("features", "k"), [(1, 1), (2, 3), (8, 4)])
+def test_about_labels_agrees_with_the_sum_over_samples(features, k):
+    generator = torch.Generator().manual_seed(0)
+    y = torch.randint(3, (200,), generator=generator)
+    x = torch.randn(200, features, generator=generator).double() + y[:, None]
+    assert knn.label_mutual_information(x, 7 - y, k=k).item() == pytest.approx(by_ross(x, y, k), abs=1e-12)
+
+
+def test_about_labels_agrees_with_scikit_learn():
+    generator = torch.Generator().manual_seed(1)
+    y = torch.randint(4, (500,), generator=generator)
+    x = torch.randn(500, generator=generator).double() + y
+    nats = mutual_info_classif(x[:, None].numpy(), y.numpy(), n_neighbors=3, random_state=0)[0]
+    assert knn.label_mutual_information(x, y, k=3).item() == pytest.approx(nats / math.log(2), abs=1e-4)
+    assert nats / math.log(2) > 0.3
+
+
+def test_about_labels_finds_the_closed_form():
+    """Uniform on [0, 2] or [1, 3]: half of each lies where only one class is, so I = 1/2 bit."""
+    estimates = []
+    for seed in range(5):
+        generator = torch.Generator().manual_seed(seed)
+        y = torch.arange(2000) % 2
+        estimates.append(knn.label_mutual_information(2 * torch.rand(2000, generator=generator).double() + y, y))
+    assert torch.stack(estimates).mean().item() == pytest.approx(0.5, abs=0.05)
+
+
+def test_nothing_about_labels_is_zero_on_average():
+    generator = torch.Generator().manual_seed(0)
+    y = torch.arange(600) % 3
+    values = torch.stack([knn.label_mutual_information(torch.randn(600, 2, generator=generator), y) for _ in range(20)])
+    assert abs(values.mean().item()) < 4 * values.std().item() / math.sqrt(20)
+
+
+@pytest.mark.parametrize(
+    ("x", "y", "k", "message"),
+    [
+        (torch.randn(4), [0, 0, 1, 1], 2, "k must be below the samples of each symbol, got k=2 and a symbol with 2"),
+        (torch.randn(4), [0, 0, 1, 1], 0, "k must be an integer of at least 1, got 0"),
+        (torch.zeros(4), [0, 0, 1, 1], 1, "more than k=1 samples of one symbol coincide"),
+        (torch.randn(4), [0, 0, 1], 1, "y must have 4 entries, one per sample, got 3"),
+    ],
+)
+def test_about_labels_refuses(x, y, k, message):
+    with pytest.raises(ValueError, match=message):
+        knn.label_mutual_information(x, y, k=k)

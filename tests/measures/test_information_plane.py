@@ -1,11 +1,14 @@
 import math
 from collections import OrderedDict
+from functools import partial
 
+import pandas as pd
 import pytest
 import torch
+from scipy.special import digamma
 from torch import nn
 
-from infolib import models, training
+from infolib import activations, models, training
 from infolib.datasets import Data
 from infolib.estimators import renyi
 from infolib.measures import information_plane
@@ -96,3 +99,302 @@ def test_training_that_is_over_too_soon_is_named(batch):
 def test_labels_of_another_length_are_refused(batch):
     with pytest.raises(ValueError, match="y must have 60 entries, one per sample, got 59"):
         information_plane.point(Named(), batch[0], batch[1][1:], ["copy"], input_width=1.0)
+
+
+# Against the published algorithm, written out slowly in float64
+
+
+def entropy(K):
+    p = torch.linalg.eigvalsh(K / K.trace()).clamp(min=0)
+    return float(-torch.special.xlogy(p, p).sum() / math.log(2))
+
+
+def published(x, y, recorded, sigma_x, points, former=None):
+    """I(X;T), I(T;Y) and sigma of each layer after Wickstrøm et al. 2019: exp(-d²/sigma²), all pairs at once."""
+
+    def squared(t):
+        t = t.flatten(1)
+        return (t[:, None] - t[None]).square().sum(-1)
+
+    K_x, K_y = torch.exp(-squared(x) / sigma_x**2), (y[:, None] == y).double()
+    rows = {}
+    for layer, t in recorded.items():
+        D = squared(t)
+        grid = torch.linspace(0.1, 10 * float(D.sqrt().mean()), points, dtype=torch.float64)
+        kernels = [torch.exp(-D / sigma**2) for sigma in grid]
+        sigma = float(grid[torch.stack([(K * K_y).sum() / K.norm() for K in kernels]).argmax()])
+        sigma = sigma if former is None else 0.9 * former[layer] + 0.1 * sigma
+        K_t = torch.exp(-D / sigma**2)
+        about_x = entropy(K_x) + entropy(K_t) - entropy(K_x * K_t)
+        rows[layer] = (about_x, entropy(K_t) + entropy(K_y) - entropy(K_t * K_y), sigma)
+    return rows
+
+
+@pytest.fixture(scope="module")
+def images():
+    x = torch.rand(60, 1, 28, 28, generator=torch.Generator().manual_seed(3))
+    return Data(x, torch.arange(60) % 7)  # no 7, 8 or 9: a one-hot code of the largest label would be too narrow
+
+
+@pytest.mark.parametrize("bins", [None, 2**16])
+def test_all_layers_of_the_small_cnn_agree_with_the_published_algorithm(images, bins):
+    net = models.cnn(seed=0).eval()
+    layers = models.layers(net)
+    recorded = {layer: t.double() for layer, t in activations.collect(net, images.x, layers).items()}
+    recorded["output"] = recorded["output"].softmax(1)
+    expected = published(images.x.double(), images.y, recorded, 8.0, 75)
+    options = {"input_width": 8 / math.sqrt(2), "alpha": 1, "bins": bins}
+    table = information_plane.point(net, images.x, images.y, layers, **options).set_index("layer")
+    assert list(table.index) == ["conv1", "conv2", "conv3", "fc1", "output"]  # as asked for, first to last
+    for layer, (about_x, about_y, sigma) in expected.items():
+        assert table.loc[layer, ["I(X;T)", "I(T;Y)"]].to_list() == pytest.approx([about_x, about_y], abs=1e-9)
+        assert table.loc[layer, "width"] * math.sqrt(2) == pytest.approx(sigma, rel=1e-9)
+    assert table["I(X;T)"].min() > 0.1
+
+
+def test_float32_with_eigenvalues_in_float64_is_close(images):
+    net = models.cnn(seed=0)
+    measure = partial(information_plane.point, net, *vars(images).values(), models.layers(net), input_width=5.0)
+    exact, quick = measure(), measure(dtype=torch.float32)
+    for quantity in ("I(X;T)", "I(T;Y)", "S(X)"):
+        assert quick[quantity].to_list() == pytest.approx(exact[quantity].to_list(), abs=2e-4)
+    assert quick["S(X)"][0] != exact["S(X)"][0]
+    squared = renyi.squared_distances(activations.collect(net, images.x, ["conv1"])["conv1"])
+    kernel = renyi.gram(squared, width=quick["width"][0], precomputed=True)
+    assert quick["S(T)"][0] == renyi.entropy(kernel.double())  # kernels in float32, eigenvalues in float64
+    rough = measure(dtype=torch.float32, precision=torch.float32)
+    assert rough["S(T)"][0] == pytest.approx(float(renyi.entropy(kernel)), abs=1e-6)
+    assert rough["S(T)"][0] != quick["S(T)"][0]
+
+
+def test_tensor_kernel_is_the_product_of_channel_kernels_and_knows_no_shape(images):
+    t = torch.randn(60, 3, 4, 4, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    measure = partial(information_plane.matrix_based, images.x.double(), images.y, input_width=5.0, alpha=1)
+    (row,), (flat,) = measure({"maps": t}), measure({"maps": t.flatten(1)})
+    assert row == flat
+    channels = renyi.channel_grams(t, width=row["width"])
+    assert row["S(T)"] == pytest.approx(float(renyi.joint_entropy(list(channels), alpha=1)), abs=1e-9)
+    assert 1 < row["S(T)"] < 5.8
+
+
+@pytest.mark.parametrize("alpha", [1, 1.01, 2])
+def test_raw_pixels_make_every_image_different_and_leave_the_entropy_of_the_layer(images, alpha):
+    """K_X = I: S(X) = log2 n and I(X;T) = S(T), which says nothing about X."""
+    net = models.cnn(seed=0)
+    table = information_plane.point(net, 255 * images.x, images.y, models.layers(net), input_width=5.66, alpha=alpha)
+    assert table["S(X)"].to_list() == pytest.approx([math.log2(60)] * 5, abs=1e-12)
+    assert table["I(X;T)"].to_list() == pytest.approx(table["S(T)"].to_list(), abs=1e-12)
+    scaled = information_plane.point(net, images.x, images.y, models.layers(net), input_width=5.66, alpha=alpha)
+    assert (scaled["S(T)"] - scaled["I(X;T)"]).min() > 0.01
+
+
+def test_equal_samples_have_null_eigenvalues_and_no_nan(images):
+    twice = torch.arange(30).repeat(2)
+    for alpha in (1, 1.01):
+        table = information_plane.point(
+            models.cnn(seed=0), images.x[twice], images.y[twice], ["conv1", "output"], input_width=0.01, alpha=alpha
+        )
+        assert not table.isna().any(axis=None)
+        assert table["S(X)"].to_list() == pytest.approx([math.log2(30)] * 2, abs=1e-3)
+
+
+def test_measured_in_eval_mode_and_given_back_in_training_mode(images):
+    net = models.cnn(seed=0).train()
+    before = {name: value.clone() for name, value in net.state_dict().items()}
+    first, second = (
+        information_plane.point(net, images.x[:n], images.y[:n], ["conv1"], input_width=5.0, alpha=1) for n in (60, 20)
+    )
+    assert net.training
+    assert net.conv1.training
+    assert all(torch.equal(value, before[name]) for name, value in net.state_dict().items())
+    untouched = information_plane.point(net.eval(), images.x, images.y, ["conv1"], input_width=5.0, alpha=1)
+    assert first["I(X;T)"].to_list() == untouched["I(X;T)"].to_list() != second["I(X;T)"].to_list()
+
+
+def test_full_width_vgg16_has_a_point():
+    """Sixteen layers, 33 million weights: one batch only. The two classes and the noise come out at the ends."""
+    generator = torch.Generator().manual_seed(0)
+    y = torch.arange(16) % 2
+    x = torch.rand(16, 3, 32, 32, generator=generator) * 0.1 + 0.5 * y[:, None, None, None]
+    net = models.vgg16(width=1.0, seed=0)
+    table = information_plane.point(net, x, y, models.layers(net), input_width=1.0, alpha=1, dtype=torch.float32)
+    assert len(table) == 16
+    assert (table["I(T;Y)"] <= 1 + 1e-6).all()
+    assert table["I(T;Y)"][0] == pytest.approx(1, abs=0.01)
+    assert table["I(X;T)"].between(0.5, 4.001).all()
+
+
+# Widths that move from point to point
+
+
+def sampled(seed):
+    x = torch.randn(60, 5, generator=torch.Generator().manual_seed(seed))
+    return Data(x, (x[:, 0] >= 0).long())
+
+
+def test_moving_average_of_the_widths_is_the_published_one():
+    net = models.mlp([5, 8, 2], seed=0)
+    measure = partial(information_plane.point, layers=["hidden1"], input_width=1.0)
+    stars = [float(measure(net, s.x, s.y)["width"][0]) for s in map(sampled, range(4))]
+    assert len(set(stars)) == 4
+    expected = [stars[0]]
+    for star in stars[1:]:
+        expected.append(0.9 * expected[-1] + 0.1 * star)
+    steps = [training.Step(1, i, torch.arange(0), 0.0) for i in range(1, 5)]
+    planes = {
+        "moving": {"batch": lambda step: sampled(step.step - 1), "momentum": 0.9, "input_width": 1.0},
+        "own": {"batch": lambda step: sampled(step.step - 1), "input_width": 1.0},
+        "frozen": {"batch": lambda step: sampled(step.step - 1), "momentum": 1, "input_width": 1.0},
+        "given": {"batch": sampled(0), "momentum": 1, "widths": {"hidden1": 0.7}, "input_width": 1.0},
+    }
+    table = information_plane.trajectories(net, steps, planes, ["hidden1"])
+    width = {name: rows["width"].to_list() for name, rows in table.groupby("plane")}
+    assert width["moving"] == pytest.approx(expected, rel=1e-12)
+    assert width["own"] == stars
+    assert width["frozen"] == [stars[0]] * 4
+    assert width["given"] == [0.7] * 4
+    assert table["step"].to_list() == [step for step in range(1, 5) for _ in planes]
+
+
+def test_dead_layer_neither_enters_the_average_nor_ends_it(batch):
+    x, y = batch
+    measure = partial(information_plane.matrix_based, x.double(), y, input_width=1.0, momentum=0.9)
+    alive, dead = {"t": x.double()}, {"t": torch.zeros(60, 3).double()}
+    star = measure(alive)[0]["width"]
+    assert measure(dead)[0]["width"] == math.inf
+    assert measure(alive, widths={"t": math.inf})[0]["width"] == star  # as if there had been none
+    assert measure(dead, widths={"t": 2.0})[0]["width"] == 2.0
+    assert measure(alive, widths={"t": 2.0})[0]["width"] == pytest.approx(1.8 + 0.1 * star)
+
+
+def test_search_settles_after_so_many_points(batch):
+    net = models.mlp([5, 4, 2], seed=0)
+    plane = {"batch": Data(*batch), "input_width": 1.0}
+    run = partial(information_plane.trajectories, layers=["hidden1"])
+    settled, few, many = (
+        run(net, fit(models.mlp([5, 4, 2], seed=0), batch), {"": plane | options})["width"].to_list()
+        for options in ({"settled": (3, 5)}, {"points": 5}, {})
+    )
+    assert settled == many[:3] + few[3:]
+    assert many[3:] != few[3:]
+    assert many[:3] != few[:3]
+
+
+@pytest.mark.parametrize("momentum", [-0.1, 1.1, math.nan])
+def test_momentum_outside_of_its_range_is_refused(batch, momentum):
+    x, y = batch
+    with pytest.raises(ValueError, match=r"momentum must be in \[0, 1\], got"):
+        information_plane.matrix_based(x, y, {"t": x}, input_width=1.0, momentum=momentum)
+
+
+# Several planes of one run
+
+
+def test_planes_of_one_run_are_those_of_runs_of_their_own(batch):
+    data, held_out = Data(*batch), sampled(9)
+    planes = {
+        "train": {"batch": lambda step: data[step.batch], "momentum": 0.9, "input_width": 1.0},
+        "test": {"batch": information_plane.drawn_from(held_out, 20, seed=1), "at": [2, 4], "input_width": 1.0},
+        "binned": {"batch": data, "at": [0, 9], "estimator": information_plane.binned, "bins": 8},
+    }
+
+    def run(planes):
+        net = models.mlp([5, 4, 2], seed=0)
+        return information_plane.trajectories(net, fit(net, batch), planes, models.layers(net))
+
+    together = run(planes)
+    assert together.groupby("plane")["step"].unique().map(list).to_dict() == {
+        "train": list(range(1, 10)),
+        "test": [2, 4],
+        "binned": [0, 9],
+    }
+    for name, plane in planes.items():
+        mine = together[together["plane"] == name].dropna(axis=1).reset_index(drop=True)
+        pd.testing.assert_frame_equal(mine, run({name: plane}), check_like=True, check_dtype=False)
+
+
+def test_training_ends_with_the_last_plane(batch):
+    net = models.mlp([5, 4, 2], seed=0)
+    steps = fit(net, batch, epochs=100)
+    plane = {"batch": Data(*batch), "input_width": 1.0}
+    planes = {"a": plane | {"at": [0, 1]}, "b": plane | {"at": range(2, 5)}}
+    assert information_plane.trajectories(net, steps, planes, ["output"])["step"].max() == 4
+    assert next(steps).step == 5
+
+
+def test_no_planes_are_refused(batch):
+    net = models.mlp([5, 4, 2], seed=0)
+    with pytest.raises(ValueError, match="planes is empty"):
+        information_plane.trajectories(net, fit(net, batch), {}, ["output"])
+
+
+def test_drawn_batches_depend_on_seed_and_step_alone():
+    data = sampled(0)
+    draw, other = (information_plane.drawn_from(data, 30, seed=seed) for seed in (0, 1))
+    one, again, later = (draw(training.Step(1, step, torch.arange(0), 0.0)) for step in (1, 1, 2))
+    assert torch.equal(one.x, again.x)
+    assert torch.equal(one.y, again.y)
+    assert not torch.equal(one.x, later.x)
+    assert not torch.equal(one.x, other(training.Step(1, 1, torch.arange(0), 0.0)).x)
+    assert len(one.x.unique(dim=0)) == 30
+    with pytest.raises(ValueError, match="size=61 is more than the 60 samples there are"):
+        information_plane.drawn_from(data, 61, seed=0)
+
+
+def test_early_stopping_waits_for_an_improvement():
+    validation = {1: 0.5, 2: 0.4, 3: 0.6, 4: 0.6, 5: 0.5, 6: 0.7}
+    assert information_plane.early_stops(validation, [1, 2, 3]) == {1: 2, 2: 5, 3: 6}
+    with pytest.raises(ValueError, match="patience must be an integer of at least 1, got 0"):
+        information_plane.early_stops(validation, [0])
+    with pytest.raises(ValueError, match="validation is empty"):
+        information_plane.early_stops({}, [1])
+
+
+# Other estimators, on the task of twelve bits
+
+
+@pytest.fixture(scope="module")
+def twelve_bits():
+    x = torch.cartesian_prod(*[torch.tensor([0.0, 1.0])] * 12)
+    return x, x[:, 0].long() * (x[:, 1] + x[:, 2] > 0).long()  # P(y) = 3/8
+
+
+def test_fine_bins_see_a_bijection_and_never_more(twelve_bits):
+    x, y = twelve_bits
+    recorded = {"bijective": torch.tanh(x @ torch.eye(12) - 0.3), "three bits": x[:, :3], "constant": 0 * x}
+    rows = information_plane.binned(x, y, recorded, bins=1000)
+    h_y = -(3 / 8 * math.log2(3 / 8) + 5 / 8 * math.log2(5 / 8))
+    assert [row["I(X;T)"] for row in rows] == pytest.approx([12, 3, 0], abs=1e-9)
+    assert [row["I(T;Y)"] for row in rows] == pytest.approx([h_y, h_y, 0], abs=1e-9)
+    assert [row["H(Y)"] for row in rows] == pytest.approx([h_y] * 3)
+    (coarse,) = information_plane.binned(x, y, {"bijective": 0.1 * recorded["bijective"]}, bins=2, low=-1, high=1)
+    assert coarse["I(X;T)"] == pytest.approx(12)  # the sign is the bit
+    (outside,) = information_plane.binned(x, y, {"far": x + 2}, bins=2, low=-1, high=1)
+    assert (outside["I(X;T)"], outside["clipped"]) == (0, 1)
+
+
+def test_neighbours_see_what_the_noise_leaves(twelve_bits):
+    """Grid points a unit apart: with little noise all samples are told apart, with much noise almost none."""
+    x, y = (values[::16] for values in twelve_bits)  # 256 inputs: eight bits
+    measure = partial(information_plane.neighbours, x, y, {"t": x}, copies=4, k=3)
+    (sharp,), (blurred,) = measure(noise=0.01), measure(noise=100.0)
+    ceiling = (digamma(1024) - digamma(4)) / math.log(2)  # log2 256 and the bias of four copies
+    assert sharp["I(X;T)"] == pytest.approx(ceiling, abs=1e-9)
+    p = float(y.double().mean())
+    assert sharp["I(T;Y)"] == pytest.approx(-(p * math.log2(p) + (1 - p) * math.log2(1 - p)), abs=0.05)
+    assert abs(blurred["I(X;T)"]) < 0.3
+    assert abs(blurred["I(T;Y)"]) < 0.15
+    assert measure(noise=0.3, seed=1) == measure(noise=0.3, seed=1) != measure(noise=0.3, seed=2)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"noise": 0.0}, "noise must be positive"),
+        ({"noise": 1.0, "copies": 1}, "copies must be an integer of at least 2"),
+    ],
+)
+def test_neighbours_without_noise_or_copies_are_refused(batch, options, message):
+    x, y = batch
+    with pytest.raises(ValueError, match=message):
+        information_plane.neighbours(x, y, {"t": x}, **options)

@@ -1,0 +1,133 @@
+from functools import partial
+
+import pandas as pd
+import pytest
+import torch
+
+import infolib
+from infolib import datasets, experiment
+from infolib.cache import fingerprint
+from infolib.estimators import renyi
+from infolib.measures import synergy
+
+SCALE = 2.0
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path, monkeypatch):
+    monkeypatch.setenv("INFOLIB_CACHE", str(tmp_path))
+    monkeypatch.delenv("INFOLIB_FRESH", raising=False)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 1)
+    return tmp_path
+
+
+def scaled(a, b="x"):
+    return pd.DataFrame({"value": [SCALE * a], "label": [b]})
+
+
+def made_from(code, **names):
+    """A function of a file of its own, `f`, with the given globals."""
+    module = {"__name__": "notebook", "pd": pd, **names}
+    exec(compile(code, "notebook.py", "exec"), module)
+    return module["f"]
+
+
+def test_tables_come_in_the_order_of_the_cases():
+    table = experiment.tabulate(scaled, [(1, "a"), (3,), (2, "b")])
+    pd.testing.assert_frame_equal(table, pd.DataFrame({"value": [2.0, 6.0, 4.0], "label": ["a", "x", "b"]}))
+
+
+def test_a_table_of_former_settings_is_not_taken_for_the_present_one(monkeypatch):
+    assert experiment.tabulate(scaled, [(1,)])["value"].item() == 2.0
+    monkeypatch.setitem(globals(), "SCALE", 3.0)
+    assert experiment.tabulate(scaled, [(1,)])["value"].item() == 3.0
+
+
+def test_processes_give_the_same_tables(monkeypatch):
+    one = experiment.tabulate(scaled, [(i,) for i in range(5)])
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
+    monkeypatch.setenv("INFOLIB_FRESH", "1")
+    pd.testing.assert_frame_equal(experiment.tabulate(scaled, [(i,) for i in range(5)]), one)
+
+
+def test_an_interrupted_run_goes_on_where_it_was(tmp_path):
+    log, fail = tmp_path / "log", tmp_path / "fail"
+    fail.touch()
+
+    def slow(a, log, fail):
+        from pathlib import Path
+
+        if a == 2 and Path(fail).exists():
+            raise RuntimeError("killed")
+        with open(log, "a") as file:
+            file.write(str(a))
+        return pd.DataFrame({"value": [a]})
+
+    todo = [(a, str(log), str(fail)) for a in range(4)]
+    with pytest.raises(RuntimeError, match="killed"):
+        experiment.tabulate(slow, todo)
+    assert log.read_text() == "01"
+    fail.unlink()
+    assert experiment.tabulate(slow, todo)["value"].tolist() == [0, 1, 2, 3]
+    assert log.read_text() == "0123"  # 0 and 1 came from the cache
+
+
+def test_a_value_that_the_function_reads_is_part_of_its_origin(monkeypatch):
+    before = experiment.origin(scaled)
+    assert before["SCALE"] == 2.0
+    assert "SCALE * a" in before["function"]
+    monkeypatch.setitem(globals(), "SCALE", 3.0)
+    assert experiment.origin(scaled) != before
+
+
+def test_functions_that_it_calls_are_part_of_it_also_inside_lambdas_and_partials():
+    def outer():
+        return [(lambda: partial(scaled, 4))() for _ in range(2)]
+
+    found = experiment.origin(partial(outer))
+    assert "SCALE" in found
+    assert "pd.DataFrame" in found["scaled"]
+
+
+def test_enclosed_values_and_defaults_are_part_of_it():
+    def enclosing(k):
+        return lambda a, b=k + 1: k + a + b
+
+    assert experiment.origin(enclosing(1)) != experiment.origin(enclosing(2))
+    assert 7 in experiment.origin(enclosing(7)).values()
+    assert 8 in experiment.origin(enclosing(7)).values()
+
+
+def test_the_packages_modules_are_part_of_it_as_far_as_they_are_reached():
+    def measured():
+        return synergy.point
+
+    found = experiment.origin(measured)
+    assert {"infolib.measures.synergy", "infolib.estimators.renyi", "infolib.models"} <= set(found)
+    assert not any("plotting" in name or "knn" in name or "torch" in name for name in found)
+    assert set(experiment.origin(lambda: renyi.gram)) < set(found) | {"function"}
+
+
+def test_data_sets_and_arguments_of_partials_count_by_their_content():
+    def with_data(x):
+        data = datasets.Data(x, torch.arange(3))
+        return experiment.origin(lambda: data)
+
+    assert fingerprint(with_data(torch.zeros(3, 2))) == fingerprint(with_data(torch.zeros(3, 2)))
+    assert fingerprint(with_data(torch.zeros(3, 2))) != fingerprint(with_data(torch.ones(3, 2)))
+    assert experiment.origin(partial(scaled, 4)) != experiment.origin(partial(scaled, 5))
+    assert experiment.origin(partial(scaled, b="x")) != experiment.origin(partial(scaled, b="y"))
+
+
+def test_refusals():
+    with pytest.raises(ValueError, match="cases is empty"):
+        experiment.tabulate(scaled, [])
+    frame = pd.DataFrame({"a": [1]})
+    with pytest.raises(ValueError, match=r"reads .*frame, whose content cannot be told: DataFrame has no stable"):
+        experiment.origin(lambda: frame)
+    with pytest.raises(ValueError, match="f has no source"):
+        experiment.origin(made_from("def f(): return 1"))
+    with pytest.raises(ValueError, match="import its modules by name"):
+        experiment.origin(lambda: infolib)
+    with pytest.raises(ValueError, match="set has no stable fingerprint"):
+        experiment.tabulate(scaled, [({1},)])

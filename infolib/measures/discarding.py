@@ -28,7 +28,7 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
-from infolib import _checks
+from infolib import _checks, activations
 from infolib.cache import cached
 from infolib.measures import _noise
 from infolib.measures._maps import grad_cam, jacobian, perturbation, sensitivity
@@ -184,7 +184,7 @@ def measured(model: nn.Module, x: Tensor, layers: Sequence[str], **options: Any)
 
     Raises: ValueError as `strict_information_discarding`
     """
-    code = [Path(module).read_text() for module in (__file__, _noise.__file__)]
+    code = [Path(module).read_text() for module in (__file__, _noise.__file__, activations.__file__)]
     state = {"structure": repr(model), **model.state_dict()}
     results = {}
     for layer in layers:
@@ -286,7 +286,8 @@ def reconstruction_uncertainty(
 
 def _certified(problem: Problem, *, steps: int, samples: int) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
     """The largest of the candidates, each scaled to F = alpha."""
-    start = _noise.matched(problem, torch.full_like(problem.base[:, :1, None], math.log(problem.sigma0)))
+    level = math.log(problem.sigma0) + math.log(problem.alpha) / 2  # right for a linear layer
+    start = _noise.matched(problem, torch.full_like(problem.base[:, :1, None], level))
     best = tuple(t.expand(-1, problem.grid, problem.grid) if t.ndim == 3 else t for t in start)
     kept = torch.zeros_like(problem.base[:, 0])
     best, kept = _better(problem, best, kept, _noise.matched(problem, _linear(problem)), 1)

@@ -15,6 +15,7 @@ from torch import nn
 from infolib import activations, datasets, models, training
 from infolib.estimators import binning, discrete, knn, renyi, truth
 from infolib.measures import discarding, information_plane, neuron_importance, synergy
+from infolib.measures import discarding_study as study
 
 
 class Row(NamedTuple):
@@ -242,7 +243,7 @@ def _masked(gone, means, t):
 
 
 def discarding_rows() -> Iterator[Row]:
-    """Information discarding of a six-layer VGG, 20 images at once; the sensitivities from cotangents."""
+    """Information discarding of six-layer VGGs; and its parts: images at once, sensitivities."""
     net = models.vgg6(width=4, in_shape=(1, 12, 12), seed=0).eval().requires_grad_(False)
     x = torch.rand(20, 1, 12, 12, generator=torch.Generator().manual_seed(0))
     measure = partial(discarding.strict_information_discarding, net, layer="conv4", grid=6, steps=30, samples=16)
@@ -250,8 +251,17 @@ def discarding_rows() -> Iterator[Row]:
     def one_by_one():
         return torch.cat([measure(x=image[None]).mean for image in x])
 
+    name = "information discarding of conv4, 20 images at once against one by one"
+    yield Row(name, lambda: measure(x=x).mean, one_by_one, "2 ×")
+    arm = study.arm("digits clutter 6 12 12", n_train=899)
+    taught, image = study.network("digits clutter 6 12 12", "trained", 0, n_train=899), arm.splits.test.x[:1]
+    options = {"grid": 12, "steps": 30, "samples": 16}
     yield Row(
-        "information discarding, 20 images at once against one by one", lambda: measure(x=x).mean, one_by_one, "2 ×"
+        "information discarding, fc1 of a trained network, against the authors' descent going on for 400 steps",
+        lambda: discarding.strict_information_discarding(taught, image, "fc1", **options).mean,
+        partial(_descent, taught.requires_grad_(False), image),
+        "3 ×, as large within 0.01 bits",
+        0.01,
     )
 
     def columns():
@@ -260,10 +270,27 @@ def discarding_rows() -> Iterator[Row]:
         return J.square().sum((0, 1, 2)).view(6, 2, 6, 2).sum((1, 3)).mean().sqrt()
 
     def cotangents():
-        a = discarding.sensitivity(net, x[:1], "conv4", grid=6)
-        return a.square().mean().sqrt()
+        return discarding.sensitivity(net, x[:1], "conv4", grid=6).square().mean().sqrt()
 
     yield Row("sensitivities from 128 cotangents against the Jacobian, one image", cotangents, columns, "3 ×", 0.3)
+
+
+def _descent(net, x):
+    """Gradient descent on σ with the authors' rate, λ and 8 samples, but four times as long; then scaled to F = alpha.
+
+    Where the authors stop, at most 100 steps, its σ is worth 0.05 bits less.
+    """
+    generator, sigma = torch.Generator().manual_seed(0), torch.full((1, 12, 12), 0.01, requires_grad=True)
+    draw = partial(torch.randn, 8, 1, 12, 12, generator=generator)
+    with activations.upto(net, "fc1") as run:
+        clean = run(x)  # rectified already
+        scale = (run(x + 0.01 * draw()) - clean).square().mean()
+        for _ in range(400):
+            loss = (run(x + sigma * draw()) - clean).square().mean() / scale - 10 * sigma.log().mean()
+            (gradient,) = torch.autograd.grad(loss, sigma)
+            with torch.no_grad():
+                sigma.sub_(1e-4 * gradient).clamp_(1e-3, 1)
+    return discarding.certify(net, x, "fc1", sigma.detach()).mean
 
 
 def closed_forms() -> Iterator[tuple[str, float, list[float]]]:

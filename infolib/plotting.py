@@ -134,7 +134,7 @@ def panels(
             ax.label_outer()
         if bound:
             row[0].set_ylim(min(0, table[quantity].min()), 1.05 * row[0].get_ylim()[1])
-        entries = dict(zip(*reversed(row[-1].get_legend_handles_labels()), strict=True))
+        entries = dict(pair for ax in row for pair in zip(*reversed(ax.get_legend_handles_labels()), strict=True))
         if dotted:
             entries[f"{dotted} ≠ 0"] = plt.Line2D([], [], color=INK, ls=":")
         entries = {label: line for label, line in entries.items() if label not in named}

@@ -1,3 +1,5 @@
+import subprocess
+import sys
 from functools import partial
 
 import pandas as pd
@@ -43,11 +45,26 @@ def test_a_table_of_former_settings_is_not_taken_for_the_present_one(monkeypatch
     assert experiment.tabulate(scaled, [(1,)])["value"].item() == 3.0
 
 
-def test_processes_give_the_same_tables(monkeypatch):
-    one = experiment.tabulate(scaled, [(i,) for i in range(5)])
-    monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
-    monkeypatch.setenv("INFOLIB_FRESH", "1")
-    pd.testing.assert_frame_equal(experiment.tabulate(scaled, [(i,) for i in range(5)]), one)
+PROCESSES = """
+import pandas as pd, torch
+from infolib import experiment
+
+SCALE = 2.0
+
+def scaled(a):
+    return pd.DataFrame({"value": [SCALE * a]})
+
+torch.get_num_threads = lambda: 2
+print(experiment.tabulate(scaled, [(i,) for i in range(5)])["value"].tolist())
+"""
+
+
+def test_processes_share_the_work_and_keep_its_order(tmp_path):
+    script = tmp_path / "script.py"  # a process of its own: the workers end with it
+    script.write_text(PROCESSES)
+    run = subprocess.run([sys.executable, script], capture_output=True, text=True, check=True)
+    assert run.stdout.strip() == "[0.0, 2.0, 4.0, 6.0, 8.0]"
+    assert len(list((tmp_path / "tables").iterdir())) == 5
 
 
 def test_an_interrupted_run_goes_on_where_it_was(tmp_path):

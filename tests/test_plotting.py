@@ -251,6 +251,14 @@ def test_notebook_images_have_256_colours_and_the_size_of_the_figure():
     assert abs(image.size[0] - 4 * figure.dpi) < figure.dpi
 
 
+def test_panels_name_the_lines_of_every_panel(paths):
+    table = paths[(paths["control"] == 0) & ((paths["net"] == "relu") | (paths["layer"] == "conv1"))]
+    own = table.assign(layer=table["layer"].where(table["net"] == "relu", "hidden1"))
+    figure = plotting.panels(own, "step", {"I(X;T)": None}, column="net", hue="layer")
+    labels = [text.get_text() for text in figure.axes[-1].get_legend().get_texts()]
+    assert labels == ["hidden1", "conv1", "conv2"]  # the first is in the first panel only
+
+
 def test_heat_maps_share_their_colours_and_show_the_box():
     rng = np.random.default_rng(0)
     maps = {"conv1": rng.random((2, 4, 4)), "fc1": 5 + rng.random((2, 4, 4))}

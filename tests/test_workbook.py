@@ -174,7 +174,11 @@ def test_parameters_carry_type_default_and_help():
     assert (n.type, n.default, n.help) == (int, 3, "how many")
 
 
-RUNNER = "import pathlib, sys; from infolib import workbook; workbook.run(jobs=2)"
+# A job in the background of a shell is born deaf to Ctrl-C: the runner listens again.
+RUNNER = (
+    "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); "
+    "from infolib import workbook; workbook.run(jobs=2)"
+)
 
 
 def start_runner(root):

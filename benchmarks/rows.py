@@ -12,9 +12,9 @@ from scipy.spatial.distance import pdist, squareform
 from sklearn.metrics import mutual_info_score
 from torch import nn
 
-from infolib import activations, datasets, learning, models, training
+from infolib import activations, datasets, models, training
 from infolib.estimators import binning, discrete, knn, renyi, truth
-from infolib.measures import information_plane, neuron_importance, synergy, transfer
+from infolib.measures import information_plane, neuron_importance, synergy
 
 
 class Row(NamedTuple):
@@ -39,7 +39,6 @@ def all_rows() -> Iterator[Row]:
     yield from chain_rows()
     yield from score_rows()
     yield from neuron_rows()
-    yield from code_rows()
 
 
 def training_rows() -> Iterator[Row]:
@@ -288,45 +287,6 @@ def neuron_rows() -> Iterator[Row]:
         tolerance=3e-4,  # three images of 10,000: float32 rounds the logits of a near tie either way
         turns=2,
     )
-
-
-def code_rows() -> Iterator[Row]:
-    """Prequential codes: many tiny networks in one batch against one by one, and one pass against cold restarts.
-
-    The codes of the second row are not the same: compared is what the single pass costs beyond the blocks, if it does.
-    """
-    digits = datasets.load("digits", seed=0).train
-    start = learning.zero_head(models.mlp([64, 32, 10], seed=0))
-    sizes = [8 * 2 ** (i % 6) for i in range(48)]
-
-    def weights(nets):
-        return torch.stack([net.output.weight.detach() for net in nets])
-
-    yield Row(
-        "48 networks 64-32-10 on prefixes of 8 to 256 digits, 100 steps, against one by one",
-        lambda: weights(
-            learning.train_many([start] * 48, [digits[:n] for n in sizes], steps=100, seed=list(range(48)))
-        ),
-        lambda: weights([learning.train(start, digits[:n], steps=100, seed=i) for i, n in enumerate(sizes)]),
-        "4 ×",
-        tolerance=1e-3,
-        turns=3,
-    )
-    mnist = datasets.load("mnist", n_train=8000, n_val=0, n_test=1, seed=0).train
-    perceptron = learning.zero_head(models.mlp([784, 128, 10], seed=0))
-    learner = partial(transfer.network, steps=500, epochs=20)
-    lengths = {}
-
-    def blocks():
-        lengths["blocks"] = transfer.prequential_codelength(learner, perceptron, mnist).bits
-        return torch.zeros(1)
-
-    def replay():
-        code = transfer.replay_codelength(perceptron, mnist, batch_size=32, streams=REPLAY)
-        return torch.tensor([max(0.0, code.bits - lengths.get("blocks", torch.inf))])
-
-    blocks()
-    yield Row("codelength of 8,000 MNIST labels, one pass with replay, against blocks", replay, blocks, "2 ×", turns=1)
 
 
 def _masked(gone, means, t):

@@ -96,6 +96,44 @@ def collect(model: nn.Module, x: Tensor, layers: Sequence[str], *, batch_size: i
 
 
 @contextmanager
+def upto(model: nn.Module, layer: str) -> Iterator[Callable[[Tensor], Tensor]]:
+    """A function x -> output of `layer`, with its graph, that runs the model no further than that.
+
+    The layers after it see nothing, and cost nothing; the model's mode is the caller's.
+
+    Raises:
+        ValueError: for a layer that the model does not have or (on the call) does not reach, or whose output is no
+            tensor
+
+    >>> net = nn.Sequential(nn.Flatten(), nn.Linear(2, 3), nn.Linear(4, 5))  # the last layer does not fit
+    >>> with upto(net, "1") as hidden:
+    ...     hidden(torch.ones(7, 1, 2)).shape
+    torch.Size([7, 3])
+    """
+
+    def stop(_layer: str, output: Tensor) -> None:
+        raise _Reached(output)
+
+    def run(x: Tensor) -> Tensor:
+        try:
+            model(x)
+        except _Reached as reached:
+            return reached.output
+        raise ValueError(f"the forward pass does not reach {layer}")
+
+    with _hooked(model, {layer: stop}):
+        yield run
+
+
+class _Reached(Exception):  # noqa: N818
+    """Ends a forward pass at the layer that was asked for, and carries its output."""
+
+    def __init__(self, output: Tensor) -> None:
+        super().__init__()
+        self.output = output
+
+
+@contextmanager
 def _hooked(model: nn.Module, actions: Mapping[str, Callable[[str, Tensor], Tensor | None]]) -> Iterator[None]:
     """Call `actions[layer](layer, output)` after the layer's forward; a tensor that it returns is the new output."""
     modules = dict(model.named_modules(remove_duplicate=False))

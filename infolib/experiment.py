@@ -4,6 +4,7 @@ import dataclasses
 import dis
 import inspect
 import sys
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from types import CodeType, FunctionType, ModuleType
@@ -31,7 +32,9 @@ def tabulate(function: Callable[..., pd.DataFrame], cases: Sequence[Sequence[Any
     key = {"origin": origin(function), "torch": torch.__version__}
     kept = (delayed(cache.table)("tables", key | {"case": list(c)}, partial(function, *c)) for c in cases)
     jobs = Parallel(n_jobs=torch.get_num_threads(), return_as="generator")(kept)
-    return pd.concat(tqdm(jobs, total=len(cases)), ignore_index=True)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "A worker stopped while some jobs")  # a worker grown by 100 MB is renewed
+        return pd.concat(tqdm(jobs, total=len(cases)), ignore_index=True)
 
 
 def origin(function: Callable[..., Any]) -> dict[str, Any]:

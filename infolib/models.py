@@ -125,13 +125,26 @@ def vgg16(*, width=1.0, in_shape: Shape = (3, 32, 32), classes=10, dropout=0.5, 
     `width` scales every number of channels and hidden units.
     """
     _checks.positive("width", width)
-    features = _vgg16_features(in_shape[0], width)
+    features = _vgg_features(in_shape[0], width, _VGG16)
     hidden = _scaled(4096, width)
     named = [*features, ("flatten", nn.Flatten())]
     for i, inputs in enumerate((_flat_size(features, in_shape), hidden), start=1):
         fc = _layer(dropout=nn.Dropout(dropout), linear=nn.Linear(inputs, hidden), activation=nn.ReLU())
         named.append((f"fc{i}", fc))
     return _initialised(_sequence([*named, ("output", nn.Linear(hidden, classes))]), "relu", seed)
+
+
+@_untouched_rng
+def vgg6(*, width=8, in_shape: Shape = (1, 42, 42), classes=10, seed: int) -> nn.Sequential:
+    """A VGG of six convolutions: conv1 to conv6 with batch normalisation, pool1 to pool3 after pairs, fc1, output.
+
+    The pairs have `width`, 2 and 4 times as many maps, fc1 has 16 times as many units.
+    """
+    _checks.at_least("width", width, 1)
+    features = _vgg_features(in_shape[0], width, ((1, 1), (2, 2), (4, 4)))
+    fc1 = _layer(linear=nn.Linear(_flat_size(features, in_shape), 16 * width), activation=nn.ReLU())
+    head = [("flatten", nn.Flatten()), ("fc1", fc1), ("output", nn.Linear(16 * width, classes))]
+    return _initialised(_sequence([*features, *head]), "relu", seed)
 
 
 @_untouched_rng
@@ -262,10 +275,10 @@ def _sequence(named: Sequence[tuple[str, nn.Module]]) -> nn.Sequential:
     return nn.Sequential(OrderedDict(named))
 
 
-def _vgg16_features(channels: int, width: float) -> list[tuple[str, nn.Module]]:
+def _vgg_features(channels: int, width: float, stages: Sequence[Sequence[int]]) -> list[tuple[str, nn.Module]]:
     named: list[tuple[str, nn.Module]] = []
     numbers = count(1)
-    for stage, group in enumerate(_VGG16, start=1):
+    for stage, group in enumerate(stages, start=1):
         for size in group:
             filters = _scaled(size, width)
             named.append((f"conv{next(numbers)}", _conv_norm_relu(channels, filters)))

@@ -50,11 +50,11 @@ def sequential(n: int) -> list[tuple[float, float, float]]:
 def depth_profile(table: pd.DataFrame, quantity: str, *, hue: str = "step", ax: Axes | None = None) -> Axes:
     """`quantity` (a column in bits) against the layers in depth order, one line per value of `hue`, spread over seeds.
 
-    The table's rows are in depth order; lines are means over seeds, bars one standard deviation.
+    The table's rows are in depth order and in that of `hue`; lines are means over seeds, bars one standard deviation.
     """
     ax = ax or plt.gca()
     layers = list(dict.fromkeys(table["layer"]))
-    levels = sorted(table[hue].unique())
+    levels = list(dict.fromkeys(table[hue]))
     for colour, level in zip(sequential(len(levels)), levels, strict=True):
         grouped = table[table[hue] == level].groupby("layer")[quantity].agg(["mean", "std"]).loc[layers]
         ax.errorbar(layers, grouped["mean"], grouped["std"], color=colour, marker="o", ms=5, capsize=3, label=level)
@@ -219,7 +219,7 @@ def estimates(table: pd.DataFrame, x: str, *, ax: Axes | None = None) -> Axes:
         ax.errorbar(beside, mean, sd, color=colour, marker="o", ms=5, capsize=3, ls=line, label=name)
     ax.set_xticks(places, levels)
     ax.set(xlabel=x, ylabel="estimate  [bits]")
-    ax.legend(fontsize="small", loc="upper left", bbox_to_anchor=(1, 1), frameon=False)
+    ax.legend(**LEGEND | {"fontsize": "small"})
     return ax
 
 
@@ -298,12 +298,15 @@ def ablation_modes(curves: pd.DataFrame) -> Figure:
     return figure
 
 
-def dots(table: pd.DataFrame, x: str, y: str, *, hue: str, column: str) -> Figure:
-    """Mean and standard deviation over seeds of the column `x` for each `y`, hue and panel; a line at 0."""
+def dots(table: pd.DataFrame, x: str, y: str, *, hue: str, column: str, shared: bool = True) -> Figure:
+    """Mean and standard deviation over seeds of the column `x` for each `y`, hue and panel; a line at 0.
+
+    Panels of different quantities are not `shared`: each has its own scale.
+    """
     columns, order = (list(dict.fromkeys(table[name])) for name in (column, y))
-    size = (3.2 * len(columns) + 3.5, 0.5 * len(order) + 1.3)
-    figure, axes = plt.subplots(1, len(columns), figsize=size, sharex=True, sharey=True, layout="constrained")
-    for ax, name in zip(np.atleast_1d(axes), columns, strict=True):
+    figure, axes = plt.subplots(1, len(columns), sharex=shared, sharey=True, squeeze=False, layout="constrained")
+    figure.set_size_inches(3.2 * len(columns) + 3.5, 0.5 * len(order) + 1.3)
+    for ax, name in zip(axes[0], columns, strict=True):
         rows = table[table[column] == name]
         sns.pointplot(rows, x=x, y=y, hue=hue, order=order, orient="h", errorbar="sd", dodge=0.4, linestyle="none",
                       markersize=4, linewidth=1.5, ax=ax)  # fmt: skip
@@ -311,7 +314,7 @@ def dots(table: pd.DataFrame, x: str, y: str, *, hue: str, column: str) -> Figur
         ax.set_title(_pool(name), loc="left", fontsize="medium")
         ax.set_ylabel("")
         ax.get_legend().remove()
-    ax.legend(fontsize="x-small", loc="upper left", bbox_to_anchor=(1, 1), frameon=False)
+    ax.legend(**LEGEND)
     return figure
 
 
@@ -359,10 +362,32 @@ def images(x: Sequence, labels: Sequence, *, n: int = 8) -> Figure:
     """The first `n` images of a data set with their labels."""
     figure, axes = plt.subplots(1, n, figsize=(n, 1.3), layout="constrained")
     for ax, image, label in zip(axes, x[:n], labels[:n], strict=True):
-        picture = np.moveaxis(np.asarray(image), 0, -1)
-        ax.imshow(picture, cmap="gray_r" if picture.shape[-1] == 1 else None)
+        ax.imshow(np.moveaxis(np.asarray(image), 0, -1), cmap="gray_r")  # which colours are spared
         ax.set_title(int(label), fontsize="small")
         ax.axis("off")
+    return figure
+
+
+def heat_maps(
+    x: Sequence, maps: Mapping[str, Sequence], *, unit: str, box: tuple[float, float] | None = None
+) -> Figure:
+    """Images beside their maps: a row for each image, a column for each entry of `maps`, one scale of colours for all.
+
+    x: (n, c, h, w); each map (n, grid, grid). `box` gives the ends of the object's box as shares of the image's side.
+    """
+    figure, axes = plt.subplots(len(x), len(maps) + 1, squeeze=False, layout="constrained", dpi=80)
+    figure.set_size_inches(1.3 * axes.shape[1] + 0.7, 1.3 * axes.shape[0] + 0.2)
+    limits = np.quantile(np.concatenate([np.ravel(values) for values in maps.values()]), [0.01, 0.99])
+    columns = {"image": [np.moveaxis(np.asarray(image), 0, -1) for image in x]} | dict(maps)
+    for i, (name, pictures) in enumerate(columns.items()):
+        axes[0, i].set_title(name, fontsize="small")
+        style = {"cmap": "magma", "norm": plt.Normalize(*limits)} if i else {"cmap": "gray_r"}
+        for ax, picture in zip(axes[:, i], pictures, strict=True):
+            shown = ax.imshow(np.asarray(picture), extent=(0, 1, 1, 0), **style)
+            ax.axis("off")
+            if box:
+                ax.add_patch(plt.Rectangle((box[0],) * 2, *[box[1] - box[0]] * 2, fill=False, ec="#56b4e9", lw=1.3))
+    figure.colorbar(shown, ax=axes, shrink=0.8, pad=0.01, extend="both").set_label(unit, fontsize="small")
     return figure
 
 

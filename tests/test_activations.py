@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch import nn
 
-from infolib.activations import collect, record, replace
+from infolib.activations import collect, record, replace, upto
 
 
 @pytest.fixture
@@ -165,3 +165,29 @@ def test_a_layer_that_is_not_reached_is_absent_from_record_and_refused_by_collec
 def test_collect_refuses_nothing_to_do(net, x, rows, batch_size, message):
     with pytest.raises(ValueError, match=message):
         collect(net, x[:rows], ["3"], batch_size=batch_size)
+
+
+def test_upto_runs_no_further_than_the_layer_and_keeps_the_graph():
+    broken = nn.Sequential(nn.Linear(2, 3), nn.ReLU(), nn.Linear(4, 5))  # the last does not fit
+    x = torch.randn(7, 2, requires_grad=True)
+    with upto(broken, "1") as run:
+        said = run(x)
+    torch.testing.assert_close(said, broken[0](x).relu())
+    said.sum().backward()
+    assert x.grad.abs().sum() > 0
+    assert not any(module._forward_hooks for module in broken.modules())
+
+
+def test_upto_refuses_a_layer_that_is_not_there_or_not_reached():
+    class Skips(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.used, self.unused = nn.Linear(2, 2), nn.Linear(2, 2)
+
+        def forward(self, x):
+            return self.used(x)
+
+    with upto(Skips(), "unused") as run, pytest.raises(ValueError, match="does not reach unused"):
+        run(torch.ones(1, 2))
+    with pytest.raises(ValueError, match="unknown layer 'none'"), upto(Skips(), "none"):
+        pass

@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from infolib import datasets, models, training
-from infolib.models import cnn, layers, lenet5, mlp, resnet, vgg16
+from infolib.models import cnn, layers, lenet5, mlp, resnet, vgg6, vgg16
 
 small_vgg16 = {"width": 1 / 16, "seed": 0}
 
@@ -23,6 +23,7 @@ def numbers(prefix, n):
         (lenet5(filter_size=3, in_shape=(1, 8, 8), seed=0), (1, 8, 8), ["conv1", "conv2", "fc1", "output"]),
         (cnn(seed=0), (1, 28, 28), ["conv1", "conv2", "conv3", "fc1", "output"]),
         (cnn(in_shape=(3, 32, 32), padding=1, seed=0), (3, 32, 32), ["conv1", "conv2", "conv3", "fc1", "output"]),
+        (vgg6(seed=0), (1, 42, 42), [*numbers("conv", 6), "fc1", "output"]),
         (vgg16(**small_vgg16), (3, 32, 32), [*numbers("conv", 13), "fc1", "fc2", "output"]),
         (resnet(20), (3, 32, 32), ["stem", *(f"stage{i}.block{j}" for i in (1, 2, 3) for j in (1, 2, 3)), "output"]),
     ],
@@ -40,6 +41,7 @@ def test_images_become_ten_logits_through_the_plotted_layers(model, shape, names
         (lenet5(seed=0), 6 * 26 + 12 * 151 + 300 * 84 + 84 + 850),
         (lenet5(maps=(4, 8), filter_size=3, in_shape=(1, 8, 8), seed=0), 4 * 10 + 8 * 37 + 8 * 84 + 84 + 850),
         (cnn(seed=0), 4 * 10 + 8 * 37 + 16 * 73 + 400 * 256 + 256 + 2570 + 2 * (4 + 8 + 16 + 256)),
+        (vgg6(width=1, in_shape=(1, 8, 8), seed=0), 10 + 10 + 20 + 38 + 76 + 148 + 2 * 14 + 4 * 16 + 16 + 170),
         (vgg16(seed=0), 14_714_688 + 8448 + 513 * 4096 + 4097 * 4096 + 40_970),
         (resnet(20), 269_722),  # 0.27 M in table 6 of He et al. 2016
         (resnet(56), 853_018),
@@ -53,6 +55,7 @@ FACTORIES = [
     lambda seed: mlp([20, 10, 2], seed=seed),
     lambda seed: lenet5(activation="sigmoid", seed=seed),
     lambda seed: cnn(activation="tanh", seed=seed),
+    lambda seed: vgg6(width=2, seed=seed),
     lambda seed: vgg16(width=1 / 16, seed=seed),
     lambda seed: resnet(20, seed=seed),
 ]

@@ -2,6 +2,7 @@ import io
 
 import matplotlib
 import matplotlib.pyplot as plt
+import numpy as np
 import pandas as pd
 import pytest
 import torch
@@ -37,6 +38,12 @@ def test_depth_profile_keeps_the_order_of_layers_and_shows_mean_and_spread(plane
     line, _, (bars,) = ax.containers[0]
     assert line.get_ydata().tolist() == [4.0, 3.0, 2.0]  # means over seeds 0 and 2
     assert bars.get_segments()[0][:, 1].tolist() == pytest.approx([4 - 2**0.5, 4 + 2**0.5])
+
+
+def test_depth_profile_keeps_the_order_of_kinds(plane):
+    named = plane.assign(kind=plane["step"].map({0: "untrained", 10: "trained"}))
+    ax = plotting.depth_profile(named, "I(X;T)", hue="kind")
+    assert [t.get_text() for t in ax.get_legend().get_texts()] == ["untrained", "trained"]
 
 
 def test_information_over_training_draws_both_ceilings_inside_the_axes(plane):
@@ -212,6 +219,15 @@ def test_dots_keep_the_order_of_their_rows_and_columns():
     assert [t.get_text() for t in figure.axes[-1].get_legend().get_texts()] == ["z", "y"]
 
 
+@pytest.mark.parametrize("shared", [True, False])
+def test_dots_of_different_quantities_have_scales_of_their_own(shared):
+    rows = [{"x": x * scale, "y": "a", "hue": hue, "of": of}
+            for of, scale in (("one", 1), ("ten", 10)) for hue in "zy" for x in (0.0, 1.0)]  # fmt: skip
+    figure = plotting.dots(pd.DataFrame(rows), "x", "y", hue="hue", column="of", shared=shared)
+    small, large = (np.ptp(ax.get_xlim()) for ax in figure.axes)
+    assert large / small == pytest.approx(1 if shared else 10)
+
+
 def test_agreement_has_a_panel_for_each_unit_with_the_diagonal():
     rows = [
         {"figure": figure, "unit": unit, "value": value, "seed": seed, "ours": value + seed / 10}
@@ -241,3 +257,17 @@ def test_panels_name_the_lines_of_every_panel(paths):
     figure = plotting.panels(own, "step", {"I(X;T)": None}, column="net", hue="layer")
     labels = [text.get_text() for text in figure.axes[-1].get_legend().get_texts()]
     assert labels == ["hidden1", "conv1", "conv2"]  # the first is in the first panel only
+
+
+def test_heat_maps_share_their_colours_and_show_the_box():
+    rng = np.random.default_rng(0)
+    maps = {"conv1": rng.random((2, 4, 4)), "fc1": 5 + rng.random((2, 4, 4))}
+    figure = plotting.heat_maps(rng.random((2, 1, 8, 8)), maps, unit="H [nats]", box=(1 / 6, 5 / 6))
+    panels = [ax for ax in figure.axes if ax.images]
+    assert len(panels) == 6
+    scales = {ax.images[0].get_clim() for ax in panels if ax.images[0].get_array().shape == (4, 4)}
+    assert len(scales) == 1
+    assert [ax.patches[0].get_bbox().extents.tolist() for ax in panels] == [
+        pytest.approx([1 / 6, 1 / 6, 5 / 6, 5 / 6])
+    ] * 6
+    assert [ax.get_title() for ax in panels[:3]] == ["image", "conv1", "fc1"]

@@ -12,7 +12,7 @@ from infolib import ROOT
 LEVELS = [
     {"_checks", "cache", "experiment"},
     {"estimators", "datasets", "models"},
-    {"training", "activations"},
+    {"training", "activations", "learning", "techniques"},
     {"measures"},
     {"claims", "plotting", "provenance"},
     {"execution", "workbook", "reports"},

@@ -1,0 +1,562 @@
+import math
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import nn
+
+from infolib import models, techniques
+from infolib.measures import _noise, discarding
+
+FLOOR = math.log2(0.01 * math.sqrt(1.5)) + 0.5 * math.log2(2 * math.pi * math.e)  # -4.3043 bits, -2.9835 nats
+NATS = math.log(2)
+GREY = torch.full((2, 1, 8, 8), 0.5, dtype=torch.float64)
+
+
+def normal(*shape, seed=0):
+    return torch.randn(shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+
+
+def uniform(*shape, seed=0):
+    return torch.rand(shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+
+
+class Elementwise(nn.Module):
+    """Any function as a network of one layer, `h`."""
+
+    def __init__(self, function):
+        super().__init__()
+        self.h, self.function = nn.Identity(), function
+
+    def forward(self, x):
+        return self.h(self.function(x))
+
+
+def linear(*weights):
+    """Layers named 1, 2, ...; their weights, without biases."""
+    modules = [nn.Flatten()]
+    for weight in weights:
+        modules.append(nn.Linear(weight.shape[1], weight.shape[0], bias=False).double())
+        modules[-1].weight = nn.Parameter(weight)
+    return nn.Sequential(*modules).eval()
+
+
+def small_net():
+    """A VGG with random weights, its batch normalisation set by a pass over noise."""
+    net = models.vgg6(width=2, in_shape=(1, 8, 8), seed=0).double()
+    net(uniform(64, 1, 8, 8, seed=3))
+    return net.eval()
+
+
+def discarded(model, layer="1", x=GREY, **options):
+    options = {"grid": 8, "rectify": False} | options
+    return discarding.strict_information_discarding(model, x, layer, **options)
+
+
+def problem(model, layer="1", x=GREY, **options):
+    options = {"grid": 8, "rectify": False, "sigma0": 0.01, "alpha": 1.5, "held_out": 4, "samples": 4} | options
+    (p,) = _noise.problems(model, x, layer, seed=0, **options)
+    return replace(p, features=model)  # the layer's hook is gone by now; here the model ends with it
+
+
+def exact(p):
+    """The problem with samples ± sqrt(pixels) e_i for noise, whose second moments are exact."""
+    pixels = p.x[0].numel()
+    noise = math.sqrt(pixels) * torch.eye(pixels, dtype=p.x.dtype).view(pixels, *p.x.shape[1:])
+    p = replace(p, held_out=torch.cat([noise, -noise]))
+    theta = torch.full((len(p.x), p.grid, p.grid), math.log(p.sigma0), dtype=p.x.dtype)
+    with torch.no_grad():
+        return replace(p, base=p.distances(p.features((p.x[:, None] + p.sigma0 * p.held_out).flatten(0, 1)).unflatten(
+            0, (len(p.x), -1)))), theta  # fmt: skip
+
+
+def cells(a, grid):
+    side = round(len(a) ** 0.5)
+    return a.view(grid, side // grid, grid, side // grid).sum((1, 3))
+
+
+def closed(a, *, alpha=1.5, sigma0=0.01):
+    """σ and mean entropy of the constrained optimum of a linear layer with sensitivities a (grid, grid)."""
+    sigma = (alpha * sigma0**2 * a.mean() / a).sqrt()
+    return sigma, (0.5 * torch.log2(2 * math.pi * math.e * sigma**2)).mean()
+
+
+UNEQUAL = normal(40, 64) * torch.logspace(-0.75, 0.75, 64, dtype=torch.float64)  # columns' norms span a factor 30
+
+# linear layers, where everything is known
+
+
+@pytest.mark.parametrize("alpha", [1.5, 3.0])
+def test_at_the_optimum_the_penalty_is_twice_the_ratio(alpha):  # T1
+    p, _ = exact(problem(linear(UNEQUAL), alpha=alpha))
+    a = cells(UNEQUAL.square().sum(0), 8)
+    theta = closed(a, alpha=alpha)[0].log().expand(2, 8, 8).clone().requires_grad_()
+    ratio = p.distances(p.noisy(theta, p.held_out)).mean(1) / p.base.mean(1)
+    assert ratio.tolist() == pytest.approx([alpha, alpha])
+    (gradient,) = torch.autograd.grad((ratio - 2 * alpha * theta.mean((1, 2))).sum(), theta)
+    assert gradient.abs().max() < 1e-12
+    assert _noise.slope(p, theta.detach(), p.distances(p.noisy(theta, p.held_out))).tolist() == pytest.approx([2, 2])
+
+
+@pytest.mark.parametrize("grid", [8, 4])
+def test_exact_noise_gives_the_closed_form(grid):  # T2 and T3
+    p, theta = exact(problem(linear(UNEQUAL), grid=grid))
+    sigma, mean = closed(cells(UNEQUAL.square().sum(0), grid))
+    found, distances = _noise.matched(p, sigma.log().expand(2, grid, grid) + 3)  # any common factor
+    torch.testing.assert_close(found.exp(), sigma.expand(2, grid, grid))
+    assert distances.mean(1).tolist() == pytest.approx((1.5 * p.base.mean(1)).tolist())
+    result = discarding._result(p, found, distances)
+    assert result.mean.tolist() == pytest.approx([float(mean)] * 2)
+    a = cells(UNEQUAL.square().sum(0), grid)
+    assert float(mean) == pytest.approx(FLOOR + 0.5 * math.log2(a.mean() / a.log().mean().exp()))
+    flat, _ = _noise.matched(p, theta)
+    torch.testing.assert_close(flat.exp(), torch.full_like(flat, 0.01 * math.sqrt(1.5)))
+
+
+@pytest.mark.parametrize("method", ["certified", "closed_form"])
+def test_both_methods_find_the_closed_form_of_a_linear_layer(method):
+    sigma, mean = closed(cells(UNEQUAL.square().sum(0), 8))
+    d = discarded(linear(UNEQUAL), method=method, held_out=2048)
+    assert float(mean) - FLOOR > 1.0
+    assert d.mean.tolist() == pytest.approx([float(mean)] * 2, abs=0.1)
+    assert (d.sigma.log() - sigma.log()).std() < 0.15
+    assert d.ratio.tolist() == pytest.approx([1.5, 1.5], abs=1e-9)
+    assert d.reached.all()
+    assert (d.capped == 0).all()
+
+
+def test_adam_reaches_the_optimum_from_uniform_noise():
+    sigma, mean = closed(cells(UNEQUAL.square().sum(0), 8))
+    p, theta = exact(problem(linear(UNEQUAL)))
+    found = _noise.refined(p, theta, discarding._mean_theta, steps=100, samples=128)
+    found, _ = _noise.matched(p, found)
+    assert discarding._result(p, found, p.on_held_out(found)).mean.tolist() == pytest.approx(
+        [float(mean)] * 2, abs=0.02
+    )
+    assert torch.corrcoef(torch.stack([found[0].flatten(), sigma.log().flatten()]))[0, 1] > 0.99
+
+
+@pytest.mark.parametrize("weight", [torch.eye(64, dtype=torch.float64), torch.linalg.qr(normal(64, 64)).Q], ids=str)
+def test_a_layer_that_treats_all_pixels_alike_has_the_floor(weight):  # T3
+    p, theta = exact(problem(linear(weight)))
+    found, distances = _noise.matched(p, theta)
+    result = discarding._result(p, found, distances)
+    assert result.mean.tolist() == pytest.approx([FLOOR] * 2)
+    assert pytest.approx(-2.98350, abs=1e-5) == FLOOR * NATS
+    assert discarded(linear(weight), held_out=1024).mean.tolist() == pytest.approx([FLOOR] * 2, abs=0.03)
+
+
+def test_two_kinds_of_cells():  # T5
+    r, p = 100.0, 0.25
+    inside = torch.zeros(8, 8, dtype=torch.bool)
+    inside[2:6, 2:6] = True
+    weight = torch.diag(torch.where(inside.flatten(), math.sqrt(r), 1.0).double())
+    expected = FLOOR + 0.5 * (math.log2(p * r + 1 - p) - p * math.log2(r))
+    assert expected * NATS == pytest.approx(-1.93493, abs=1e-5)
+    d = discarded(linear(weight), method="closed_form", held_out=2048)
+    assert d.mean.tolist() == pytest.approx([expected] * 2, abs=0.06)
+    rho = discarding.concentration(d.entropy, inside)
+    assert rho.tolist() == pytest.approx([0.5 * math.log2(r)] * 2, abs=0.06)
+
+
+def test_dead_cells_stay_at_the_largest_noise_and_are_counted():  # T6
+    weight = torch.diag(torch.tensor([1, 1, 1, 1e-9], dtype=torch.float64).sqrt())
+    x = torch.full((1, 1, 2, 2), 0.5, dtype=torch.float64)
+    p, _ = exact(problem(linear(weight), x=x, grid=2))
+    # F counts the last cell too: 3 s² + 1e-9 = 1.5 · (3 + 1e-9) · 1e-4
+    live = math.sqrt((1.5e-4 * (3 + 1e-9) - 1e-9) / 3)
+    start = torch.tensor([[[1, 1], [1, 1e-9]]], dtype=torch.float64).log().neg() / 2
+    found, distances = _noise.matched(p, start)
+    result = discarding._result(p, found, distances)
+    assert result.sigma.flatten().tolist() == pytest.approx([live, live, live, 1])
+    assert live == pytest.approx(0.01225, abs=1e-5)
+    assert result.capped.tolist() == [0.25]
+    assert result.mean.item() == pytest.approx((2.0471 + 3 * (math.log2(live) + 2.0471)) / 4, abs=1e-4)
+    assert result.reached.all()
+    certified = discarded(linear(weight), x=x, grid=2)
+    assert certified.capped.tolist() == [0.25]
+
+
+def test_composition_can_lower_it():  # T11: no data processing inequality, and no running maximum
+    spread = torch.diag(torch.tensor([1.0, 10.0], dtype=torch.float64).repeat(32))
+    net = linear(spread, torch.linalg.inv(spread))
+    first, second = (discarded(net, layer, method="closed_form", held_out=2048).mean for layer in ("1", "2"))
+    expected = FLOOR + 0.5 * math.log2(50.5 / 10)
+    assert expected * NATS == pytest.approx(-2.1738, abs=1e-4)
+    assert first.tolist() == pytest.approx([expected] * 2, abs=0.06)
+    assert second.tolist() == pytest.approx([FLOOR] * 2, abs=0.06)
+
+
+# units that are not linear: F by integration
+
+
+def phi(t):
+    return math.exp(-t * t / 2) / math.sqrt(2 * math.pi)
+
+
+def Phi(t):
+    return 0.5 * (1 + math.erf(t / math.sqrt(2)))
+
+
+@pytest.mark.parametrize(
+    ("u", "s", "printed"),
+    [(1, 0.3, 0.08993), (0.5, 1, 0.59256), (2, 2, 3.03212), (-0.5, 1, 0.20964), (0, 1, 0.5)],
+)
+def test_distance_of_a_relu_unit(u, s, printed):  # T7
+    t = u / s
+    truth = s**2 * (Phi(t) - t * phi(t)) + u**2 * Phi(-t) if u >= 0 else (u**2 + s**2) * Phi(t) + u * s * phi(t)
+    assert truth == pytest.approx(printed, abs=1e-5)
+    net, x = Elementwise(lambda x: x - 0.5 + u).eval(), torch.full((1, 1, 100, 100), 0.5, dtype=torch.float64)
+    p = problem(net, "h", x, grid=1, rectify=True, sigma0=float(s), held_out=100)
+    assert p.base.mean().item() == pytest.approx(truth, rel=0.01)
+
+
+@pytest.mark.parametrize(("a", "s"), [(0.3, 0.5), (1.2, 2.0)])
+def test_distance_of_a_sine_unit(a, s):  # T8
+    truth = 0.5 - 0.5 * math.cos(2 * a) * math.exp(-2 * s**2)
+    truth += math.sin(a) ** 2 - 2 * math.sin(a) ** 2 * math.exp(-(s**2) / 2)
+    net, x = Elementwise(lambda x: (x - 0.5 + a).sin()).eval(), torch.full((1, 1, 100, 100), 0.5, dtype=torch.float64)
+    p = problem(net, "h", x, grid=1, sigma0=float(s), held_out=100)
+    assert p.base.mean().item() == pytest.approx(truth, rel=0.01)
+
+
+def test_sensitivities_are_unbiased_with_the_stated_spread():  # T9
+    weight = normal(5, 64, seed=1)
+    truth = weight.square().sum(0)
+    K, runs = 32, 40
+    a = torch.stack([_noise.sensitivities(lambda x: x.flatten(1) @ weight.T, GREY[:1], normal(K, 5, seed=seed))
+                     for seed in range(runs)])[:, 0, 0].flatten(1)  # fmt: skip
+    relative = a / truth
+    assert relative.mean() == pytest.approx(1, abs=4 * math.sqrt(2 / K / runs))  # pixels are not independent
+    assert relative.std(0).mean() == pytest.approx(math.sqrt(2 / K), rel=0.15)
+    net = small_net()
+    x = uniform(2, 1, 8, 8, seed=1)
+    columns = torch.autograd.functional.jacobian(lambda x: net.conv2(net.conv1(x)).flatten(1).sum(0), x)  # (d, n, ...)
+    exact = _noise.cell_sums(columns.square().sum((0, 2)), 4).sqrt()
+    found = discarding.sensitivity(net, x, "conv2", grid=4, cotangents=1000)
+    assert (found / exact - 1).abs().max() < 0.1
+
+
+# what makes layers and networks comparable
+
+
+@pytest.mark.parametrize("c", [8.0, 7.3, 1e-3])
+@pytest.mark.parametrize("method", discarding.METHODS)
+def test_a_scale_pair_changes_other_maps_but_not_this_one(c, method):  # T4
+    x, grid = uniform(3, 1, 8, 8, seed=5), 4
+    before, after = small_net(), small_net()
+    with torch.no_grad():
+        after.conv3.norm.weight.mul_(c)
+        after.conv3.norm.bias.mul_(c)
+        after.conv4.conv.weight.div_(c)
+    torch.testing.assert_close(before(x), after(x))
+    one, two = (discarded(net, "conv3", x, grid=grid, method=method, steps=20) for net in (before, after))
+    torch.testing.assert_close(one.entropy, two.entropy, rtol=1e-4, atol=1e-4)
+    assert one.entropy.std() > 0.01  # or the comparison would be empty
+    for other in (discarding.sensitivity, discarding.jacobian, discarding.perturbation):
+        torch.testing.assert_close(c * other(before, x, "conv3", grid=grid), other(after, x, "conv3", grid=grid))
+    plain, scaled = (discarding.grad_cam(net, x, "conv3", grid=grid) for net in (before, after))
+    torch.testing.assert_close(plain, scaled)  # weights shrink as the maps grow: here Grad-CAM is comparable
+
+
+def test_the_table_of_comparability(net):
+    frame = discarding.comparability(
+        net, {"pair": techniques.rescaled(net, "conv3", "conv4", 10.0), "same": net}, X, "conv3", grid=4
+    ).set_index("to")
+    assert frame.loc["pair", ["jacobian", "sensitivity", "perturbation"]].tolist() == pytest.approx([1, 1, 1])
+    assert frame["bits"].tolist() == pytest.approx([0, 0], abs=1e-6)
+    assert frame.loc["same"].tolist() == pytest.approx([0] * 4, abs=1e-9)
+
+
+def test_rotations_and_copies_of_features_change_nothing():  # T4
+    sigma = uniform(2, 8, 8, seed=2) * 0.1 + 0.01
+    rotated, copied = torch.linalg.qr(normal(40, 40)).Q @ UNEQUAL, torch.cat([UNEQUAL] * 3)
+    plain, *others = (
+        discarding.certify(linear(w), GREY, "1", sigma, rectify=False) for w in (UNEQUAL, rotated, copied)
+    )
+    assert (plain.mean - FLOOR).abs().min() > 0.1
+    for other in others:
+        torch.testing.assert_close(other.entropy, plain.entropy)
+
+
+def test_scaling_the_input_does_change_it():
+    shift = Elementwise(lambda x: (10 * x).sin()).eval()
+    one, two = (discarded(net, "h", uniform(1, 1, 8, 8)).mean for net in (shift, Elementwise(torch.sin).eval()))
+    assert (one - two).abs() > 0.05
+
+
+# the certificate
+
+
+@pytest.fixture(scope="module")
+def net():
+    return small_net()
+
+
+X = uniform(4, 1, 8, 8, seed=7)
+
+
+@pytest.mark.parametrize("layer", ["conv1", "conv4", "fc1"])
+def test_certified_is_at_least_uniform_and_the_authors(net, layer):
+    best = discarded(net, layer, X, grid=4, rectify=True)
+    authors = discarded(net, layer, X, grid=4, rectify=True, method="authors")
+    flat = discarding.certify(net, X, layer, torch.full((4, 4, 4), 0.01))
+    at_equal_ratio = discarding.certify(net, X, layer, authors.sigma)
+    for bound in (best, flat, at_equal_ratio):
+        assert bound.ratio.tolist() == pytest.approx([1.5] * 4, abs=1e-6)
+    assert (best.mean >= flat.mean).all()
+    assert (best.mean >= at_equal_ratio.mean - 2 * best.mean_error).all()
+    assert best.mean.mean() > at_equal_ratio.mean.mean()
+    assert set(best.kept.tolist()) <= {0, 1, 2}
+    assert (authors.kept == -1).all()
+
+
+def test_it_holds_on_other_noise_within_its_standard_error(net):
+    best = discarded(net, "conv4", X, grid=4, rectify=True)
+    again = [discarding.certify(net, X, "conv4", best.sigma, seed=seed, held_out=1024).mean for seed in range(1, 6)]
+    off = (torch.stack(again) - best.mean).mean(0) / best.mean_error
+    assert off.abs().max() < 4
+    assert (best.mean_error > 0.001).all()
+    assert (best.mean_error < 0.1).all()
+    spread = torch.stack([discarding.certify(net, X, "conv4", best.sigma, seed=s).mean for s in range(1, 21)]).std(0)
+    assert (spread / best.mean_error).tolist() == pytest.approx([1] * 4, abs=0.5)
+
+
+def test_every_image_has_its_own_answer_whoever_is_measured_with_it(net):
+    together = discarded(net, "conv3", X, grid=4, steps=10)
+    alone = [discarded(net, "conv3", x[None], grid=4, steps=10) for x in X]
+    torch.testing.assert_close(together.entropy, torch.cat([d.entropy for d in alone]))
+    assert together.entropy.shape == (4, 4, 4)
+    assert together.mean.unique().numel() == 4  # no row is left out, none is empty
+    torch.testing.assert_close(together.mean, together.entropy.mean((1, 2)))
+
+
+def test_parts_of_a_batch_do_not_show(net, monkeypatch):
+    whole = discarded(net, "conv3", X, grid=4, steps=5)
+    monkeypatch.setattr(_noise, "VALUES", 64 * 32 * 2)
+    torch.testing.assert_close(discarded(net, "conv3", X, grid=4, steps=5).entropy, whole.entropy)
+    certified = discarding.certify(net, X, "conv3", whole.sigma, rectify=False)
+    torch.testing.assert_close(certified.entropy, whole.entropy)
+
+
+def test_the_authors_selection_falls_below_the_floor_and_the_certificate_does_not():
+    identity, x = linear(torch.eye(16, dtype=torch.float64)), GREY[:, :, :4, :4]
+    low = [discarded(identity, x=x, grid=4, method="authors", seed=seed).mean.min() for seed in range(20)]
+    assert min(low) < FLOOR - 0.02
+    assert all((discarded(identity, x=x, grid=4, steps=5, seed=seed).mean >= FLOOR - 1e-9).all() for seed in range(5))
+
+
+def test_noise_comes_in_pairs_of_opposite_sign_without_a_mean():
+    noise = _noise.antithetic(1000, GREY, torch.Generator().manual_seed(0))
+    assert noise.sum(0).abs().max() < 1e-12
+    assert noise.square().mean().item() == pytest.approx(1, abs=0.02)
+
+
+def test_deterministic_and_in_the_precision_of_the_model(net):
+    one, two = (discarded(net, "conv2", X, grid=4, steps=5) for _ in range(2))
+    assert torch.equal(one.entropy, two.entropy)
+    assert one.entropy.dtype == torch.float64
+    half = discarded(small_net().float(), "conv2", X, grid=4, steps=5)
+    assert half.entropy.dtype == torch.float32
+    torch.testing.assert_close(half.mean.double(), one.mean, rtol=0, atol=0.05)
+
+
+# what is flagged
+
+
+def test_a_layer_that_saturates_is_flagged():
+    saturated = Elementwise(lambda x: (1e4 * (x - 0.5)).tanh()).eval()
+    d = discarded(saturated, "h", grid=2, steps=3)
+    assert not d.reached.any()
+    assert (d.capped == 1).all()
+    assert (d.ratio < 1.2).all()
+
+
+def test_an_authors_run_that_stops_short_is_flagged():
+    d = discarded(linear(UNEQUAL), method="authors", steps=1)
+    assert not d.reached.any()
+    assert discarded(linear(UNEQUAL), method="authors", samples=64).reached.all()
+
+
+def test_a_layer_that_does_not_move_is_refused():
+    dead = linear(torch.zeros(3, 64, dtype=torch.float64))
+    with pytest.raises(ValueError, match=r"layer '1' does not move .* at images \[0, 1\]"):
+        discarded(dead)
+    with pytest.raises(ValueError, match="does not move"):
+        discarded(linear(-torch.eye(64, dtype=torch.float64)), rectify=True)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"x": GREY + 0.6}, r"x must lie in \[0, 1\], got values from 1.1 to 1.1"),
+        ({"x": GREY[0]}, "x must be images of shape"),
+        ({"grid": 3}, "grid must divide the images' sides, 8 and 8, got 3"),
+        ({"grid": 0}, "grid must be an integer of at least 1, got 0"),
+        ({"layer": "nine"}, "unknown layer 'nine'"),
+        ({"method": "best"}, "unknown method 'best'"),
+        ({"alpha": 0}, "alpha must be positive and finite, got 0"),
+        ({"sigma0": -1}, "sigma0 must be positive, got -1"),
+        ({"samples": 5}, "samples must be even"),
+        ({"held_out": 7}, "held_out must be even"),
+        ({"steps": -1}, "steps must be an integer of at least 0"),
+        ({"seed": -1}, "seed must be an integer of at least 0"),
+    ],
+    ids=str,
+)
+def test_refusals(options, message):
+    with pytest.raises(ValueError, match=message):
+        discarded(linear(UNEQUAL), **options)
+
+
+def test_training_mode_is_refused():
+    noisy = small_net()
+    noisy.conv2.norm.train()
+    for measure in (discarded, discarding.sensitivity, discarding.grad_cam):
+        with pytest.raises(ValueError, match=r"model must be in eval mode, but conv2.norm is in training mode"):
+            measure(noisy, layer="conv1", x=X, grid=4)
+
+
+@pytest.mark.parametrize("sigma", [torch.zeros(2, 8, 8), torch.ones(2, 8, 4), torch.ones(3, 8, 8)], ids=str)
+def test_certify_refuses_what_is_no_noise(sigma):
+    with pytest.raises(ValueError, match=r"sigma must be positive, of shape \(2, grid, grid\)"):
+        discarding.certify(linear(UNEQUAL), GREY, "1", sigma)
+
+
+# several layers
+
+
+def test_a_table_has_a_row_per_layer_and_image_and_is_read_from_the_cache(net, monkeypatch):
+    options = {"grid": 4, "steps": 3, "samples": 4, "held_out": 16}
+    fresh = discarding.measured(net, X, ["conv1", "conv4"], **options)
+    inside = torch.zeros(4, 4, dtype=torch.bool)
+    inside[1:3, 1:3] = True
+    frame = discarding.table(fresh, inside)
+    d = discarding.strict_information_discarding(net, X, "conv4", **options)
+    rows = frame[frame["layer"] == "conv4"]
+    assert rows["image"].tolist() == [0, 1, 2, 3]
+    assert rows["discarding"].tolist() == pytest.approx(d.mean.tolist())
+    assert rows["concentration"].tolist() == pytest.approx(discarding.concentration(d.entropy, inside).tolist())
+    assert rows["ratio"].tolist() == pytest.approx([1.5] * 4)
+
+    def again(*_args, **_options):
+        raise AssertionError("measured twice")
+
+    monkeypatch.setattr(discarding, "strict_information_discarding", again)
+    read = discarding.measured(net, X, ["conv1", "conv4"], **options)
+    assert torch.equal(read["conv1"].sigma, fresh["conv1"].sigma)
+    with pytest.raises(AssertionError, match="measured twice"):
+        discarding.measured(net, X, ["conv1"], **(options | {"steps": 4}))
+
+
+# concentration
+
+
+def test_concentration_of_the_paper_box():
+    entropy = torch.arange(72.0).view(2, 6, 6)
+    inside = discarding.box(6)
+    expected = [float(e[~inside].mean() - e[inside].mean()) for e in entropy + inside * 3]
+    assert discarding.concentration(entropy + inside * 3, inside).tolist() == pytest.approx(expected)
+    assert expected == pytest.approx([-3, -3])
+    assert [int(discarding.box(g).sum()) for g in (6, 12, 14, 16)] == [16, 64, 81, 121]
+
+
+@pytest.mark.parametrize("mask", [torch.ones(6, 6), torch.ones(5, 6, dtype=torch.bool), [[True]]], ids=str)
+def test_concentration_refuses_what_is_no_mask(mask):
+    with pytest.raises(ValueError, match="foreground must be boolean of shape"):
+        discarding.concentration(torch.zeros(2, 6, 6), mask)
+
+
+def test_concentration_needs_both_sides():
+    with pytest.raises(ValueError, match="foreground must leave cells on either side"):
+        discarding.concentration(torch.zeros(2, 6, 6), torch.ones(6, 6, dtype=torch.bool))
+
+
+# reconstruction uncertainty
+
+
+def reconstructed(weight, decoder, x=GREY, **options):
+    options = {"grid": 8, "rectify": False, "held_out": 2048, "steps": 0} | options
+    return discarding.reconstruction_uncertainty(linear(weight), x, "1", decoder, **options)
+
+
+def test_uncertainty_of_a_linear_decoder():  # T10
+    weight = normal(40, 64, seed=4)
+    inverse = torch.linalg.pinv(weight)
+    P = inverse @ weight
+    r = reconstructed(weight, lambda f: (f @ inverse.T).view(-1, 1, 8, 8), torch.zeros(1, 1, 8, 8), sigma0=0.1)
+    v = (P.square() @ r.sigma.flatten().square().double()).flatten()
+    variance = 0.5 * torch.log2(2 * math.pi * math.e * v).mean()
+    assert r.variance.item() == pytest.approx(float(variance), abs=0.05)
+    lower = (0.5772156649 + math.log(2)) / 2 / NATS
+    assert lower == pytest.approx(1.27036 / 2 / NATS, abs=1e-5)
+    assert r.code.item() == pytest.approx(float(variance) - lower, abs=0.05)  # E ln z² = -1.27036
+    assert r.unperturbed.item() == pytest.approx(0.5 * math.log2(1e-6))  # a perfect decoder at x = 0
+
+
+def test_without_loss_the_uncertainty_is_the_noise():
+    Q = torch.linalg.qr(normal(64, 64)).Q
+    r = reconstructed(Q, lambda f: (f @ Q).view(-1, 1, 8, 8))
+    d = discarding.certify(linear(Q), GREY, "1", r.sigma, rectify=False, held_out=2048)
+    assert r.variance.tolist() == pytest.approx(d.mean.tolist(), abs=0.02)
+    assert r.ratio.tolist() == pytest.approx([1.5] * 2, abs=1e-6)
+    assert r.reached.all()
+
+
+def test_adam_raises_the_uncertainty_that_a_decoder_leaves():
+    half = torch.diag(torch.tensor([3.0, 1.0], dtype=torch.float64).repeat(32))
+    decoder = lambda f: f.view(-1, 1, 8, 8)  # noqa: E731
+    flat, better = (reconstructed(half, decoder, torch.zeros(1, 1, 8, 8), steps=steps) for steps in (0, 60))
+    # σ3 = s / 3 and σ1 = s: both cells leave the same log, as in the closed form of the noise itself
+    assert better.code.item() > flat.code.item() + 0.1
+    ratio = better.sigma.flatten()[1::2].log().mean() - better.sigma.flatten()[::2].log().mean()
+    assert ratio.item() == pytest.approx(math.log(3), abs=0.2)
+    assert better.ratio.item() == pytest.approx(1.5, abs=1e-6)
+
+
+def test_a_bad_decoder_counts_without_any_noise():
+    r = reconstructed(torch.eye(64, dtype=torch.float64), lambda f: torch.zeros(len(f), 1, 8, 8).double())
+    assert r.unperturbed.tolist() == pytest.approx([0.5 * math.log2(2 * math.pi * math.e / 4)] * 2, abs=1e-5)
+    assert r.code.tolist() == pytest.approx(r.unperturbed.tolist())
+
+
+def test_a_decoder_of_another_shape_is_refused():
+    with pytest.raises(ValueError, match=r"decoder must return \(1, 8, 8\) per image, got \(64,\)"):
+        reconstructed(torch.eye(64, dtype=torch.float64), lambda f: f)
+
+
+# the maps of others
+
+
+def test_signs_cancel_in_the_authors_map_and_not_in_the_sensitivity():
+    weight = torch.cat([UNEQUAL, -UNEQUAL])
+    assert discarding.jacobian(linear(weight), GREY, "1", grid=8, rectify=False).abs().max() < 1e-12
+    found = discarding.sensitivity(linear(weight), GREY, "1", grid=8, rectify=False, cotangents=2000)
+    truth = (2 * UNEQUAL.square().sum(0)).sqrt().view(8, 8)
+    assert (found / truth - 1).abs().max() < 0.12
+
+
+def test_jacobian_and_perturbation_of_a_linear_layer():
+    weight, x = UNEQUAL, uniform(2, 1, 8, 8)
+    expected = cells(weight.sum(0).abs(), 4) / 4  # mean over the four pixels of a cell
+    found = discarding.jacobian(linear(weight), x, "1", grid=4, rectify=False)
+    torch.testing.assert_close(found, expected.expand(2, 4, 4))
+    change = torch.zeros(64, dtype=torch.float64)
+    change.view(8, 8)[2:4, 4:6] = x[1].mean() - x[1, 0, 2:4, 4:6]
+    found = discarding.perturbation(linear(weight), x, "1", grid=4, rectify=False)
+    torch.testing.assert_close(found[1, 1, 2], (weight @ change).norm())
+
+
+def test_grad_cam_of_a_network_that_averages_its_maps():
+    conv = nn.Conv2d(1, 2, 1, bias=False).double()
+    conv.weight = nn.Parameter(torch.tensor([1.0, -1.0], dtype=torch.float64).view(2, 1, 1, 1))
+    head = nn.Linear(2, 2, bias=False).double()
+    head.weight = nn.Parameter(torch.tensor([[3.0, 1.0], [0.0, 0.0]], dtype=torch.float64))
+    net = nn.Sequential(conv, nn.AdaptiveAvgPool2d(1), nn.Flatten(), head).eval()
+    x = uniform(1, 1, 8, 8)
+    heat = discarding.grad_cam(net, x, "0", grid=4)
+    pooled = nn.functional.avg_pool2d(x, 2)[:, 0]
+    torch.testing.assert_close(heat, (3 - 1) / 64 * pooled)
+    with pytest.raises(ValueError, match="Grad-CAM needs a layer with maps"):
+        discarding.grad_cam(net, x, "3", grid=4)
+    assert discarding.grad_cam(small_net(), X, "conv5", grid=4).shape == (4, 4, 4)

@@ -17,6 +17,8 @@ from typing import Any
 import nbformat
 import psutil
 
+from infolib import ROOT
+
 KERNEL_STARTS = 3
 FORMULA = re.compile(r"\$\$(.+?)\$\$|\$(.+?)\$", re.DOTALL)
 
@@ -51,6 +53,8 @@ def _forget_paths(output: Path) -> None:
     notebook = nbformat.read(output, as_version=4)
     for key in ("input_path", "output_path", "environment_variables"):
         notebook.metadata.papermill.pop(key, None)
+    for text in (o for cell in notebook.cells for o in cell.get("outputs", []) if "text" in o):
+        text["text"] = text["text"].replace(f"{ROOT}/", "")  # a library's warning names its file
     nbformat.write(notebook, output)
 
 

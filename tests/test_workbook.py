@@ -11,7 +11,7 @@ import nbformat
 import psutil
 import pytest
 
-from infolib import workbook
+from infolib import ROOT, execution, workbook
 
 PARAMETERS = "n: int = 3  # how many\nlayers: list[str] = ['fc1']\nrate: float = 1"
 LEAVE = """
@@ -66,6 +66,17 @@ def test_run_leaves_a_whole_report_with_its_provenance(root):
     assert record["parameters"] == {"n": 7}
     assert record["wall_seconds"] > 0
     assert hidden(root) == []
+
+
+def test_a_report_names_no_path_of_this_machine(tmp_path):
+    warning = nbformat.v4.new_output("stream", name="stderr", text=f"{ROOT}/.venv/lib/some.py:7: UserWarning: so\n")
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell("work()", outputs=[warning])])
+    notebook.metadata["papermill"] = {"input_path": str(ROOT), "duration": 1}
+    nbformat.write(notebook, tmp_path / "report.ipynb")
+    execution._forget_paths(tmp_path / "report.ipynb")
+    text = (tmp_path / "report.ipynb").read_text()
+    assert str(ROOT) not in text
+    assert ".venv/lib/some.py:7: UserWarning" in text
 
 
 def test_profile_sets_parameters_and_its_own_folder(root):

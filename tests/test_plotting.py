@@ -10,6 +10,7 @@ from matplotlib.colors import to_rgb
 from PIL import Image
 
 from infolib import claims, plotting
+from infolib.plotting import _style
 
 matplotlib.use("agg")
 
@@ -228,6 +229,15 @@ def test_dots_of_different_quantities_have_scales_of_their_own(shared):
     assert large / small == pytest.approx(1 if shared else 10)
 
 
+@pytest.mark.parametrize("hues", ["z", "zy"])
+def test_dots_of_one_hue_lie_on_their_lines_and_of_two_beside_them(hues):
+    rows = [{"x": x, "y": "a", "hue": hue, "of": "one"} for hue in hues for x in (0.0, 1.0)]
+    figure = plotting.dots(pd.DataFrame(rows), "x", "y", hue="hue", column="of")
+    places = sorted({float(y) for path in figure.axes[0].collections for _, y in path.get_offsets()})
+    places = places or sorted({round(float(y), 3) for line in figure.axes[0].lines[:-1] for y in line.get_ydata()})
+    assert places == ([0] if len(hues) == 1 else [-0.2, 0.2])
+
+
 def test_agreement_has_a_panel_for_each_unit_with_the_diagonal():
     rows = [
         {"figure": figure, "unit": unit, "value": value, "seed": seed, "ours": value + seed / 10}
@@ -245,7 +255,7 @@ def test_agreement_has_a_panel_for_each_unit_with_the_diagonal():
 def test_notebook_images_have_256_colours_and_the_size_of_the_figure():
     figure, ax = plt.subplots(figsize=(4, 3))
     ax.scatter(range(300), range(300), c=range(300))
-    image = Image.open(io.BytesIO(plotting._light_png(figure)))
+    image = Image.open(io.BytesIO(_style.light_png(figure)))
     assert image.mode == "P"
     assert image.format == "PNG"
     assert abs(image.size[0] - 4 * figure.dpi) < figure.dpi

@@ -1,0 +1,38 @@
+"""Figures from tidy tables: one theme, ordered variables on a sequential palette, spread over seeds always shown."""
+
+from infolib.plotting._curves import (
+    ablation,
+    ablation_modes,
+    depth_profile,
+    estimates,
+    information_over_training,
+    lines,
+    panels,
+)
+from infolib.plotting._pictures import heat_maps, images
+from infolib.plotting._planes import PLANES, layer_planes, neuron_plane, planes
+from infolib.plotting._scores import agreement, dots, verdicts, violins
+from infolib.plotting._style import INK, sequential, theme
+
+__all__ = [
+    "INK",
+    "PLANES",
+    "ablation",
+    "ablation_modes",
+    "agreement",
+    "depth_profile",
+    "dots",
+    "estimates",
+    "heat_maps",
+    "images",
+    "information_over_training",
+    "layer_planes",
+    "lines",
+    "neuron_plane",
+    "panels",
+    "planes",
+    "sequential",
+    "theme",
+    "verdicts",
+    "violins",
+]

@@ -1,0 +1,73 @@
+"""Theme, colours and the pieces that figures share."""
+
+import io
+import sys
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import seaborn as sns
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from PIL import Image
+
+from infolib import claims
+
+INK, BAND = "#33383f", "#cfe6dd"
+LEGEND = {"fontsize": "x-small", "loc": "upper left", "bbox_to_anchor": (1, 1), "frameon": False}
+VERDICT_COLOURS = dict(zip(claims.VERDICTS, ("#0a6b51", "#b07400", "#b3380c", "#8a929c"), strict=True))
+
+
+def theme() -> None:
+    """Set the workbook's figure style."""
+    sns.set_theme(
+        context="notebook",
+        style="whitegrid",
+        palette="colorblind",
+        rc={"figure.dpi": 90, "axes.spines.top": False, "axes.spines.right": False, "grid.color": "#e6e9ed"},
+    )
+    shell = sys.modules["IPython"].get_ipython() if "IPython" in sys.modules else None
+    if shell is not None:
+        plt.switch_backend(plt.get_backend())  # the notebook's own formatter is set by now, and ours replaces it
+        shell.display_formatter.formatters["image/png"].for_type(Figure, light_png)
+
+
+def light_png(figure: Figure) -> bytes:
+    """A figure as PNG of 256 colours, which takes a third of the bytes: notebooks are committed with their figures."""
+    full, light = io.BytesIO(), io.BytesIO()
+    figure.savefig(full, format="png", bbox_inches="tight")
+    Image.open(full).convert("RGB").quantize(256, dither=Image.Dither.NONE).save(light, format="png", optimize=True)
+    return light.getvalue()
+
+
+def sequential(n: int) -> list[tuple[float, float, float]]:
+    """`n` colours from light to dark for an ordered variable (depth, training time), safe for colour-blind readers."""
+    return sns.color_palette("viridis_r", n + 1)[1:]
+
+
+def sequential_for(levels: pd.Series) -> dict:
+    levels = list(dict.fromkeys(levels))
+    return dict(zip(levels, sequential(len(levels)), strict=True))
+
+
+def with_unit(quantity: str) -> str:
+    return f"{quantity}  [bits]" if "(" in quantity and "share" not in quantity else quantity
+
+
+def pool_name(layers: str) -> str:
+    return "all layers" if "+" in layers else layers
+
+
+def band(ax: Axes, per_seed: pd.Series, **style: object) -> None:
+    """Mean over seeds against the last level of the index, with a band of one standard deviation."""
+    spread = per_seed.groupby(per_seed.index.names[-1]).agg(["mean", "std"])
+    (line,) = ax.plot(spread.index, spread["mean"], lw=1.8, **style)
+    low, high = spread["mean"] - spread["std"], spread["mean"] + spread["std"]
+    ax.fill_between(spread.index, low, high, color=line.get_color(), alpha=0.15, lw=0)
+
+
+def grid(rows: int, columns: int, **shared: str) -> tuple[Figure, np.ndarray]:
+    width, height = {1: 4.5, 2: 3.5}.get(columns, 2.9), 2.5 if rows < 3 else 1.9
+    size = (width * columns + 1.3, height * rows + 0.2)
+    # Many panels: fewer dots per inch keep a notebook light enough to commit.
+    return plt.subplots(rows, columns, figsize=size, squeeze=False, layout="constrained", dpi=72, **shared)

@@ -12,9 +12,10 @@ from infolib.plotting._curves import (
 from infolib.plotting._pictures import heat_maps, images
 from infolib.plotting._planes import PLANES, layer_planes, neuron_plane, planes
 from infolib.plotting._scores import agreement, dots, verdicts, violins
-from infolib.plotting._style import INK, sequential, theme
+from infolib.plotting._style import BAND, INK, sequential, theme
 
 __all__ = [
+    "BAND",
     "INK",
     "PLANES",
     "ablation",

@@ -106,6 +106,20 @@ def antithetic(samples: int, x: Tensor, generator: torch.Generator) -> Tensor:
     return torch.cat([half, -half])
 
 
+def moving(
+    model: nn.Module, x: Tensor, layer: str, *, held_out: int, sigma0: float = 0.01, rectify: bool = True, seed: int = 0
+) -> Tensor:
+    """Which images (n,) move a layer under the held-out noise of sigma0; of the others a dead layer sees nothing."""
+    still = torch.ones(len(x), dtype=torch.bool, device=x.device)
+    with tapped(model, layer, rectify=rectify) as features, torch.no_grad():
+        clean = features(x)
+        for noise in antithetic(held_out, x, torch.Generator().manual_seed(seed)):
+            still &= (features(x + sigma0 * noise) == clean).flatten(1).all(1)
+            if not still.any():
+                break
+    return ~still
+
+
 def cell_sums(t: Tensor, grid: int) -> Tensor:
     """(..., h, w) summed over the pixels of each cell: (..., grid, grid)."""
     h, w = t.shape[-2:]

@@ -182,15 +182,28 @@ def box(grid: int) -> Tensor:
 def measured(model: nn.Module, x: Tensor, layers: Sequence[str], **options: Any) -> dict[str, Discarding]:
     """`strict_information_discarding` of several layers, in bits; each is cached by all that determines it.
 
-    Raises: ValueError as `strict_information_discarding`
+    Images that do not move a layer, as it is dead there, have NaN in place of numbers and are not `reached`.
+
+    Raises: ValueError as `strict_information_discarding` for everything else
     """
+    grid = options.get("grid", 16)
+    x = _noise.checked_images(model, x, grid)
+    same = {name: options[name] for name in ("held_out", "sigma0", "rectify", "seed") if name in options}
+
+    def find(layer: str) -> dict[str, Tensor]:
+        result, alive = _nothing(x, grid), _noise.moving(model, x, layer, **{"held_out": HELD_OUT} | same)
+        if alive.any():
+            found = strict_information_discarding(model, x[alive], layer, **options)
+            for all_images, some in zip(result, found, strict=True):
+                all_images[alive] = some
+        return result._asdict()
+
     code = [Path(module).read_text() for module in (__file__, _noise.__file__, activations.__file__)]
     state = {"structure": repr(model), **model.state_dict()}
     results = {}
     for layer in layers:
         key = {"model": state, "x": x, "layer": layer, "options": options, "code": code, "torch": torch.__version__}
-        found = partial(strict_information_discarding, model, x, layer, **options)
-        results[layer] = Discarding(**cached("discarding", key, lambda found=found: found()._asdict()))
+        results[layer] = Discarding(**cached("discarding", key, partial(find, layer)))
     return results
 
 
@@ -393,6 +406,12 @@ def _result(problem: Problem, theta: Tensor, distances: Tensor, extra: dict[str,
     reached = extra.get("reached", (f / problem.alpha - 1).abs() <= TOLERANCE)
     kept = extra.get("kept", torch.full((len(f),), -1))
     return Discarding(entropy, sigma, entropy.mean((1, 2)), mean_error, f, error, capped, reached, kept)
+
+
+def _nothing(x: Tensor, grid: int) -> Discarding:
+    """What is known of images that a layer does not see."""
+    cells, numbers = x.new_full((2, len(x), grid, grid), math.nan), x.new_full((5, len(x)), math.nan)
+    return Discarding(*cells, *numbers, torch.zeros(len(x), dtype=torch.bool), torch.full((len(x),), -1))
 
 
 def _together(results: list[Discarding]) -> Discarding:

@@ -449,6 +449,23 @@ def test_a_table_has_a_row_per_layer_and_image_and_is_read_from_the_cache(net, m
         discarding.measured(net, X, ["conv1"], **(options | {"steps": 4}))
 
 
+def test_images_that_a_dead_layer_does_not_see_are_flagged_among_several_layers():
+    wary = nn.Sequential(nn.Flatten(), nn.Linear(64, 4)).eval().requires_grad_(False)
+    wary[1].weight.copy_(torch.linspace(0.5, 1, 256).view(4, 64) / 64), wary[1].bias.fill_(-0.2)
+    x = torch.stack([torch.full((1, 8, 8), level) for level in (0.0, 0.5, 0.1, 0.9)])
+    options = {"grid": 4, "steps": 3, "samples": 4, "held_out": 16}
+    d = discarding.measured(wary, x, ["1"], **options)["1"]
+    alive = discarding.strict_information_discarding(wary, x[[1, 3]], "1", **options)
+    for all_images, some in zip(d, alive, strict=True):
+        assert torch.equal(all_images[[1, 3]], some)
+    assert d.reached.tolist() == [False, True, False, True]
+    assert d.mean.isnan().tolist() == d.sigma.isnan().all(-1).all(-1).tolist() == [True, False, True, False]
+    nowhere = discarding.measured(wary, x[[0, 2]], ["1"], **options)["1"]
+    assert nowhere.entropy.shape == (2, 4, 4)
+    assert nowhere.entropy.isnan().all()
+    assert not nowhere.reached.any()
+
+
 # concentration
 
 

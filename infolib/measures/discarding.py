@@ -149,14 +149,16 @@ def certify(
 def concentration(entropy: Tensor, foreground: Tensor) -> Tensor:
     """Concentration ρ = mean H_i of the background - mean H_i of the foreground, in bits (the paper's eq. 5).
 
-    entropy: (..., grid, grid) in bits; foreground: (grid, grid) or of entropy's shape, boolean. Returns (...).
+    entropy: (..., grid, grid) in bits; foreground: (grid, grid) or of entropy's shape, boolean. Returns (...), NaN for
+    images of NaN, as a dead layer has.
 
     Raises: ValueError for another shape, or where either side is empty
 
     >>> concentration(torch.tensor([[2.0, 0.0], [0.0, 2.0]]), torch.tensor([[False, True], [True, False]]))
     tensor(2.)
     """
-    entropy, mask = _checks.floats("entropy", entropy, min_ndim=2), torch.as_tensor(foreground)
+    entropy, mask = torch.as_tensor(entropy), torch.as_tensor(foreground)
+    _checks.floats("entropy", entropy.nan_to_num(0, math.inf, -math.inf), min_ndim=2)
     if mask.dtype != torch.bool or mask.shape not in (entropy.shape, entropy.shape[-2:]):
         raise ValueError(
             f"foreground must be boolean of shape {tuple(entropy.shape[-2:])}, got {mask.dtype} {tuple(mask.shape)}"

@@ -460,6 +460,9 @@ def test_images_that_a_dead_layer_does_not_see_are_flagged_among_several_layers(
         assert torch.equal(all_images[[1, 3]], some)
     assert d.reached.tolist() == [False, True, False, True]
     assert d.mean.isnan().tolist() == d.sigma.isnan().all(-1).all(-1).tolist() == [True, False, True, False]
+    frame = discarding.table({"1": d}, torch.eye(4, dtype=torch.bool))
+    assert frame["concentration"].isna().tolist() == [True, False, True, False]
+    assert frame["concentration"][3] == pytest.approx(float(discarding.concentration(d.entropy[3], torch.eye(4) > 0)))
     nowhere = discarding.measured(wary, x[[0, 2]], ["1"], **options)["1"]
     assert nowhere.entropy.shape == (2, 4, 4)
     assert nowhere.entropy.isnan().all()

@@ -38,6 +38,7 @@ def test_depth_profile_keeps_the_order_of_layers_and_shows_mean_and_spread(plane
     assert ax.get_ylabel() == "I(X;T)  [bits]"
     line, _, (bars,) = ax.containers[0]
     assert line.get_ydata().tolist() == [4.0, 3.0, 2.0]  # means over seeds 0 and 2
+    assert line.get_xdata().tolist() == pytest.approx([-0.025, 0.975, 1.975])  # left of the second line
     assert bars.get_segments()[0][:, 1].tolist() == pytest.approx([4 - 2**0.5, 4 + 2**0.5])
 
 
@@ -236,6 +237,18 @@ def test_dots_of_one_hue_lie_on_their_lines_and_of_two_beside_them(hues):
     places = sorted({float(y) for path in figure.axes[0].collections for _, y in path.get_offsets()})
     places = places or sorted({round(float(y), 3) for line in figure.axes[0].lines[:-1] for y in line.get_ydata()})
     assert places == ([0] if len(hues) == 1 else [-0.2, 0.2])
+
+
+def test_scatter_has_a_panel_per_quantity_and_names_every_hue_once():
+    table = pd.DataFrame(
+        {"accuracy": [0.5, 0.9, 0.7], "H": [1.0, 2.0, 4.0], "rho": [3.0, 1.0, 2.0], "kind": list("bab")}
+    )
+    figure = plotting.scatter(table, "accuracy", ["H", "rho"], hue="kind")
+    assert [ax.get_ylabel() for ax in figure.axes] == ["H  [bits]", "rho  [bits]"]
+    for ax, quantity in zip(figure.axes, ("H", "rho"), strict=True):
+        points = np.concatenate([path.get_offsets() for path in ax.collections])
+        assert sorted(points.tolist()) == sorted(table[["accuracy", quantity]].to_numpy().tolist())
+    assert [t.get_text() for t in figure.axes[-1].get_legend().get_texts()] == ["b", "a"]
 
 
 def test_agreement_has_a_panel_for_each_unit_with_the_diagonal():

@@ -11,7 +11,7 @@ from infolib.plotting._curves import (
 )
 from infolib.plotting._pictures import heat_maps, images
 from infolib.plotting._planes import PLANES, layer_planes, neuron_plane, planes
-from infolib.plotting._scores import agreement, dots, verdicts, violins
+from infolib.plotting._scores import agreement, dots, scatter, verdicts, violins
 from infolib.plotting._style import BAND, INK, sequential, theme
 
 __all__ = [
@@ -32,6 +32,7 @@ __all__ = [
     "neuron_plane",
     "panels",
     "planes",
+    "scatter",
     "sequential",
     "theme",
     "verdicts",

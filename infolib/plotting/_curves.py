@@ -16,13 +16,17 @@ def depth_profile(table: pd.DataFrame, quantity: str, *, hue: str = "step", ax: 
     """`quantity` (a column in bits) against the layers in depth order, one line per value of `hue`, spread over seeds.
 
     The table's rows are in depth order and in that of `hue`; lines are means over seeds, bars one standard deviation.
+    Lines stand a little beside each other, so that equal ones are all seen.
     """
     ax = ax or plt.gca()
     layers = list(dict.fromkeys(table["layer"]))
     levels = list(dict.fromkeys(table[hue]))
-    for colour, level in zip(sequential(len(levels)), levels, strict=True):
-        grouped = table[table[hue] == level].groupby("layer")[quantity].agg(["mean", "std"]).loc[layers]
-        ax.errorbar(layers, grouped["mean"], grouped["std"], color=colour, marker="o", ms=5, capsize=3, label=level)
+    places = np.arange(len(layers))
+    for i, (colour, level) in enumerate(zip(sequential(len(levels)), levels, strict=True)):
+        mean, sd = table[table[hue] == level].groupby("layer")[quantity].agg(["mean", "std"]).loc[layers].to_numpy().T
+        beside = places + 0.05 * (i - (len(levels) - 1) / 2)
+        ax.errorbar(beside, mean, sd, color=colour, marker="o", ms=5, capsize=3, label=level)
+    ax.set_xticks(places, layers)
     ax.set(xlabel="layer, from input to output", ylabel=f"{quantity}  [bits]", xlim=(-0.3, len(layers) - 0.7))
     ax.legend(title=hue, fontsize="small", title_fontsize="small")
     return ax

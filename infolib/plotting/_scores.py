@@ -8,7 +8,7 @@ import pandas as pd
 import seaborn as sns
 from matplotlib.figure import Figure
 
-from infolib.plotting._style import BAND, INK, LEGEND, VERDICT_COLOURS, pool_name, sequential
+from infolib.plotting._style import BAND, INK, LEGEND, VERDICT_COLOURS, grid, pool_name, sequential
 
 
 def violins(scores: pd.DataFrame, quantities: Sequence[str]) -> Figure:
@@ -44,6 +44,17 @@ def dots(table: pd.DataFrame, x: str, y: str, *, hue: str, column: str, shared: 
         ax.axvline(0, color=INK, lw=1)
         ax.set_title(pool_name(name), loc="left", fontsize="medium")
         ax.set_ylabel("")
+        ax.get_legend().remove()
+    ax.legend(**LEGEND)
+    return figure
+
+
+def scatter(table: pd.DataFrame, x: str, quantities: Sequence[str], *, hue: str) -> Figure:
+    """Each quantity (in bits) against the column `x` in its own panel: a point for each row, by colour and shape."""
+    figure, axes = grid(1, len(quantities))
+    for ax, quantity in zip(axes[0], quantities, strict=True):
+        sns.scatterplot(table, x=x, y=quantity, hue=hue, style=hue, s=45, ax=ax)
+        ax.set_ylabel(f"{quantity}  [bits]")
         ax.get_legend().remove()
     ax.legend(**LEGEND)
     return figure

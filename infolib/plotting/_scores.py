@@ -8,7 +8,7 @@ import pandas as pd
 import seaborn as sns
 from matplotlib.figure import Figure
 
-from infolib.plotting._style import BAND, INK, LEGEND, VERDICT_COLOURS, grid, pool_name, sequential
+from infolib.plotting._style import BAND, INK, LEGEND, VERDICT_COLOURS, pool_name, sequential
 
 
 def violins(scores: pd.DataFrame, quantities: Sequence[str]) -> Figure:
@@ -51,7 +51,8 @@ def dots(table: pd.DataFrame, x: str, y: str, *, hue: str, column: str, shared: 
 
 def scatter(table: pd.DataFrame, x: str, quantities: Sequence[str], *, hue: str) -> Figure:
     """Each quantity (in bits) against the column `x` in its own panel: a point for each row, by colour and shape."""
-    figure, axes = grid(1, len(quantities))
+    size = (3.6 * len(quantities) + 1.8, 3.3)
+    figure, axes = plt.subplots(1, len(quantities), figsize=size, squeeze=False, layout="constrained")
     for ax, quantity in zip(axes[0], quantities, strict=True):
         sns.scatterplot(table, x=x, y=quantity, hue=hue, style=hue, s=45, ax=ax)
         ax.set_ylabel(f"{quantity}  [bits]")

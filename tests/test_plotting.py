@@ -194,6 +194,23 @@ def test_neuron_plane_has_a_point_for_each_neuron_of_each_seed(neurons):
     assert [len(points.get_offsets()) for points in ax.collections] == [8, 8]
 
 
+def test_codelengths_have_the_code_as_the_area_under_each_curve():
+    costs = {"a": [6.0, 8.0], "b": [2.0, 4.0], "c": [1.0, 1.0], "d": [3.0, 3.0]}
+    rows = [
+        {"set": name, "seed": seed, "end": end, "bits": bits + seed, "labels": labels, "uniform": 2.0}
+        for name, both in costs.items()
+        for seed in (0, 2)
+        for end, labels, bits in zip((2, 6), (2, 4), both, strict=True)
+    ]
+    figure = plotting.codelengths(pd.DataFrame(rows))
+    shown = [ax for ax in figure.axes if ax.has_data()]
+    assert [ax.get_title(loc="left") for ax in shown] == [f"{n}: {sum(c) + 2:.0f} ± 3 bits" for n, c in costs.items()]
+    for ax, both in zip(shown, costs.values(), strict=True):
+        area = ax.patches[0].get_data()
+        assert (area.values * np.diff(area.edges)).tolist() == [bits + 1 for bits in both]  # means over seeds
+        assert ax.lines[-1].get_ydata()[0] == 2.0
+
+
 def test_ablation_shows_means_of_networks_lowest_first_above_highest_first(curves):
     figure = plotting.ablation(curves[(curves["arm"] == "a") & (curves["mode"] == "mean")], title="t")
     assert len(figure.axes) == 6

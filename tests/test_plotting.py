@@ -255,6 +255,14 @@ def test_dots_of_one_hue_lie_on_their_lines_and_of_two_beside_them(hues):
     assert places == ([0] if len(hues) == 1 else [-0.2, 0.2])
 
 
+def test_dots_have_the_colour_of_their_hue_in_a_panel_that_has_only_one():
+    rows = [{"x": x, "y": "a", "hue": hue, "of": of} for hue, of in ("ac", "bc", "bd") for x in (0.0, 1.0)]
+    both, one = plotting.dots(pd.DataFrame(rows), "x", "y", hue="hue", column="of").axes
+    colours = [[to_rgb(line.get_color()) for line in ax.lines if len(line.get_xdata()) == 1] for ax in (both, one)]
+    assert len(set(colours[0])) == 2
+    assert colours[1] == colours[0][1:]
+
+
 def test_agreement_has_a_panel_for_each_unit_with_the_diagonal():
     rows = [
         {"figure": figure, "unit": unit, "value": value, "seed": seed, "ours": value + seed / 10}

@@ -95,13 +95,13 @@ def width(name: str, seed: int, *, n: int, k: int, hidden: Sequence[int], factor
 def information(name: str, seed: int, *, n: int, hidden: Sequence[int], code: Mapping, classes: Sequence[int] = ()):
     """Prequential codelength of a data set, or of the samples of some classes: a row, and its bits block by block.
 
-    Columns: set, block end, bits of the block, labels in it, entropy of the uniform code (log2 of the classes).
+    Columns: set (its name, n, classes), end of the block, bits of the block, labels in it, entropy of the uniform code (log2 of the classes).
     """
     pool = datasets.load(name, n_train=n, n_val=0, n_test=1, seed=seed).train
     data = _of_classes(_shuffled(pool, _generator(seed)), classes)
     theta = start(data, hidden, seed, classes=len(classes) or 10)
     found = transfer.prequential_codelength(initial=theta, data=data, seed=seed, **code)
-    label = f"{name} {classes[0]}–{classes[-1]}" if classes else name
+    label = f"{name} {n:,}" + (f", {classes[0]}–{classes[-1]}" if classes else "")
     columns = {"end": found.ends[1:], "bits": found.costs.tolist(), "labels": torch.tensor(found.ends).diff().tolist()}
     return pd.DataFrame(columns).assign(set=label, uniform=math.log2(len(classes) or 10), seed=seed)
 

@@ -125,7 +125,7 @@ def test_features_keep_the_labels_and_permuted_ones_save_nothing_much():
 
 def test_information_adds_up_to_the_code_and_knows_its_classes():
     table = study.information("digits", 0, n=200, hidden=[8], code=CODE, classes=range(5))
-    assert table["set"].unique().tolist() == ["digits 0–4"]
+    assert table["set"].unique().tolist() == ["digits 200, 0–4"]
     assert table["labels"].sum() == table["end"].iloc[-1]
     assert table["bits"][0] == pytest.approx(8 * math.log2(5))
 

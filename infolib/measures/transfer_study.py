@@ -95,7 +95,7 @@ def width(name: str, seed: int, *, n: int, k: int, hidden: Sequence[int], factor
 def information(name: str, seed: int, *, n: int, hidden: Sequence[int], code: Mapping, classes: Sequence[int] = ()):
     """Prequential codelength of a data set, or of the samples of some classes: a row, and its bits block by block.
 
-    Columns: set (its name, n, classes), end of the block, bits of the block, labels in it, entropy of the uniform code (log2 of the classes).
+    Columns: set (name, n, classes), end of the block, its bits and number of labels, uniform: log2 of the classes.
     """
     pool = datasets.load(name, n_train=n, n_val=0, n_test=1, seed=seed).train
     data = _of_classes(_shuffled(pool, _generator(seed)), classes)

@@ -66,7 +66,7 @@ def _outputs(model: nn.Module, x: Tensor) -> dict[str, Any]:
 
     def keep(name: str, _module: nn.Module, _inputs: Any, output: Any) -> None:
         said.pop(name, None)
-        said[name] = output.clone() if isinstance(output, Tensor) else output
+        said[name] = output
 
     with _hooks(model, keep), evaluating(model):
         try:

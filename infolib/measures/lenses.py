@@ -184,7 +184,7 @@ def discarding(
 
     Raises: ValueError as `checked`, and for options out of range
     """
-    layers, batch = checked(model, data, layers), _first(data, n)
+    layers, batch = checked(model, data, layers), _first(data, n, least=1)
     for name, value in (("steps", steps), ("samples", samples), ("held_out", held_out)):
         _checks.at_least(name, value, 0 if name == "steps" else 2)
     grid, found, size = _grid(batch.x), {}, {"steps": steps, "samples": samples, "held_out": held_out}
@@ -332,9 +332,9 @@ def _width(t: Tensor) -> float:
     return WIDTH * math.sqrt(2 * float(t.double().var(0).sum() / t.shape[1]))
 
 
-def _first(data: Data, n: int, *, of: int = 1) -> Data:
+def _first(data: Data, n: int, *, of: int = 1, least: int = 8) -> Data:
     """The first n samples, of which `of` times as many are needed."""
-    if of * _checks.at_least("n", n, 8) > len(data):
+    if of * _checks.at_least("n", n, least) > len(data):
         needed = f"{of} times n={n}" if of > 1 else f"n={n}"
         raise ValueError(f"{needed} is more than the {len(data)} samples of data")
     return data[:n]

@@ -431,6 +431,19 @@ def test_options_out_of_range_are_refused(net, data, lens, options, message):
         lenses.LENSES[lens](net, data, ["conv"], **options)
 
 
+def test_a_module_that_speaks_twice_stands_where_it_spoke_last():
+    class Twice(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.act, self.flat = nn.ReLU(), nn.Flatten()
+
+        def forward(self, x):
+            return self.act(self.flat(self.act(x)))
+
+    table = lenses.measurable(Twice().eval(), torch.zeros(3, 1, 2, 2))
+    assert table[["layer", "shape"]].to_numpy().tolist() == [["flat", "(4,)"], ["act", "(4,)"]]
+
+
 def test_measurable_lists_every_layer_in_order_with_its_shape_or_the_reason(net, data):
     table = lenses.measurable(net, data.x[:3]).set_index("layer")
     assert table.index.tolist() == [

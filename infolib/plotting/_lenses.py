@@ -9,10 +9,19 @@ import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from infolib.plotting._style import sequential
+from infolib.plotting._style import INK, sequential
 
-GREY, FRAME = "#8a929c", "#56b4e9"
-DECORATION = {"left": 0.2, "right": 0.86, "top": 0.965, "bottom": 0.05}
+GREY, TAN, FRAME = "#8a929c", "#c9772b", "#56b4e9"
+UNITS = {"bit": "bits", "bit per label": "bits per label"}
+BESIDE = {"fontsize": "x-small", "loc": "upper left", "bbox_to_anchor": (1.01, 1.02), "frameon": False}
+MARGINS = {"left": 0.2, "right": 0.84, "top": 0.965, "bottom": 0.05}
+QUESTIONS = {
+    "information": "1  What does it keep?",
+    "redundancy": "2  Do its maps repeat each other?",
+    "class_information": "3  What do its single units tell?",
+    "discarding": "4  What does it discard, and where?",
+    "codelength": "5  What does a linear probe still have to pay?",
+}
 
 
 def lens_page(
@@ -33,24 +42,29 @@ def lens_page(
     """
     layers = list(dict.fromkeys(table.sort_values("depth")["layer"]))
     rows = _rows(table, maps, curves)
-    heights = [1.15 if row in ("maps", "curves") else 1.0 for row in rows]
-    figure = plt.figure(figsize=(max(6.5, 1.05 * len(layers) + 3), 1.22 * sum(heights) + 0.7), dpi=80)
-    specs = figure.add_gridspec(len(rows), len(layers), height_ratios=heights, wspace=0.0, hspace=0.2, **DECORATION)
-    shared: Axes | None = None
-    for i, row in enumerate(rows):
+    figure = plt.figure(figsize=(max(6.5, 1.05 * len(layers) + 3), 1.3 * len(rows) + 0.7), dpi=80)
+    specs = figure.add_gridspec(len(rows), len(layers), wspace=0.0, hspace=0.34, **MARGINS)
+    panels = []
+    for i, (lens, row) in enumerate(rows):
         if row == "maps":
             _maps(figure, specs, i, layers, images, maps, box)
         elif row == "curves":
             _curves(figure, specs, i, layers, curves)
         else:
-            ax = figure.add_subplot(specs[i, :], sharex=shared)
-            shared = shared or ax
-            _by_depth(ax, table[table["quantity"] == row], layers, row, first)
-            ax.tick_params(labelbottom=i == len(rows) - 1)
-    names = [name for name in layers if len(name) > 7]
-    ax.set_xticks(range(len(layers)), layers, rotation=30 if names else 0, ha="right" if names else "center")
+            panels.append(figure.add_subplot(specs[i, :], sharex=panels[0] if panels else None))
+            _by_depth(panels[-1], table[table["quantity"] == row], layers, first)
+        if lens not in [above for above, _ in rows[:i]]:
+            corner = specs[i, 0].get_position(figure)
+            figure.text(
+                corner.x0, corner.y1 + 0.004, QUESTIONS.get(lens, lens), color=INK, fontsize="small", weight="bold"
+            )
+    for ax in panels:
+        ax.tick_params(labelbottom=ax is panels[-1])
+    long = max(map(len, layers)) > 7
+    ax.set_xticks(range(len(layers)), layers, rotation=30 if long else 0, ha="right" if long else "center")
     if table["network"].nunique() > 1:
-        shared.legend(fontsize="x-small", loc="upper left", bbox_to_anchor=(1.01, 1.02), frameon=False, borderaxespad=0)
+        handles, labels = panels[0].get_legend_handles_labels()
+        panels[0].legend(handles[::-1], labels[::-1], **BESIDE)
     return figure
 
 
@@ -70,34 +84,37 @@ def rank_matrix(pairs: Mapping[str, pd.DataFrame]) -> Figure:
                     cbar_kws={"label": "Spearman's correlation", "shrink": 0.7})  # fmt: skip
         ax.set_title(title, loc="left", fontsize="medium")
         ax.set(xlabel="", ylabel="")
+        ax.grid(visible=False)
         ax.tick_params(axis="x", rotation=35)
         plt.setp(ax.get_xticklabels(), ha="right")
     return figure
 
 
-def _rows(table: pd.DataFrame, maps: object, curves: object) -> list[str]:
-    rows: list[str] = []
-    for quantity in dict.fromkeys(table["quantity"]):
+def _rows(table: pd.DataFrame, maps: object, curves: object) -> list[tuple[str, str]]:
+    """Lens and content of each row, from top to bottom."""
+    rows: list[tuple[str, str]] = []
+    for quantity, lens in table.groupby("quantity", sort=False)["lens"].first().items():
         if quantity == "discarding" and maps is not None:
-            rows.append("maps")
+            rows.append((lens, "maps"))
         if quantity == "class information" and curves is not None:
-            rows.append("curves")
-        rows.append(quantity)
+            rows.append((lens, "curves"))
+        rows.append((lens, quantity))
     return rows
 
 
-def _by_depth(ax: Axes, rows: pd.DataFrame, layers: Sequence[str], quantity: str, first: str | None) -> None:
+def _by_depth(ax: Axes, rows: pd.DataFrame, layers: Sequence[str], first: str | None) -> None:
     """One quantity against the layers' places."""
-    unit = {"bit": "bits", "bit per label": "bits per label"}.get(rows["unit"].iloc[0], "")
+    quantity, unit = rows["quantity"].iloc[0], UNITS.get(rows["unit"].iloc[0], "")
     networks = list(dict.fromkeys(rows["network"]))
     first = first or networks[0]
-    others = dict(zip([n for n in networks if n != first], (":", "--", "-."), strict=False))
-    for network in [*others, first]:
+    others = dict(zip([n for n in networks if n != first], ((GREY, ":"), (TAN, "--"), (GREY, "-.")), strict=False))
+    for network in [*reversed(others), first]:
         values = rows[rows["network"] == network].groupby("layer")["value"].agg(["mean", "std"]).reindex(layers)
-        style = {"color": GREY, "ls": others.get(network, "-"), "lw": 1.4, "marker": "o", "ms": 3, "capsize": 2}
-        if network == first:
-            style |= {"color": sequential(4)[2], "lw": 2, "ms": 5, "zorder": 3}
-        ax.errorbar(range(len(layers)), values["mean"], values["std"].fillna(0), label=network, **style)
+        style = {"lw": 2, "ms": 5, "zorder": 3, "color": sequential(4)[2]}
+        if network != first:
+            style = dict(zip(("color", "ls"), others[network], strict=True), lw=1.5, ms=3)
+        sd = values["std"].fillna(0)
+        ax.errorbar(range(len(layers)), values["mean"], sd, label=network, marker="o", capsize=2, **style)
     if rows["value"].isna().all():
         ax.text(0.5, 0.5, rows["why not"].iloc[0], transform=ax.transAxes, ha="center", color=GREY, fontsize="x-small")
         ax.set_yticks([])
@@ -124,16 +141,18 @@ def _maps(
         ax.axis("off")
         if layer in maps:
             shown = ax.imshow(np.asarray(maps[layer]), cmap="magma", norm=plt.Normalize(*limits), extent=(0, 1, 1, 0))
+            ax.set(xlim=(-0.07, 1.07), ylim=(1, 0))
             _frame(ax, box)
     place = specs[i, 0].get_position(figure)
     side = place.height
     if len(images):
         image = np.moveaxis(np.asarray(images[0]), 0, -1)
-        ax = figure.add_axes((DECORATION["left"] - 0.75 * side, place.y0, 0.7 * side, side))
+        width = side * figure.get_figheight() / figure.get_figwidth()
+        ax = figure.add_axes((MARGINS["left"] - 1.1 * width, place.y0, width, side))
         ax.imshow(image, cmap="gray_r", extent=(0, 1, 1, 0))
         ax.axis("off")
         _frame(ax, box)
-    bar = figure.add_axes((DECORATION["right"] + 0.015, place.y0, 0.012, side))
+    bar = figure.add_axes((MARGINS["right"] + 0.015, place.y0, 0.012, side))
     figure.colorbar(shown, cax=bar, extend="both").set_label("H  [bits]", fontsize="x-small")
     bar.tick_params(labelsize="x-small")
 
@@ -154,8 +173,7 @@ def _curves(figure: Figure, specs: object, i: int, layers: Sequence[str], curves
             ax.plot(mean.index, mean, color=colour, lw=1.8, label=label)
         ax.set(ylim=(-0.02, 1.05), xlim=(-0.15, 1.15), xticks=[0, 1], yticks=[0, 1])
         ax.tick_params(labelsize="xx-small", labelleft=column == 0, labelbottom=False, length=0)
-        for spine in ("top", "right"):
-            ax.spines[spine].set_visible(False)
+        ax.spines[["top", "right", "left"]].set_visible(False)
         if column == 0:
             ax.set_ylabel("accuracy, units\nclamped 0 … 100 %", rotation=0, ha="right", va="center", fontsize="small")
-    ax.legend(fontsize="x-small", loc="upper left", bbox_to_anchor=(1.08, 1.02), frameon=False, borderaxespad=0)
+    ax.legend(**BESIDE)

@@ -103,6 +103,7 @@ def tally(table: pd.DataFrame, *, by: str) -> Figure:
         start += numbers.to_numpy()
     ax.invert_yaxis()
     ax.set(xlabel="claims")
+    ax.locator_params(axis="x", integer=True)
     ax.grid(visible=False)
     ax.legend(fontsize="x-small", loc="lower center", bbox_to_anchor=(0.4, 1), ncols=4, frameon=False)
     return figure

@@ -321,7 +321,8 @@ def test_lens_page_aligns_every_quantity_by_depth(look):
     line, _, (bars,) = by_label["I(X;T)"].containers[0]
     assert line.get_ydata().tolist() == [2, 3, 4]  # means over seeds 0 and 2
     assert bars.get_segments()[0][:, 1].tolist() == pytest.approx([2 - 2**0.5, 2 + 2**0.5])
-    assert np.isnan(by_label["RS share"].containers[0][0].get_ydata()).tolist() == [False, False, True]
+    shares = np.asarray(by_label["RS share"].containers[0][0].get_ydata(), dtype=float)
+    assert np.isnan(shares).tolist() == [False, False, True]
     assert [t.get_text() for t in by_label["concentration"].texts] == ["no reason known"]
     assert sum(text.get_text()[0] in "12345" for text in figure.texts) == 5  # a question for each lens
     legends = [ax.get_legend() for ax in panels if ax.get_legend()]

@@ -41,8 +41,8 @@ from infolib.measures._measurable import checked, measurable, no_accuracy
 from infolib.measures.discarding import box, concentration, strict_information_discarding
 
 __all__ = [
-    "LENSES", "ablation_curves", "checked", "class_information", "codelength", "discarding", "information", "look",
-    "measurable", "probe", "redundancy",
+    "LENSES", "ablation_curves", "checked", "class_information", "codelength", "discarding", "finest_grid",
+    "information", "look", "measurable", "probe", "redundancy",
 ]  # fmt: skip
 
 COLUMNS = ["lens", "layer", "depth", "quantity", "value", "unit", "n", "settings", "why not"]
@@ -75,7 +75,7 @@ def look(
     for name in options:
         _checks.choice("lens", name, LENSES)
     tables = []
-    bar = tqdm(LENSES.items(), unit="lens", disable=None if progress else True)
+    bar = tqdm(LENSES.items(), unit="lens", **{} if progress else {"disable": True})  # else as TQDM_DISABLE says
     for name, lens in bar:
         bar.set_description(name)
         drawing = {"seed": seed} if name in ("redundancy", "discarding") else {}
@@ -187,7 +187,7 @@ def discarding(
     layers, batch = checked(model, data, layers), _first(data, n, least=1)
     for name, value in (("steps", steps), ("samples", samples), ("held_out", held_out)):
         _checks.at_least(name, value, 0 if name == "steps" else 2)
-    grid, found, size = _grid(batch.x), {}, {"steps": steps, "samples": samples, "held_out": held_out}
+    grid, found, size = finest_grid(batch.x), {}, {"steps": steps, "samples": samples, "held_out": held_out}
     for layer in layers:
         said = _discarding(model, batch.x, layer, boxed=boxed, grid=grid, seed=seed, **size)
         found |= {(layer, of): value for of, value in said.items()}
@@ -309,7 +309,7 @@ def _discarding(model: nn.Module, x: Tensor, layer: str, *, boxed: bool, grid: i
     }
 
 
-def _grid(x: Tensor) -> int:
+def finest_grid(x: Tensor) -> int:
     """Cells per side: the most, up to GRID, that divide both sides of the images; 0 for what are no images."""
     if x.ndim != 4:
         return 0

@@ -72,7 +72,7 @@ def test_networks_are_as_their_line_says():
     weights = [net.output.weight for net in (plain, decayed, attacked, shuffled)]
     assert all(not torch.equal(weights[0], other) for other in weights[1:])
     norms = [float(net.fc1.linear.weight.detach().norm()) for net in (decayed, plain)]
-    assert norms[0] < 0.99 * norms[1]
+    assert norms[0] < 0.995 * norms[1]
     assert not any(net.training for net in (untrained, plain, decayed, attacked, shuffled))
 
 

@@ -222,7 +222,7 @@ def test_discarding_is_the_mean_over_images_of_what_a_layer_says_as_it_is(net, d
 
 @pytest.mark.parametrize(("h", "w", "grid"), [(28, 28, 14), (42, 42, 14), (224, 224, 16), (8, 12, 4), (7, 11, 1)])
 def test_the_grid_is_the_finest_that_divides_both_sides(h, w, grid):
-    assert lenses._grid(torch.zeros(1, 1, h, w)) == grid
+    assert lenses.finest_grid(torch.zeros(1, 1, h, w)) == grid
 
 
 def test_codelength_is_what_logistic_regression_on_the_features_pays(net, data):

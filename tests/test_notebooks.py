@@ -65,6 +65,11 @@ def test_one_checked_cell_prints_the_verdicts_of_its_claims(name, cells):
     assert [c.id for c in claims.load_claims(name) if c.id not in text] == []
 
 
+def test_a_cell_that_reads_reports_has_the_tag_that_makes_the_notebook_run_last(cells):
+    for cell in code_of(cells):
+        assert ("reports.board(" in cell.source) == (workbook.READS_REPORTS in tags(cell)), cell.source
+
+
 def test_sections_that_every_notebook_has(name, cells):
     headings = re.findall(r"^#+ (.+)$", prose_of(cells), flags=re.M)
     for wanted in ("Before you run", *["Verdict"] * (name in JUDGING), "Limits", "Exercises"):

@@ -12,9 +12,9 @@ from scipy.spatial.distance import pdist, squareform
 from sklearn.metrics import mutual_info_score
 from torch import nn
 
-from infolib import activations, datasets, models, training
+from infolib import activations, datasets, learning, models, training
 from infolib.estimators import binning, discrete, knn, renyi, truth
-from infolib.measures import discarding, information_plane, neuron_importance, synergy
+from infolib.measures import discarding, information_plane, neuron_importance, synergy, transfer
 from infolib.measures import discarding_study as study
 
 
@@ -41,6 +41,7 @@ def all_rows() -> Iterator[Row]:
     yield from score_rows()
     yield from neuron_rows()
     yield from discarding_rows()
+    yield from code_rows()
 
 
 def training_rows() -> Iterator[Row]:
@@ -289,6 +290,42 @@ def neuron_rows() -> Iterator[Row]:
         tolerance=3e-4,  # three images of 10,000: float32 rounds the logits of a near tie either way
         turns=2,
     )
+
+
+def code_rows() -> Iterator[Row]:
+    """Prequential codes: many tiny networks in one batch against one by one, and one pass against cold restarts.
+
+    The codes of the second row are not the same: compared is what the single pass costs beyond the blocks, if it does.
+    """
+    digits = datasets.load("digits", seed=0).train
+    start, sizes = learning.zero_head(models.mlp([64, 32, 10], seed=0)), [8 * 2 ** (i % 6) for i in range(48)]
+    prefixes = [digits[:n] for n in sizes]
+
+    def weights(nets):
+        return torch.stack([net.output.weight.detach() for net in nets])
+
+    yield Row(
+        "48 networks 64-32-10 on 8 to 256 digits, 100 steps, in one batch against one by one",
+        lambda: weights(learning.train_many([start] * 48, prefixes, steps=100, seed=list(range(48)))),
+        lambda: weights([learning.train(start, prefix, steps=100, seed=i) for i, prefix in enumerate(prefixes)]),
+        "4 ×",
+        tolerance=1e-3,  # Adam's first steps are signs of gradients, and a gradient near 0 may round either way
+    )
+    mnist = datasets.load("mnist", n_train=8000, n_val=0, n_test=1, seed=0).train
+    perceptron, lengths = learning.zero_head(models.mlp([784, 128, 10], seed=0)), {}
+
+    def blocks():
+        learner = partial(transfer.network, steps=300, epochs=10, batch_size=32)
+        lengths["blocks"] = transfer.prequential_codelength(learner, perceptron, mnist).bits
+        return torch.zeros(1)
+
+    def replay():
+        lengths["replay"] = transfer.replay_codelength(perceptron, mnist, batch_size=BATCH, streams=STREAMS).bits
+        return torch.tensor([max(0.0, lengths["replay"] - lengths.get("blocks", torch.inf))])
+
+    blocks()
+    name = "codelength of 8,000 MNIST labels, one pass with replay against blocks (difference: bits more, if any)"
+    yield Row(name, replay, blocks, "2 ×", turns=2)
 
 
 def _masked(gone, means, t):

@@ -66,6 +66,9 @@ def _note(name: str, value: Any, found: dict[str, Any]) -> None:
         found[name] = _source(value)
         for read, content in _reads(value):
             _note(read, content, found)
+    elif isinstance(value, dict) and _holds_functions(value):
+        for part, content in value.items():
+            _note(f"{name}[{part!r}]", content, found)
     elif not isinstance(value, ModuleType | type | FunctionType) and not callable(value):
         found[name] = _plain(name, value)
 
@@ -79,6 +82,10 @@ def _note_module(module: ModuleType, found: dict[str, Any]) -> None:
         for name, value in vars(module).items():
             if isinstance(value, ModuleType | type | FunctionType):
                 _note(f"{module.__name__}.{name}", value, found)
+
+
+def _holds_functions(options: dict) -> bool:
+    return any(_holds_functions(part) if isinstance(part, dict) else callable(part) for part in options.values())
 
 
 def _is_ours(function: FunctionType) -> bool:

@@ -136,6 +136,17 @@ def test_data_sets_and_arguments_of_partials_count_by_their_content():
     assert experiment.origin(partial(scaled, b="x")) != experiment.origin(partial(scaled, b="y"))
 
 
+def test_functions_in_a_dict_of_options_are_part_of_it():
+    def origin(a, k=1):
+        options = {"k": k, "code": {"learner": partial(scaled, a)}}
+        return experiment.origin(lambda: options), experiment.origin(partial(scaled, **options))
+
+    for one, same, other, beside in zip(origin(4), origin(4), origin(5), origin(4, k=2), strict=True):
+        assert one == same
+        assert fingerprint(one) not in (fingerprint(other), fingerprint(beside))
+        assert "SCALE" in one
+
+
 def test_refusals():
     with pytest.raises(ValueError, match="cases is empty"):
         experiment.tabulate(scaled, [])

@@ -195,6 +195,23 @@ def test_neuron_plane_has_a_point_for_each_neuron_of_each_seed(neurons):
     assert [len(points.get_offsets()) for points in ax.collections] == [8, 8]
 
 
+def test_codelengths_have_the_code_as_the_area_under_each_curve():
+    costs = {"a": [6.0, 8.0], "b": [2.0, 4.0], "c": [1.0, 1.0], "d": [3.0, 3.0]}
+    rows = [
+        {"set": name, "seed": seed, "end": end, "bits": bits + seed, "labels": labels, "uniform": 2.0}
+        for name, both in costs.items()
+        for seed in (0, 2)
+        for end, labels, bits in zip((2, 6), (2, 4), both, strict=True)
+    ]
+    figure = plotting.codelengths(pd.DataFrame(rows))
+    shown = [ax for ax in figure.axes if ax.has_data()]
+    assert [ax.get_title(loc="left") for ax in shown] == [f"{n}: {sum(c) + 2:.0f} ± 3 bits" for n, c in costs.items()]
+    for ax, both in zip(shown, costs.values(), strict=True):
+        area = ax.patches[0].get_data()
+        assert (area.values * np.diff(area.edges)).tolist() == [bits + 1 for bits in both]  # means over seeds
+        assert ax.lines[-1].get_ydata()[0] == 2.0
+
+
 def test_ablation_shows_means_of_networks_lowest_first_above_highest_first(curves):
     figure = plotting.ablation(curves[(curves["arm"] == "a") & (curves["mode"] == "mean")], title="t")
     assert len(figure.axes) == 6
@@ -249,6 +266,14 @@ def test_scatter_has_a_panel_per_quantity_and_names_every_hue_once():
         points = np.concatenate([path.get_offsets() for path in ax.collections])
         assert sorted(points.tolist()) == sorted(table[["accuracy", quantity]].to_numpy().tolist())
     assert [t.get_text() for t in figure.axes[-1].get_legend().get_texts()] == ["b", "a"]
+
+
+def test_dots_have_the_colour_of_their_hue_in_a_panel_that_has_only_one():
+    rows = [{"x": x, "y": "a", "hue": hue, "of": of} for hue, of in ("ac", "bc", "bd") for x in (0.0, 1.0)]
+    both, one = plotting.dots(pd.DataFrame(rows), "x", "y", hue="hue", column="of").axes
+    colours = [[to_rgb(line.get_color()) for line in ax.lines if len(line.get_xdata()) == 1] for ax in (both, one)]
+    assert len(set(colours[0])) == 2
+    assert colours[1] == colours[0][1:]
 
 
 def test_agreement_has_a_panel_for_each_unit_with_the_diagonal():

@@ -20,6 +20,7 @@ from infolib.datasets import Data
 from infolib.measures import transfer
 from infolib.measures._coding import block_bits, block_ends
 
+SEPARATE = ("own heads", "LwF")  # methods whose networks have an output layer for each task
 _static = partial(block_bits, mixture=False)
 
 
@@ -67,7 +68,7 @@ def size_and_noise(
     ready = {n: transfer.calibrated(model, rest) for n, model in raw.items()}
     table = transfer.compare(theta, ready, holdout, seed=seed, **code).rename(columns={"state": "n"})
     table["L0"], bit = table["L"][0], math.log2(10)
-    table = table.iloc[1:].assign(name=name, noise=noise, seed=seed)
+    table = table.iloc[1:].astype({"n": int}).assign(name=name, noise=noise, seed=seed)
     own = transfer.prequential_codelength(
         initial=theta, data=pool, ends=sorted({*block_ends(len(pool)), *sizes}), seed=seed, **code
     )
@@ -88,19 +89,19 @@ def width(name: str, seed: int, *, n: int, k: int, hidden: Sequence[int], factor
         (model,) = _trained([theta], [pool], seed, fit, code)
         found = transfer.compare(theta, {times: transfer.calibrated(model, rest)}, holdout, seed=seed, **code)
         rows.append(found.iloc[1:].assign(weights=sum(p.numel() for p in model.parameters()), seed=seed))
-    return pd.concat(rows).rename(columns={"state": "width"})
+    return pd.concat(rows).rename(columns={"state": "width"}).astype({"width": int})
 
 
 def information(name: str, seed: int, *, n: int, hidden: Sequence[int], code: Mapping, classes: Sequence[int] = ()):
     """Prequential codelength of a data set, or of the samples of some classes: a row, and its bits block by block.
 
-    Columns: set, block end, bits of the block, labels in it, entropy of the uniform code (log2 of the classes).
+    Columns: set (name, n, classes), end of the block, its bits and number of labels, uniform: log2 of the classes.
     """
     pool = datasets.load(name, n_train=n, n_val=0, n_test=1, seed=seed).train
     data = _of_classes(_shuffled(pool, _generator(seed)), classes)
     theta = start(data, hidden, seed, classes=len(classes) or 10)
     found = transfer.prequential_codelength(initial=theta, data=data, seed=seed, **code)
-    label = f"{name} {classes[0]}–{classes[-1]}" if classes else name
+    label = f"{name} {n:,}" + (f", {classes[0]}–{classes[-1]}" if classes else "")
     columns = {"end": found.ends[1:], "bits": found.costs.tolist(), "labels": torch.tensor(found.ends).diff().tolist()}
     return pd.DataFrame(columns).assign(set=label, uniform=math.log2(len(classes) or 10), seed=seed)
 
@@ -215,7 +216,7 @@ def retentions(table: pd.DataFrame) -> pd.DataFrame:
     for (second, seed, task), group in table.groupby(["second", "seed", "task"], sort=False):
         found = group.set_index("network")
         for method in found.index[~found.index.str.contains("after|only")]:
-            own = ", own heads" if method in ("own heads", "LwF") else ""
+            own = ", own heads" if method in SEPARATE else ""
             knows, other = (f"{name}{own}" for name in ("after A", "B only")[:: 1 if task == "A" else -1])
             kept = transfer.retention(*found.loc[[knows, method, other], "L_IT"])
             of = found.loc[method, ["L_IT", "raw"]] / found.loc[knows, ["L_IT", "raw"]]
@@ -237,7 +238,10 @@ def tasks_in_sequence(
     fit: Mapping,
     code: Mapping,
 ) -> pd.DataFrame:
-    """L_IT of each of several permuted tasks after the last one has been trained: a row for each method and task."""
+    """L_IT of each of several permuted tasks after the last one has been trained: a row for each method and task.
+
+    Methods as in `forgetting`; "own heads" is one of them here, and has the output layers of "LwF" without its penalty.
+    """
     data = [_task(name, "permuted", task, seed, n=n, k=k) for task in range(tasks)]
     ended = {
         method: _chain([d[0] for d in data], method, value, seed, hidden, fit) for method, value in methods.items()
@@ -245,7 +249,7 @@ def tasks_in_sequence(
     rows = []
     for task, (_pool, rest, holdout) in enumerate(data):
         theta = start(holdout, hidden, seed, classes=10)
-        ready = {method: transfer.calibrated(model, rest) for method, model in ended.items()}
+        ready = {method: transfer.calibrated(_head(model, task, 10), rest) for method, model in ended.items()}
         found = transfer.compare(theta, ready, holdout, seed=seed, **code)
         rows.append(found.iloc[1:].assign(task=task + 1, seed=seed))
     return pd.concat(rows).rename(columns={"state": "method"})
@@ -345,55 +349,59 @@ def _head(model: nn.Module, task: int, classes: int) -> nn.Module:
 def _sequence(
     pools: Sequence[Data], seed: int, hidden: Sequence[int], classes: int, methods: Mapping[str, float], fit: Mapping
 ) -> dict[str, nn.Module]:
-    """Networks after A, after B alone, and after A and then B by each method."""
-    a, b = pools
-    train, theta = partial(learning.train, seed=seed, **fit), start(a, hidden, seed, classes=classes)
-    networks = {"after A": train(theta, a), "B only": train(theta, b)}
-    for method, value in methods.items():
-        if method == "LwF":
-            networks |= _separate_heads(a, b, start(a, hidden, seed, classes=2 * classes), classes, value, train)
-        else:
-            networks[method] = _next(method, value, networks["after A"], [a], b, seed, train, theta)
+    """Networks after A, after B alone, and after A and then B by each method; LwF has references of its own."""
+    train, networks = partial(learning.train, seed=seed, **fit), {}
+    for own in (False, True):
+        chosen = {method: value for method, value in methods.items() if own == (method in SEPARATE)}
+        if chosen:
+            heads, label = _heads(own, 2, classes), ", own heads" if own else ""
+            theta = start(pools[0], hidden, seed, classes=(1 + own) * classes)
+            after = networks[f"after A{label}"] = train(theta, pools[0], head=heads[0])
+            networks[f"B only{label}"] = train(theta, pools[1], head=heads[1])
+            for method, value in ({"own heads": 0.0} | chosen if own else chosen).items():
+                networks[method] = _go_on(after, pools, heads, method, value, seed, train)
+            if "joint" in chosen:
+                networks["joint"] = _jointly(theta, pools, train)
     return networks
-
-
-def _separate_heads(
-    a: Data, b: Data, theta: nn.Module, classes: int, weight: float, train: Any
-) -> dict[str, nn.Module]:
-    first, second = slice(0, classes), slice(classes, 2 * classes)
-    after = train(theta, a, head=first)
-    kept = learning.distillation(after, first, weight=weight)
-    return {
-        "after A, own heads": after,
-        "B only, own heads": train(theta, b, head=second),
-        "own heads": train(after, b, head=second),
-        "LwF": train(after, b, head=second, term=kept),
-    }
-
-
-def _next(method: str, value: float, model: Any, old: Sequence[Data], new: Data, seed: int, train: Any, theta: Any):
-    """The network after one more task, by one method; `old` holds the pools of all tasks before."""
-    if method == "EWC":
-        return train(model, new, term=learning.ewc(model, old[-1], strength=value, seed=seed))
-    if method == "replay":
-        each = max(1, int(value) // len(old))
-        return train(model, new, memory=_join([pool[:each] for pool in old]))
-    if method == "joint":
-        return train(theta, _join([*old, new]), steps=(len(old) + 1) * train.keywords["steps"])
-    return train(model, new)
 
 
 def _chain(
     pools: Sequence[Data], method: str, value: float, seed: int, hidden: Sequence[int], fit: Mapping
 ) -> nn.Module:
-    """The network after all tasks; EWC has a penalty for the last task only, at the weights of all before."""
-    train, theta = partial(learning.train, seed=seed, **fit), start(pools[0], hidden, seed, classes=10)
+    """The network after all tasks, which have ten classes each."""
+    train, heads = partial(learning.train, seed=seed, **fit), _heads(method in SEPARATE, len(pools), 10)
+    theta = start(pools[0], hidden, seed, classes=heads[-1].stop or 10)
     if method == "joint":
-        return _next(method, value, theta, pools[:-1], pools[-1], seed, train, theta)
-    model = train(theta, pools[0])
+        return _jointly(theta, pools, train)
+    return _go_on(train(theta, pools[0], head=heads[0]), pools, heads, method, value, seed, train)
+
+
+def _go_on(
+    model: nn.Module, pools: Sequence[Data], heads: Sequence[slice], method: str, value: float, seed: int, train: Any
+) -> nn.Module:
+    """The network after all tasks, from the one after the first; EWC and LwF have a term for each task before."""
+    terms, memory = [], None
     for i in range(1, len(pools)):
-        model = _next(method, value, model, pools[:i], pools[i], seed, train, theta)
+        if method == "EWC":
+            terms = [*terms, learning.ewc(model, pools[i - 1], strength=value, seed=seed)]
+        elif method == "LwF":
+            terms = [learning.distillation(model, head, weight=value) for head in heads[:i]]
+        elif method == "replay":
+            memory = _join([pool[: max(1, int(value) // i)] for pool in pools[:i]])
+        model = train(model, pools[i], head=heads[i], memory=memory, term=partial(_sum, terms) if terms else None)
     return model
+
+
+def _jointly(theta: nn.Module, pools: Sequence[Data], train: Any) -> nn.Module:
+    return train(theta, _join(pools), steps=len(pools) * train.keywords["steps"])
+
+
+def _heads(own: bool, tasks: int, classes: int) -> list[slice]:
+    return [slice(classes * i, classes * (i + 1)) if own else slice(None) for i in range(tasks)]
+
+
+def _sum(terms: Sequence[learning.Term], model: nn.Module, x: Tensor) -> Tensor:
+    return sum(term(model, x) for term in terms)
 
 
 def _join(parts: Sequence[Data]) -> Data:

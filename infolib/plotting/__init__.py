@@ -3,6 +3,7 @@
 from infolib.plotting._curves import (
     ablation,
     ablation_modes,
+    codelengths,
     depth_profile,
     estimates,
     information_over_training,
@@ -21,6 +22,7 @@ __all__ = [
     "ablation",
     "ablation_modes",
     "agreement",
+    "codelengths",
     "depth_profile",
     "dots",
     "estimates",

@@ -9,7 +9,7 @@ import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from infolib.plotting._style import INK, LEGEND, band, grid, pool_name, sequential, sequential_for, with_unit
+from infolib.plotting._style import BAND, INK, LEGEND, band, grid, pool_name, sequential, sequential_for, with_unit
 
 
 def depth_profile(table: pd.DataFrame, quantity: str, *, hue: str = "step", ax: Axes | None = None) -> Axes:
@@ -133,6 +133,28 @@ def estimates(table: pd.DataFrame, x: str, *, ax: Axes | None = None) -> Axes:
     ax.set(xlabel=x, ylabel="estimate  [bits]")
     ax.legend(**LEGEND | {"fontsize": "small"})
     return ax
+
+
+def codelengths(table: pd.DataFrame) -> Figure:
+    """Bits per label of each block of prequential codes against the labels sent: the area under a curve is the code.
+
+    A panel for each value of the column `set`: means over seeds, bars one standard deviation; dashes: uniform code.
+    """
+    sets = list(dict.fromkeys(table["set"]))
+    figure, axes = grid(-(-len(sets) // 3), min(3, len(sets)))
+    for ax, name in zip(axes.flat, sets, strict=False):
+        rows = table[table["set"] == name]
+        blocks = rows.assign(price=rows["bits"] / rows["labels"]).groupby("end")["price"].agg(["mean", "std"])
+        ends = np.array([0, *blocks.index])
+        ax.stairs(blocks["mean"], ends, fill=True, color=BAND)
+        ax.errorbar((ends[1:] + ends[:-1]) / 2, blocks["mean"], blocks["std"], fmt="none", ecolor=INK, lw=1, capsize=2)
+        ax.axhline(rows["uniform"].iloc[0], color=INK, lw=1, ls="--")
+        totals = rows.groupby("seed")["bits"].sum()
+        ax.set_title(f"{name}: {totals.mean():,.0f} ± {totals.std():,.0f} bits", loc="left", fontsize="small")
+        ax.set(xlabel="labels sent", ylabel="price  [bits per label]")
+    for ax in axes.flat[len(sets) :]:
+        ax.axis("off")
+    return figure
 
 
 def ablation(curves: pd.DataFrame, *, title: str = "") -> Figure:

@@ -34,7 +34,7 @@ def test_permuted_pixels_are_the_same_order_for_every_image_and_another_for_each
 
 def test_sizes_have_their_curve_memory_and_bounds():
     table = study.size_and_noise("digits", 0.0, 0, sizes=[20, 60], **{k: v for k, v in SIZES.items() if k != "n"})
-    assert table["n"].tolist() == [20, 60]
+    assert (table["n"].tolist(), table["n"].dtype.kind) == ([20, 60], "i")
     first, second = (table["static"] / 40).tolist()
     assert table["sdl_curve"].tolist() == pytest.approx([20 * first, 20 * second + 40 * (second - first)])
     assert ((table["memorised"] > 0) & (table["memorised"] <= table["n"] * math.log2(10))).all()
@@ -87,6 +87,25 @@ def test_a_memory_holds_equally_many_samples_of_each_old_task(monkeypatch):
     assert seen[-1][1]["steps"] == 180
 
 
+def test_in_a_sequence_of_tasks_each_one_before_has_a_term_and_lwf_a_head(monkeypatch):
+    seen, train = [], study.learning.train
+
+    def watched(model, data, *, head, term, **options):
+        seen.append((head.start, len(term.args[0]) if term else 0))
+        if term:
+            zero = study.learning.zero_head(model)
+            each = [part(zero, data.x) for part in term.args[0]]
+            assert term(zero, data.x).item() == pytest.approx(sum(e.item() for e in each))
+        return train(model, data, head=head, term=term, **options)
+
+    monkeypatch.setattr(study.learning, "train", lambda *args, term=None, **o: watched(*args, term=term, **o))
+    table = study.tasks_in_sequence("digits", 0, tasks=3, methods={"EWC": 10, "LwF": 4, "own heads": 0}, **SIZES)
+    assert seen == [(None, 0), (None, 1), (None, 2), (0, 0), (10, 1), (20, 2), (0, 0), (10, 0), (20, 0)]
+    accuracy = table.set_index(["method", "task"])["accuracy"]
+    assert accuracy["LwF", 1] > accuracy["own heads", 1] + 0.05  # it forgets less
+    assert (accuracy[:, 3] > 0.4).all()  # of three tasks that are mapped to three heads
+
+
 @pytest.mark.parametrize(("text", "classes"), [("digits 0-4", 5), ("digits 5-9", 5), ("digits permuted", 10)])
 def test_named_sets(text, classes):
     data = study._named(text, 0, 50, half=0)
@@ -106,7 +125,7 @@ def test_features_keep_the_labels_and_permuted_ones_save_nothing_much():
 
 def test_information_adds_up_to_the_code_and_knows_its_classes():
     table = study.information("digits", 0, n=200, hidden=[8], code=CODE, classes=range(5))
-    assert table["set"].unique().tolist() == ["digits 0–4"]
+    assert table["set"].unique().tolist() == ["digits 200, 0–4"]
     assert table["labels"].sum() == table["end"].iloc[-1]
     assert table["bits"][0] == pytest.approx(8 * math.log2(5))
 

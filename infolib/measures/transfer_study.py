@@ -19,8 +19,8 @@ from infolib import activations, datasets, learning, models
 from infolib.datasets import Data
 from infolib.measures import transfer
 from infolib.measures._coding import block_bits, block_ends
+from infolib.measures._continual import SEPARATE, chain, head_of, join, sequence, start
 
-SEPARATE = ("own heads", "LwF")  # methods whose networks have an output layer for each task
 _static = partial(block_bits, mixture=False)
 
 
@@ -38,12 +38,6 @@ def permuted(data: Data, task: int) -> Data:
         return data
     order = torch.randperm(data.x[0].numel(), generator=torch.Generator().manual_seed(task))
     return Data(data.x.flatten(1)[:, order].reshape(data.x.shape), data.y)
-
-
-def start(data: Data, hidden: Sequence[int], seed: int, *, classes: int | None = None) -> nn.Sequential:
-    """An untrained perceptron for the data, which predicts all classes alike."""
-    classes = classes or int(data.y.max()) + 1
-    return learning.zero_head(models.mlp([data.x[0].numel(), *hidden, classes], seed=seed))
 
 
 def size_and_noise(
@@ -110,9 +104,10 @@ def shared(first: str, second: str, seed: int, *, n: int, k: int, hidden: Sequen
     """What a network of n samples of one set saves on k of the other, and the other way round: two rows.
 
     Both directions use the same two sets of samples, of n and of k. A set is a name, or a name with classes, as
-    "digits 0-4", whose labels are then counted from 0: they mean something else, and the network gets a new last layer.
-    "digits permuted" has its pixels permuted.
+    "digits 0-4", whose labels are then counted from 0. Where the two sets' labels mean something else the network gets
+    a new last layer. "digits permuted" has its pixels permuted.
     """
+    same = first.removesuffix(" permuted") == second.removesuffix(" permuted")
     a, b = _named(first, seed, n, half=0), _named(second, seed, k, half=1)
     rest = [part[len(part) * 9 // 10 :] for part in (a, b)]  # each set's last tenth calibrates
     a, b = (part[: len(part) * 9 // 10] for part in (a, b))
@@ -120,11 +115,36 @@ def shared(first: str, second: str, seed: int, *, n: int, k: int, hidden: Sequen
     for one, calibration, other, arrow in ((a, rest[0], b, "A to B"), (b, rest[1], a, "B to A")):
         theta = start(one, hidden, seed, classes=int(max(a.y.max(), b.y.max())) + 1)
         (model,) = _trained([theta], [one], seed, fit, code)
-        ready = learning.zero_head(model) if "-" in first + second else transfer.calibrated(model, calibration)
+        ready = transfer.calibrated(model, calibration) if same else learning.zero_head(model)
         found = transfer.compare(theta, {arrow: ready}, other, seed=seed, **code)
         rows.append(found.iloc[1:].assign(pair=f"{first} | {second}", n=len(one), seed=seed))
     table = pd.concat(rows).rename(columns={"state": "direction"})
     return table.assign(share=table["L_IT"] / table["k"] / math.log2(theta.output.out_features))
+
+
+def increments(
+    first: str, second: str, seed: int, *, n: int, k: int, hidden: Sequence[int], fit: Mapping, code: Mapping
+) -> pd.DataFrame:
+    """Information that two data sets share by increments, L_IT(A) + L_IT(B) - L_IT(both), on k samples: two rows.
+
+    The less B adds to a network that knows A, the more they share. The network of both goes on from that of one set, in
+    either direction, with n samples of each; half of the k are of each set. Sets as in `shared`, but all labels keep
+    their meaning. Columns: pair, direction, A, B, both, shared, in bits; share of k log2 C.
+    """
+    sets = [_named(text, seed, n + n // 9 + k // 2, half=half, own=False) for half, text in enumerate((first, second))]
+    pools = [one[:n] for one in sets]
+    rest, holdout = (
+        _shuffled(join([one[part] for one in sets]), _generator(seed))
+        for part in (slice(n, n + n // 9), slice(n + n // 9, None))
+    )
+    theta = start(pools[0], hidden, seed, classes=10)
+    alone = _trained([theta] * 2, pools, seed, fit, code)
+    both = _trained(alone, [join(pools)] * 2, seed, fit, code)
+    ready = {i: transfer.calibrated(model, rest) for i, model in enumerate([*alone, *both])}
+    a, b, *ab = transfer.compare(theta, ready, holdout, seed=seed, **code)["L_IT"].iloc[1:]
+    table = pd.DataFrame({"direction": ["A to B", "B to A"], "A": a, "B": b, "both": ab}).assign(seed=seed)
+    shared = a + b - table["both"]
+    return table.assign(pair=f"{first} | {second}", shared=shared, share=shared / len(holdout) / math.log2(10))
 
 
 def features(
@@ -194,11 +214,11 @@ def forgetting(
     """
     tasks = [_task(name, second, task, seed, n=n, k=k) for task in (0, 1)]
     classes = 5 if second == "split" else 10
-    networks = _sequence([task[0] for task in tasks], seed, hidden, classes, methods, fit)
+    networks = sequence([task[0] for task in tasks], seed, hidden, classes, methods, fit)
     rows = []
     for task, (_pool, rest, holdout) in enumerate(tasks):
         theta = start(holdout, hidden, seed, classes=classes)
-        heads = {label: _head(model, task, classes) for label, model in networks.items()}
+        heads = {label: head_of(model, task, classes) for label, model in networks.items()}
         ready = {label: transfer.calibrated(model, rest) for label, model in heads.items()}
         found = transfer.compare(theta, ready, holdout, seed=seed, **code).iloc[1:]
         raw = [k * math.log2(classes) - _static(model, holdout) for model in heads.values()]
@@ -243,13 +263,11 @@ def tasks_in_sequence(
     Methods as in `forgetting`; "own heads" is one of them here, and has the output layers of "LwF" without its penalty.
     """
     data = [_task(name, "permuted", task, seed, n=n, k=k) for task in range(tasks)]
-    ended = {
-        method: _chain([d[0] for d in data], method, value, seed, hidden, fit) for method, value in methods.items()
-    }
+    ended = {method: chain([d[0] for d in data], method, value, seed, hidden, fit) for method, value in methods.items()}
     rows = []
     for task, (_pool, rest, holdout) in enumerate(data):
         theta = start(holdout, hidden, seed, classes=10)
-        ready = {method: transfer.calibrated(_head(model, task, 10), rest) for method, model in ended.items()}
+        ready = {method: transfer.calibrated(head_of(model, task, 10), rest) for method, model in ended.items()}
         found = transfer.compare(theta, ready, holdout, seed=seed, **code)
         rows.append(found.iloc[1:].assign(task=task + 1, seed=seed))
     return pd.concat(rows).rename(columns={"state": "method"})
@@ -295,8 +313,11 @@ def _of_classes(data: Data, classes: Sequence[int]) -> Data:
     return Data(chosen.x, chosen.y - classes[0])
 
 
-def _named(text: str, seed: int, n: int, *, half: int) -> Data:
-    """N samples of a set, from the first or the second half of one random order, as described in `shared`."""
+def _named(text: str, seed: int, n: int, *, half: int, own: bool = True) -> Data:
+    """N samples of a set, from the first or the second half of one random order, as described in `shared`.
+
+    Labels of chosen classes are counted from 0 if they are the set's `own`.
+    """
     name, _, which = text.partition(" ")
     pool = datasets.load(name, n_val=0, n_test=0 if name == "digits" else 1, seed=seed).train
     pool = _shuffled(pool, _generator(seed))
@@ -304,7 +325,8 @@ def _named(text: str, seed: int, n: int, *, half: int) -> Data:
     if which == "permuted":
         return permuted(pool[:n], 1)
     low, high = map(int, which.split("-")) if which else (0, 9)
-    return _of_classes(pool, range(low, high + 1) if which else ())[:n]
+    chosen = _of_classes(pool, range(low, high + 1) if which else ())[:n]
+    return chosen if own else Data(chosen.x, chosen.y + low)
 
 
 def _task(name: str, second: str, task: int, seed: int, *, n: int, k: int) -> tuple[Data, Data, Data]:
@@ -339,73 +361,6 @@ def _codelengths(
     table = pd.DataFrame(rows)
     saved = table["L"][0] - table["L"]
     return table.assign(saved=saved, share=saved / len(y) / math.log2(int(y.max()) + 1))
-
-
-def _head(model: nn.Module, task: int, classes: int) -> nn.Module:
-    two = learning.last_linear(model).out_features > classes
-    return learning.narrow(model, slice(task * classes, (task + 1) * classes)) if two else model
-
-
-def _sequence(
-    pools: Sequence[Data], seed: int, hidden: Sequence[int], classes: int, methods: Mapping[str, float], fit: Mapping
-) -> dict[str, nn.Module]:
-    """Networks after A, after B alone, and after A and then B by each method; LwF has references of its own."""
-    train, networks = partial(learning.train, seed=seed, **fit), {}
-    for own in (False, True):
-        chosen = {method: value for method, value in methods.items() if own == (method in SEPARATE)}
-        if chosen:
-            heads, label = _heads(own, 2, classes), ", own heads" if own else ""
-            theta = start(pools[0], hidden, seed, classes=(1 + own) * classes)
-            after = networks[f"after A{label}"] = train(theta, pools[0], head=heads[0])
-            networks[f"B only{label}"] = train(theta, pools[1], head=heads[1])
-            for method, value in ({"own heads": 0.0} | chosen if own else chosen).items():
-                networks[method] = _go_on(after, pools, heads, method, value, seed, train)
-            if "joint" in chosen:
-                networks["joint"] = _jointly(theta, pools, train)
-    return networks
-
-
-def _chain(
-    pools: Sequence[Data], method: str, value: float, seed: int, hidden: Sequence[int], fit: Mapping
-) -> nn.Module:
-    """The network after all tasks, which have ten classes each."""
-    train, heads = partial(learning.train, seed=seed, **fit), _heads(method in SEPARATE, len(pools), 10)
-    theta = start(pools[0], hidden, seed, classes=heads[-1].stop or 10)
-    if method == "joint":
-        return _jointly(theta, pools, train)
-    return _go_on(train(theta, pools[0], head=heads[0]), pools, heads, method, value, seed, train)
-
-
-def _go_on(
-    model: nn.Module, pools: Sequence[Data], heads: Sequence[slice], method: str, value: float, seed: int, train: Any
-) -> nn.Module:
-    """The network after all tasks, from the one after the first; EWC and LwF have a term for each task before."""
-    terms, memory = [], None
-    for i in range(1, len(pools)):
-        if method == "EWC":
-            terms = [*terms, learning.ewc(model, pools[i - 1], strength=value, seed=seed)]
-        elif method == "LwF":
-            terms = [learning.distillation(model, head, weight=value) for head in heads[:i]]
-        elif method == "replay":
-            memory = _join([pool[: max(1, int(value) // i)] for pool in pools[:i]])
-        model = train(model, pools[i], head=heads[i], memory=memory, term=partial(_sum, terms) if terms else None)
-    return model
-
-
-def _jointly(theta: nn.Module, pools: Sequence[Data], train: Any) -> nn.Module:
-    return train(theta, _join(pools), steps=len(pools) * train.keywords["steps"])
-
-
-def _heads(own: bool, tasks: int, classes: int) -> list[slice]:
-    return [slice(classes * i, classes * (i + 1)) if own else slice(None) for i in range(tasks)]
-
-
-def _sum(terms: Sequence[learning.Term], model: nn.Module, x: Tensor) -> Tensor:
-    return sum(term(model, x) for term in terms)
-
-
-def _join(parts: Sequence[Data]) -> Data:
-    return Data(torch.cat([part.x for part in parts]), torch.cat([part.y for part in parts]))
 
 
 def _new_cells(at: Tensor, ends: Sequence[int], known: Sequence[int]) -> int:

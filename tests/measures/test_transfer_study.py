@@ -12,6 +12,7 @@ from infolib.measures import transfer_study as study
 
 FIT = {"steps": 60, "lr": 5e-3}
 CODE = {"learner": partial(transfer.networks, steps=30, lr=5e-3), "batched": True, "calibrate": True}
+LARGER = {"n": 200, "k": 100, "hidden": [32], "fit": {"steps": 200, "lr": 5e-3}, "code": CODE}
 SIZES = {"n": 100, "k": 40, "hidden": [8], "fit": FIT, "code": CODE}
 
 
@@ -99,7 +100,7 @@ def test_in_a_sequence_of_tasks_each_one_before_has_a_term_and_lwf_a_head(monkey
         return train(model, data, head=head, term=term, **options)
 
     monkeypatch.setattr(study.learning, "train", lambda *args, term=None, **o: watched(*args, term=term, **o))
-    table = study.tasks_in_sequence("digits", 0, tasks=3, methods={"EWC": 10, "LwF": 4, "own heads": 0}, **SIZES)
+    table = study.tasks_in_sequence("digits", 3, tasks=3, methods={"EWC": 10, "LwF": 4, "own heads": 0}, **LARGER)
     assert seen == [(None, 0), (None, 1), (None, 2), (0, 0), (10, 1), (20, 2), (0, 0), (10, 0), (20, 0)]
     accuracy = table.set_index(["method", "task"])["accuracy"]
     assert accuracy["LwF", 1] > accuracy["own heads", 1] + 0.05  # it forgets less
@@ -130,6 +131,40 @@ def test_information_adds_up_to_the_code_and_knows_its_classes():
     assert table["bits"][0] == pytest.approx(8 * math.log2(5))
 
 
+def test_sets_whose_labels_mean_the_same_keep_the_last_layer(monkeypatch):
+    """Its static reading is 0 where the last layer is new."""
+    digits, named = study._named("digits", 0, 100, half=0), []
+    monkeypatch.setattr(study, "_named", lambda text, *_args, **_options: named.append(text) or digits)
+    for pair, same in ((["fashion-mnist"] * 2, True), (["fashion-mnist", "mnist"], False), (["a 0-4", "a 5-9"], False)):
+        static = study.shared(*pair, 0, **SIZES)["static"]
+        assert (static != 0).tolist() == [same, same]
+    assert named[:2] == ["fashion-mnist"] * 2
+
+
+def test_increments_are_what_a_second_set_adds_less_than_alone():
+    fit = {"steps": 200, "lr": 5e-3}
+    one, apart = (study.increments(*pair, 0, **SIZES | {"fit": fit, "k": 120})
+                  for pair in (("digits", "digits"), ("digits 0-4", "digits 5-9")))  # fmt: skip
+    for table in (one, apart):
+        assert table["direction"].tolist() == ["A to B", "B to A"]
+        assert table["shared"].tolist() == pytest.approx((table["A"] + table["B"] - table["both"]).tolist())
+        assert (table["share"] * 120 * math.log2(10)).tolist() == pytest.approx(table["shared"].tolist())
+        assert (table["both"] > table[["A", "B"]].max(axis=1)).all()
+    assert (one["shared"] > 0).all()
+    assert (apart["shared"] < one["shared"] - 12).all()
+
+
+def test_increments_are_of_a_hold_out_of_both_sets_and_labels_keep_their_meaning(monkeypatch):
+    seen = {}
+    monkeypatch.setattr(study.transfer, "compare", lambda *args, **_options: seen.update(holdout=args[2])
+                        or pd.DataFrame({"L_IT": [0.0, 1.0, 2.0, 4.0, 5.0]}))  # fmt: skip
+    table = study.increments("digits 0-4", "digits 5-9", 0, **SIZES)
+    assert table[["A", "B", "both", "shared"]].to_numpy().tolist() == [[1, 2, 4, -1], [1, 2, 5, -2]]
+    assert sorted((seen["holdout"].y >= 5).tolist()) == [False] * 20 + [True] * 20
+    for half, text in enumerate(("digits 0-4", "digits 5-9")):
+        assert transfer.overlap(seen["holdout"], study._named(text, 0, 111, half=half)) == 0
+
+
 def test_shared_and_width_and_table():
     table = study.shared("digits", "digits permuted", 0, **SIZES)
     assert table["direction"].tolist() == ["A to B", "B to A"]
@@ -152,4 +187,4 @@ def test_standardised_features_do_not_know_the_labels():
 
 def test_joined_data():
     data = Data(torch.arange(3.0)[:, None], torch.arange(3))
-    assert study._join([data, data[:1]]).y.tolist() == [0, 1, 2, 0]
+    assert study.join([data, data[:1]]).y.tolist() == [0, 1, 2, 0]

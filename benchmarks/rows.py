@@ -325,7 +325,7 @@ def code_rows() -> Iterator[Row]:
         return torch.zeros(1)
 
     def replay():
-        lengths["replay"] = transfer.replay_codelength(perceptron, mnist, batch_size=16, streams=8).bits
+        lengths["replay"] = transfer.replay_codelength(perceptron, mnist, batch_size=32, streams=5).bits
         return torch.tensor([max(0.0, lengths["replay"] - lengths.get("blocks", torch.inf))])
 
     blocks()

@@ -1,13 +1,12 @@
-"""Networks followed through the information plane from a line of text, for notebook 03; each run is kept in the cache.
+"""Networks followed through the information plane from a line of text, for notebook 03.
 
-A description is a line of words: `follow("mnist 1024-20-20-20 relu .09 10", seed=0, input_width=5.66)` is a perceptron
-of Wickstrøm et al. 2019 (arXiv 1909.11396) with all its planes. Every run is a frame with the columns of
-`information_plane.trajectories`, and `run` and `seed` before them.
+A description is a line of words: `follow("mnist 1024-20-20-20 relu .09 10", 0, input_width=5.66)` is a perceptron of
+Wickstrøm et al. 2019 (arXiv 1909.11396) with all its planes. Every run is a frame with the columns of
+`information_plane.trajectories`, and `run` (the description) and `seed`.
 """
 
-import inspect
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import pandas as pd
@@ -15,18 +14,17 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import interpolate
 
-from infolib import _checks, cache, datasets, models, training
+from infolib import _checks, datasets, models, training
 from infolib.datasets import Data
-from infolib.estimators import binning, discrete, knn, renyi
+from infolib.estimators import renyi
 from infolib.measures import information_plane
 from infolib.training import Step
 
-SOURCES = (information_plane, renyi, binning, discrete, knn, models, training, datasets)
 BATCH = 100  # images in a training step and in a point, as published
 ALONG = ["run", "plane", "seed", "layer"]
 
 
-def follow(description: str, *, seed: int, input_width: float) -> pd.DataFrame:
+def follow(description: str, seed: int, *, input_width: float) -> pd.DataFrame:
     """Six planes of a perceptron or the small CNN while it learns by SGD: quantities in bits.
 
     The description names the data set, hidden widths or `cnn`, activation, learning rate and epochs; a sixth word
@@ -46,20 +44,17 @@ def follow(description: str, *, seed: int, input_width: float) -> pd.DataFrame:
     if labels not in ([], ["random"]):
         raise ValueError(f"the sixth word of a description can only be random, got {labels[0]!r}")
 
-    def compute() -> pd.DataFrame:
-        splits = datasets.load(name, n_val=0, seed=seed)
-        splits = splits.shuffled_labels(seed=seed) if labels else splits
-        model = _network(kind, activation, splits.train.x[0].shape, seed)
-        last = int(epochs) * math.ceil(len(splits.train) / BATCH)
-        options = {"lr": float(lr), "epochs": int(epochs), "batch_size": BATCH, "optimizer": "sgd", "seed": seed}
-        steps = training.fit(model, splits.train, **options)
-        planes = _six_planes(splits.train, splits.test, last, input_width, seed)
-        return information_plane.trajectories(model, steps, planes, models.layers(model))
-
-    return _kept("follow", {"run": description, "seed": seed, "input_width": input_width}, compute)
+    splits = datasets.load(name, n_val=0, seed=seed)
+    splits = splits.shuffled_labels(seed=seed) if labels else splits
+    model = _network(kind, activation, splits.train.x[0].shape, seed)
+    last = int(epochs) * math.ceil(len(splits.train) / BATCH)
+    options = {"lr": float(lr), "epochs": int(epochs), "batch_size": BATCH, "optimizer": "sgd", "seed": seed}
+    steps = training.fit(model, splits.train, **options)
+    planes = _six_planes(splits.train, splits.test, last, input_width, seed)
+    return information_plane.trajectories(model, steps, planes, models.layers(model)).assign(run=description, seed=seed)
 
 
-def follow_vgg(description: str, *, seed: int, every: int) -> pd.DataFrame:
+def follow_vgg(description: str, seed: int, *, every: int) -> pd.DataFrame:
     """Planes of a VGG-16 on training and test batches while it learns by Adam: quantities in bits.
 
     Adam is our choice: in 1,000 steps it has learnt most of 4,000 training images; the published schedule has 25,000.
@@ -73,24 +68,21 @@ def follow_vgg(description: str, *, seed: int, every: int) -> pd.DataFrame:
     """
     name, width, lr, epochs, n = _words(description, "set .25 .02 20 10000", 5, 5)
 
-    def compute() -> pd.DataFrame:
-        splits, accuracy = datasets.load(name, n_train=int(n), seed=seed), {}
-        train, val, test = (enlarged(part) for part in (splits.train, splits.val[:1000], splits.test))
-        model = models.vgg16(width=float(width), in_shape=train.x[0].shape, seed=seed)
-        at = range(every, int(epochs) * math.ceil(len(train) / BATCH) + 1, every)
-        tested = information_plane.drawn_from(test, BATCH, seed=seed)
-        options = _kernel(8 / math.sqrt(2)) | {"at": at, "momentum": 0.9, "points": 300, "settled": (20, 100)}
-        planes = {"train": options | {"batch": lambda step: train[step.batch]}, "test": options | {"batch": tested}}
-        planes["product"] = {"batch": tested, "at": [at[-1]], "estimator": product_kernel}
-        steps = training.fit(model, train, lr=float(lr), epochs=int(epochs), batch_size=BATCH, seed=seed)
-        steps = _validated(steps, model, val, 5 * every, accuracy)
-        table = information_plane.trajectories(model, steps, planes, models.layers(model))
-        return table.assign(validation=table["step"].map(accuracy).astype(float))
-
-    return _kept("follow_vgg", {"run": description, "seed": seed, "every": every}, compute)
+    splits, accuracy = datasets.load(name, n_train=int(n), seed=seed), {}
+    train, val, test = (enlarged(part) for part in (splits.train, splits.val[:1000], splits.test))
+    model = models.vgg16(width=float(width), in_shape=train.x[0].shape, seed=seed)
+    at = range(every, int(epochs) * math.ceil(len(train) / BATCH) + 1, every)
+    tested = information_plane.drawn_from(test, BATCH, seed=seed)
+    options = _kernel(8 / math.sqrt(2)) | {"at": at, "momentum": 0.9, "points": 300, "settled": (20, 100)}
+    planes = {"train": options | {"batch": lambda step: train[step.batch]}, "test": options | {"batch": tested}}
+    planes["product"] = {"batch": tested, "at": [at[-1]], "estimator": product_kernel}
+    steps = training.fit(model, train, lr=float(lr), epochs=int(epochs), batch_size=BATCH, seed=seed)
+    steps = _validated(steps, model, val, 5 * every, accuracy)
+    table = information_plane.trajectories(model, steps, planes, models.layers(model))
+    return table.assign(validation=table["step"].map(accuracy).astype(float), run=description, seed=seed)
 
 
-def follow_bits(description: str, *, seed: int) -> pd.DataFrame:
+def follow_bits(description: str, seed: int) -> pd.DataFrame:
     """Four estimators on a perceptron that learns the task of twelve bits by Adam: quantities in bits.
 
     The description names the task (see `twelve_bits`), hidden widths, activation, learning rate and epochs. It learns
@@ -102,21 +94,18 @@ def follow_bits(description: str, *, seed: int) -> pd.DataFrame:
     """
     task, hidden, activation, lr, epochs = _words(description, "ib 10-7-5-4-3 tanh .01 100", 5, 5)
 
-    def compute() -> pd.DataFrame:
-        data = twelve_bits(task)
-        data = data[torch.randperm(len(data), generator=torch.Generator().manual_seed(seed))]
-        model = models.mlp([12, *map(int, hidden.split("-")), 2], activation=activation, seed=seed)
-        at = _dense_at_first(14 * int(epochs), 9)
-        ends = {"low": -1, "high": 1} if activation == "tanh" else {}
-        bins = {"batch": data, "at": at, "estimator": information_plane.binned, **ends}
-        planes: dict[str, dict] = {"30 bins": bins | {"bins": 30}, "million bins": bins | {"bins": 10**6}}
-        near = {"batch": data[:256], "at": at, "estimator": information_plane.neighbours, "noise": 0.05}
-        matrix = {"batch": data[:512], "at": at, "input_width": 0.5, "alpha": 1, "bins": 4096}
-        planes |= {"neighbours": near, "matrix": matrix}
-        steps = training.fit(model, data[:3481], epochs=int(epochs), batch_size=256, lr=float(lr), seed=seed)
-        return information_plane.trajectories(model, steps, planes, models.layers(model))
-
-    return _kept("follow_bits", {"run": description, "seed": seed}, compute)
+    data = twelve_bits(task)
+    data = data[torch.randperm(len(data), generator=torch.Generator().manual_seed(seed))]
+    model = models.mlp([12, *map(int, hidden.split("-")), 2], activation=activation, seed=seed)
+    at = _dense_at_first(14 * int(epochs), 9)
+    ends = {"low": -1, "high": 1} if activation == "tanh" else {}
+    bins = {"batch": data, "at": at, "estimator": information_plane.binned, **ends}
+    planes: dict[str, dict] = {"30 bins": bins | {"bins": 30}, "million bins": bins | {"bins": 10**6}}
+    near = {"batch": data[:256], "at": at, "estimator": information_plane.neighbours, "noise": 0.05}
+    matrix = {"batch": data[:512], "at": at, "input_width": 0.5, "alpha": 1, "bins": 4096}
+    planes |= {"neighbours": near, "matrix": matrix}
+    steps = training.fit(model, data[:3481], epochs=int(epochs), batch_size=256, lr=float(lr), seed=seed)
+    return information_plane.trajectories(model, steps, planes, models.layers(model)).assign(run=description, seed=seed)
 
 
 def averaged(table: pd.DataFrame, window: int) -> pd.DataFrame:
@@ -210,13 +199,6 @@ def twelve_bits(task: str) -> Data:
     label = torch.zeros(len(x), dtype=torch.long)
     label[distance.argsort(stable=True)[len(x) // 2 :]] = 1
     return Data(x, label)
-
-
-def _kept(function: str, key: dict[str, Any], compute: Callable[[], pd.DataFrame]) -> pd.DataFrame:
-    sources = [inspect.getsource(module) for module in SOURCES] + [inspect.getsource(inspect.getmodule(_kept))]
-    whole = key | {"function": function, "code": sources, "torch": torch.__version__}
-    columns = {"run": key["run"], "seed": key["seed"]}
-    return cache.table("planes", whole, lambda: compute().assign(**columns))
 
 
 def _words(description: str, example: str, least: int, most: int) -> list[str]:

@@ -6,7 +6,7 @@ import inspect
 import sys
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from functools import partial
+from functools import lru_cache, partial
 from types import CodeType, FunctionType, ModuleType
 from typing import Any
 
@@ -18,11 +18,14 @@ from tqdm import tqdm
 from infolib import cache
 
 
-def tabulate(function: Callable[..., pd.DataFrame], cases: Sequence[Sequence[Any]]) -> pd.DataFrame:
+def tabulate(
+    function: Callable[..., Any], cases: Sequence[Sequence[Any]], *, frames: Sequence[str] = ()
+) -> pd.DataFrame | list[pd.DataFrame]:
     """The tables `function(*case)` of all cases, one under the other, in the order of `cases`.
 
     Each is kept in the cache once it is computed, so that a run that was interrupted goes on. What determines it makes
     its key: the case, the function's source, the values and functions that it reads (see `origin`), torch's version.
+    A function of several tables returns a named tuple with the fields `frames`, and there is a frame for each.
 
     Raises:
         ValueError: for no cases, for what `origin` and `cache.table` refuse, and whatever the function raises
@@ -30,11 +33,20 @@ def tabulate(function: Callable[..., pd.DataFrame], cases: Sequence[Sequence[Any
     if not cases:
         raise ValueError("cases is empty: give at least one")
     key = {"origin": origin(function), "torch": torch.__version__}
-    kept = (delayed(cache.table)("tables", key | {"case": list(c)}, partial(function, *c)) for c in cases)
+    kept = (delayed(_kept)(key | {"case": list(c)}, partial(function, *c), frames) for c in cases)
     jobs = Parallel(n_jobs=torch.get_num_threads(), return_as="generator")(kept)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "A worker stopped while some jobs")  # a worker grown by 100 MB is renewed
-        return pd.concat(tqdm(jobs, total=len(cases)), ignore_index=True)
+        tables = [pd.concat(part, ignore_index=True) for part in zip(*tqdm(jobs, total=len(cases)), strict=True)]
+    return tables if frames else tables[0]
+
+
+def _kept(key: dict[str, Any], compute: Callable[[], Any], frames: Sequence[str]) -> list[pd.DataFrame]:
+    """The tables of one case, from the cache or computed once."""
+    if not frames:
+        return [cache.table("tables", key, compute)]
+    once = lru_cache(compute)
+    return [cache.table("tables", key | {"frame": name}, lambda name=name: getattr(once(), name)) for name in frames]
 
 
 def origin(function: Callable[..., Any]) -> dict[str, Any]:

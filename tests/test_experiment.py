@@ -1,6 +1,8 @@
+import os
 import subprocess
 import sys
 from functools import partial
+from typing import NamedTuple
 
 import pandas as pd
 import pytest
@@ -37,6 +39,26 @@ def made_from(code, **names):
 def test_tables_come_in_the_order_of_the_cases():
     table = experiment.tabulate(scaled, [(1, "a"), (3,), (2, "b")])
     pd.testing.assert_frame_equal(table, pd.DataFrame({"value": [2.0, 6.0, 4.0], "label": ["a", "x", "b"]}))
+
+
+class Two(NamedTuple):
+    points: pd.DataFrame
+    words: pd.DataFrame
+
+
+def of_two(a):
+    os.environ["COMPUTED"] += "."
+    return Two(pd.DataFrame({"value": [a, a + 1]}), pd.DataFrame({"word": ["x" * a]}))
+
+
+def test_a_function_of_several_tables_is_computed_once_and_each_is_kept(folder, monkeypatch):
+    monkeypatch.setenv("COMPUTED", "")
+    for _ in range(2):
+        points, words = experiment.tabulate(of_two, [(1,), (4,)], frames=Two._fields)
+        assert points["value"].tolist() == [1, 2, 4, 5]
+        assert words["word"].tolist() == ["x", "xxxx"]
+    assert os.environ["COMPUTED"] == ".."
+    assert len(list((folder / "tables").iterdir())) == 4
 
 
 def test_a_table_of_former_settings_is_not_taken_for_the_present_one(monkeypatch):

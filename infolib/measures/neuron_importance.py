@@ -10,7 +10,6 @@ through nothing but modules that treat each neuron on its own, such as pooling o
 
 import itertools
 import math
-import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
@@ -19,14 +18,13 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 import torch
-from joblib import Parallel, delayed
 from torch import Tensor, nn
-from tqdm import tqdm
 
 from infolib import _checks, activations, datasets, models, training
 from infolib.datasets import Data, Splits
 from infolib.estimators import binning, discrete
 from infolib.estimators.uncertainty import permutation_null
+from infolib.experiment import tabulate
 from infolib.measures import _ablation
 
 MODES = ("mean", "zero")
@@ -94,19 +92,13 @@ def parse_arm(text: str) -> Arm:
 
 
 def survey(arms: Sequence[Arm], *, fit: Mapping[str, Any], protocol: Mapping[str, Any]) -> Analysis:
-    """`analyse` every network of every arm, as many at once as torch has threads; the frames gain arm and seed.
+    """`analyse` every network of every arm by `experiment.tabulate`; the frames gain arm and seed.
 
     `fit` goes to `Arm.trained`, `protocol` to `analyse`. Of a sigmoid one bit is taken at 1/2, else at 0 (Amjad et
     al. 2018). Raises ValueError as those do.
     """
-    tasks = [(arm, seed) for arm in arms for seed in range(arm.networks)]
-    jobs = Parallel(n_jobs=torch.get_num_threads(), return_as="generator")(
-        delayed(_survey_one)(arm, seed, fit, protocol) for arm, seed in tasks
-    )
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "A worker stopped while some jobs")  # a worker grown by 100 MB is renewed
-        results = list(tqdm(jobs, total=len(tasks), unit="network"))
-    return Analysis(*(pd.concat(tables, ignore_index=True) for tables in zip(*results, strict=True)))
+    cases = [(arm._replace(networks=1), seed, fit, protocol) for arm in arms for seed in range(arm.networks)]
+    return Analysis(*tabulate(_survey_one, cases, frames=Analysis._fields))
 
 
 def analyse(

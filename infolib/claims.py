@@ -40,6 +40,10 @@ EXPECTED = {
     "trend": "increasing or decreasing",
 }
 CONFIDENCE = 0.95
+COLUMNS = [
+    "claim", "statement", "paper", "where", "source", "kind", "expected", "tolerance", "accepted_low", "accepted_high",
+    "ours", "low", "high", "n", "control", "verdict", "profile", "why",
+]  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -166,7 +170,7 @@ def judge(
 
     `values[id]` holds one entry per seed (a number, or a sequence for `order` and `trend`); `controls[id]` the same
     from an experiment in which the claim must fail. A claim without values, or that needs the paper profile in a quick
-    run, is `not attempted`. `profile` defaults to the one that runs.
+    run, is `not attempted`. `profile` defaults to the one that runs. Of no claims, the table has no rows.
 
     Raises ValueError for an id that is no claim, fewer than 2 seeds, a value of the wrong shape or not finite.
     """
@@ -175,7 +179,8 @@ def judge(
     ids = [claim.id for claim in claims]
     if unknown := [i for i in (*values, *controls) if i not in ids]:
         raise ValueError(f"unknown claim {', '.join(unknown)}; claims: {', '.join(ids)}")
-    return pd.DataFrame([_row(c, values.get(c.id), controls.get(c.id), profile) for c in claims])
+    rows = [_row(c, values.get(c.id), controls.get(c.id), profile) for c in claims]
+    return pd.DataFrame(rows, columns=COLUMNS)
 
 
 def _row(claim: Claim, values: Sequence | None, control: Sequence | None, profile: str) -> dict[str, Any]:

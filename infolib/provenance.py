@@ -10,7 +10,7 @@ import tempfile
 from collections.abc import Iterable, Mapping
 from importlib.metadata import PackageNotFoundError, requires, version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import torch
 from packaging.requirements import Requirement
@@ -20,8 +20,6 @@ from infolib import ROOT
 if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.figure import Figure
-
-    from infolib.datasets import Splits
 
 PACKAGES = ("infolib", "torch", "torchvision", "numpy", "scipy", "scikit-learn", "pandas", "seaborn", "papermill")
 
@@ -71,9 +69,11 @@ def save(
     results: "pd.DataFrame",
     verdicts: "pd.DataFrame",
     figures: Mapping[str, "Figure"],
-    data: Iterable["Splits"] = (),
+    data: Iterable["Source"] = (),
 ) -> str:
     """Write results.csv, verdicts.csv, figures/*.png and provenance.json where `infolib run` asked for them.
+
+    `data` are what the results were made from, such as `datasets.Splits`: anything with a name and SHA-256 of files.
 
     In JupyterLab nobody asked, so nothing is written; the returned line says which of the two it was.
     """
@@ -85,10 +85,22 @@ def save(
     verdicts.to_csv(folder / "verdicts.csv", index=False)
     for name, figure in figures.items():
         figure.savefig(folder / "figures" / f"{name}.png", dpi=150, bbox_inches="tight")
-    sets = {splits.name: dict(splits.sha256) for splits in data}
+    sets = {source.name: dict(source.sha256) for source in data}
     record = describe() | {"data": sets, "figures": list(figures)}
     (folder / "provenance.json").write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
     return f"saved {len(results)} results, {len(verdicts)} verdicts, {len(figures)} figures"
+
+
+class Source(Protocol):
+    """Something that results are made from."""
+
+    @property
+    def name(self) -> str:
+        """What it is called."""
+
+    @property
+    def sha256(self) -> Mapping[str, str]:
+        """The SHA-256 of each of its files."""
 
 
 class Check(NamedTuple):

@@ -1,14 +1,16 @@
 """Scoreboards from the reports' verdicts: reports/README.md (paper profile), reports/index.html (both profiles)."""
 
 import base64
+import hashlib
 import json
 import math
 import os
 import tempfile
+from collections.abc import Collection
 from contextlib import ExitStack
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pandas as pd
 
@@ -17,6 +19,59 @@ from infolib import ROOT, claims, execution, workbook
 RECORD = {"commit", "dirty", "data", "versions", "device", "threads", "figures", "wall_seconds"}
 NUMBERS = {"ours": "", "low": "", "high": ""}  # the columns whose empty cells are missing numbers
 SYMBOL = {"reproduced": "✓", "partly reproduced": "◐", "not reproduced": "✗", "not attempted": "–"}
+
+
+class Source(NamedTuple):
+    """A report that something was read from, and the SHA-256 of the file that it stands in."""
+
+    name: str
+    sha256: dict[str, str]
+
+
+class Board(NamedTuple):
+    """Every verdict of every report of a profile, side by side, and where they were read."""
+
+    profile: str
+    verdicts: pd.DataFrame
+    sources: list[Source]
+
+
+def board(*, without: Collection[str] = ()) -> Board:
+    """The verdicts of all reports of the profile that runs; if it has none, of those of the paper profile.
+
+    `without` names notebooks to leave out, such as the one that asks. The frame has a row for each claim: notebook,
+    title, claim, paper, statement, source, expected (what would have upheld it), ours (mean and interval), n, control,
+    verdict, why (the reason for the tolerance), commit and dirty (of the run that judged it).
+
+    Raises ValueError for a folder that is not a whole report, and if there are no reports at all.
+    """
+    running = os.environ.get("INFOLIB_PROFILE", "quick")
+    for profile in dict.fromkeys((running, "paper")):
+        with ExitStack() as locked:
+            if workbook.reports_folder(profile).exists():
+                locked.enter_context(workbook.lock(profile))  # no report is replaced while we read
+            found = {name: report for name, report in load(profile).items() if name not in without}
+            sources = [_source(profile, report["folder"]) for report in found.values()]
+        if rows := [row for name, report in found.items() for row in _claims_of(name, report)]:
+            return Board(profile, pd.DataFrame(rows), sources)
+    raise ValueError("there are no reports to read: run `infolib run` first")
+
+
+def _source(profile: str, folder: Path) -> Source:
+    file = folder / "verdicts.csv"
+    return Source(f"{profile} report {folder.name}", {file.name: hashlib.sha256(file.read_bytes()).hexdigest()})
+
+
+def _claims_of(name: str, report: dict[str, Any]) -> list[dict[str, Any]]:
+    origin = {"commit": (report["provenance"]["commit"] or "")[:9], "dirty": bool(report["provenance"]["dirty"])}
+    return [
+        {"notebook": name, "title": report["title"]}
+        | {key: row[key] for key in ("claim", "paper", "statement", "source")}
+        | {"expected": _criterion(row), "ours": _ours(row)}
+        | {key: row[key] for key in ("n", "control", "verdict", "why")}
+        | origin
+        for row in report["verdicts"].to_dict("records")
+    ]
 
 
 def load(profile: str) -> dict[str, dict[str, Any]]:
@@ -101,6 +156,9 @@ def _markdown(reports: dict[str, dict[str, Any]]) -> str:
     ]
     for name, report in reports.items():
         lines += ["", f"## [{report['title']}](paper/{name}/report.ipynb)", "", _origin(report["provenance"]), ""]
+        if report["verdicts"].empty:
+            lines += ["It judges nothing."]
+            continue
         lines += ["| claim | source | expected | ours | n | control | verdict |", "|---|---|---|---|---|---|---|"]
         for row in report["verdicts"].to_dict("records"):
             cells = [row["statement"], row["source"], _criterion(row), _ours(row), row["n"], row["control"]]

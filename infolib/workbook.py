@@ -1,5 +1,7 @@
 """Run notebooks: check parameters first, execute each in a process of its own, replace its report whole or not at all.
 
+A notebook that reads the reports of others has a code cell tagged `reads-reports`, and runs when all others have ended.
+
 `run` validates everything, then starts one process per notebook (`infolib.execution`), which executes it in a
 temporary folder inside `reports/<profile>/`. Only when the process has succeeded and has left every deliverable does
 the folder take the place of the former report. A failure of any kind, or a kill, leaves the former report as it was.
@@ -30,6 +32,7 @@ from infolib import ROOT, _checks
 PROFILES = ("quick", "paper")
 TIME_LIMIT = {"quick": 20.0, "paper": 120.0}  # minutes for one notebook
 DELIVERABLES = ("report.ipynb", "results.csv", "verdicts.csv", "provenance.json", "figures/*.png")
+READS_REPORTS = "reads-reports"  # tag of a code cell
 NAMES = {"int": int, "float": float, "str": str, "bool": bool, "list": list}
 
 
@@ -103,8 +106,7 @@ def parameters(name: str) -> dict[str, Parameter]:
 
     Raises ValueError if there is no such cell, or if a line of it is not `name: type = literal`.
     """
-    cells = nbformat.read(notebooks()[select([name])[0]], as_version=4).cells
-    tagged = [c for c in cells if "parameters" in c.metadata.get("tags", [])]
+    tagged = _cells(select([name])[0], "parameters")
     if not tagged:
         raise ValueError(f"notebook {name} has no cell tagged 'parameters'")
     source = tagged[0].source
@@ -125,6 +127,18 @@ def _parameter(notebook: str, node: ast.stmt, source: str) -> Parameter:
     if not parameter.accepts(default):
         raise ValueError(f"notebook {notebook}: default of {parameter.name} is not of its type: {text!r}")
     return parameter
+
+
+def waves(names: Sequence[str]) -> list[list[str]]:
+    """Groups of notebooks to run one after the other: those that read reports come last."""
+    last = [name for name in names if _cells(name, READS_REPORTS)]
+    return [wave for wave in ([name for name in names if name not in last], last) if wave]
+
+
+def _cells(name: str, tag: str) -> list[Any]:
+    """The cells of a notebook with a tag."""
+    cells = nbformat.read(notebooks()[name], as_version=4).cells
+    return [c for c in cells if tag in c.metadata.get("tags", [])]
 
 
 def resolve(name: str, profile: str, overrides: Mapping[str, Any]) -> dict[str, Any]:
@@ -155,8 +169,8 @@ def run(
 ) -> list[Run]:
     """Execute notebooks, `jobs` at a time, into `reports/<profile>/`; `report` is called as each one ends.
 
-    Everything is checked before the first kernel starts. `time_limit` is in minutes for each notebook. On Ctrl-C all
-    processes are ended and no report changes.
+    They run in the order of `waves`, which is that of the results. Everything is checked before the first kernel
+    starts. `time_limit` is in minutes for each notebook. On Ctrl-C all processes are ended and no report changes.
 
     Raises ValueError for bad names, parameters or profile, and OSError if the reports folder cannot be written.
     """
@@ -166,21 +180,24 @@ def run(
     resolved = {name: resolve(name, profile, overrides or {}) for name in select(names)}
     _check_writable(folder)
     _sweep(folder)
-    threads = max(1, (os.cpu_count() or 1) // jobs)
-    environment = {"INFOLIB_PROFILE": profile, "OMP_NUM_THREADS": str(threads), "TQDM_DISABLE": "1"}
+    environment = {"INFOLIB_PROFILE": profile, "TQDM_DISABLE": "1"}
     if fresh:
         environment["INFOLIB_FRESH"] = "1"
     children: set[psutil.Process] = set()
 
-    def one(position: int, name: str) -> Run:
-        start = time.monotonic()
-        error = _run_one(name, resolved[name], folder, environment, limit * 60, position, children)
+    def one(position: int, name: str, threads: int) -> Run:
+        start, own = time.monotonic(), environment | {"OMP_NUM_THREADS": str(threads)}
+        error = _run_one(name, resolved[name], folder, own, limit * 60, position, children)
         done = Run(name, time.monotonic() - start, error)
         report(done)
         return done
 
     try:
-        return Parallel(jobs, backend="threading")(delayed(one)(i, name) for i, name in enumerate(resolved))
+        runs: list[Run] = []
+        for wave in waves(list(resolved)):
+            threads = max(1, (os.cpu_count() or 1) // min(jobs, len(wave)))
+            runs += Parallel(jobs, backend="threading")(delayed(one)(i, name, threads) for i, name in enumerate(wave))
+        return runs
     finally:  # Ctrl-C: joblib's threads wait for processes that nobody needs any more
         for child in list(children):
             _kill(child)

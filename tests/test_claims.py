@@ -172,3 +172,10 @@ def test_numbers_of_a_paper_are_data(tmp_path):
     ]
     with pytest.raises(ValueError, match=r"no numbers for '08_x': .*08_x.csv does not exist"):
         claims.paper_numbers("08_x", tmp_path)
+
+
+def test_every_column_of_a_verdict_is_listed_and_no_claims_make_an_empty_table():
+    claim = Claim("a", "statement", "paper", "Fig. 1", "paper", "sign", "positive", 0.1, "why")
+    assert list(claims._row(claim, [1.0, 2.0], None, "quick")) == claims.COLUMNS
+    empty = claims.judge([], {})
+    assert (len(empty), empty.columns.tolist()) == (0, claims.COLUMNS)

@@ -10,6 +10,7 @@ import pytest
 from infolib import ROOT, claims, workbook
 
 NOTEBOOKS = workbook.notebooks()
+JUDGING = [name for name in NOTEBOOKS if (ROOT / "data" / "claims" / f"{name}.toml").exists()]
 
 
 @pytest.fixture(params=NOTEBOOKS, ids=str)
@@ -34,8 +35,9 @@ def tags(cell):
     return cell.metadata.get("tags", [])
 
 
-def test_there_is_a_notebook():
-    assert NOTEBOOKS
+def test_there_are_notebooks_and_all_but_the_one_for_your_model_judge_something():
+    assert JUDGING
+    assert set(NOTEBOOKS) - set(JUDGING) <= {"08_your_model"}
 
 
 def test_committed_executed_from_first_to_last_without_errors(cells):
@@ -56,15 +58,21 @@ def test_opens_with_its_claim_and_then_its_parameters(name, cells):
     assert not re.search(r"=.*=|#.*=", re.sub(r"\[.*?\]", "", first_code.source))  # papermill's own parser stumbles
 
 
+@pytest.mark.parametrize("name", JUDGING)
 def test_one_checked_cell_prints_the_verdicts_of_its_claims(name, cells):
     (checked,) = [c for c in code_of(cells) if "nbval-check-output" in tags(c)]
     text = "".join(o.get("text", "") for o in checked.outputs)
     assert [c.id for c in claims.load_claims(name) if c.id not in text] == []
 
 
-def test_sections_that_every_notebook_has(cells):
+def test_a_cell_that_reads_reports_has_the_tag_that_makes_the_notebook_run_last(cells):
+    for cell in code_of(cells):
+        assert ("reports.board(" in cell.source) == (workbook.READS_REPORTS in tags(cell)), cell.source
+
+
+def test_sections_that_every_notebook_has(name, cells):
     headings = re.findall(r"^#+ (.+)$", prose_of(cells), flags=re.M)
-    for wanted in ("Before you run", "Verdict", "Limits", "Exercises"):
+    for wanted in ("Before you run", *["Verdict"] * (name in JUDGING), "Limits", "Exercises"):
         assert any(wanted in h for h in headings), f"no section {wanted!r} in {headings}"
     assert 3 <= prose_of(cells).count("<details>") <= 5
 

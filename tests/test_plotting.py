@@ -319,3 +319,107 @@ def test_heat_maps_share_their_colours_and_show_the_box():
         pytest.approx([1 / 6, 1 / 6, 5 / 6, 5 / 6])
     ] * 6
     assert [ax.get_title() for ax in panels[:3]] == ["image", "conv1", "fc1"]
+
+
+@pytest.fixture
+def look():
+    """Two networks, two seeds, three layers; the last layer has no share, and nothing has a concentration."""
+    of = {
+        "I(X;T)": ("information", "bit"),
+        "RS share": ("redundancy", "1"),
+        "class information": ("class_information", "bit"),
+        "discarding": ("discarding", "bit"),
+        "concentration": ("discarding", "bit"),
+        "codelength": ("codelength", "bit per label"),
+    }
+    rows = []
+    for network in ("trained", "untrained"):
+        for seed in (0, 2):
+            for quantity, (lens, unit) in of.items():
+                for depth, layer in ((1, "conv2"), (2, "conv10"), (3, "fc1")):
+                    missing = quantity == "concentration" or (quantity, layer) == ("RS share", "fc1")
+                    rows.append({
+                        "network": network, "seed": seed, "lens": lens, "layer": layer, "depth": depth, "unit": unit,
+                        "quantity": quantity, "value": np.nan if missing else depth + seed,
+                        "why not": "no reason known" if missing else "",
+                    })  # fmt: skip
+    return pd.DataFrame(rows)
+
+
+def test_lens_page_aligns_every_quantity_by_depth(look):
+    figure = plotting.lens_page(look[::-1].sort_values("network", kind="stable"), first="untrained")
+    panels = figure.axes
+    assert {ax.get_ylabel() for ax in panels} == {
+        "I(X;T)\n[bits]", "RS share", "class information\n[bits]", "discarding\n[bits]", "concentration\n[bits]",
+        "codelength\n[bits per label]",
+    }  # fmt: skip
+    assert len({(ax.get_position().x0, ax.get_position().x1, ax.get_xlim()) for ax in panels}) == 1
+    assert [t.get_text() for t in panels[-1].get_xticklabels()] == ["conv2", "conv10", "fc1"]
+    by_label = {ax.get_ylabel().split("\n")[0]: ax for ax in panels}
+    line, _, (bars,) = by_label["I(X;T)"].containers[0]
+    assert line.get_ydata().tolist() == [2, 3, 4]  # means over seeds 0 and 2
+    assert bars.get_segments()[0][:, 1].tolist() == pytest.approx([2 - 2**0.5, 2 + 2**0.5])
+    shares = np.asarray(by_label["RS share"].containers[0][0].get_ydata(), dtype=float)
+    assert np.isnan(shares).tolist() == [False, False, True]
+    assert [t.get_text() for t in by_label["concentration"].texts] == ["no reason known"]
+    assert sum(text.get_text()[0] in "12345" for text in figure.texts) == 5  # a question for each lens
+    legends = [ax.get_legend() for ax in panels if ax.get_legend()]
+    assert [t.get_text() for t in legends[0].get_texts()] == ["untrained", "trained"]
+
+
+def test_lens_page_puts_maps_and_curves_above_their_layers(look):
+    curves = pd.DataFrame([
+        {"layer": layer, "direction": way, "share": share, "accuracy": (1 - share) ** power + seed, "seed": seed}
+        for layer in ("conv2", "conv10", "fc1") for way, power in (("descending", 2), ("ascending", 1))
+        for share in (0, 0.5, 1) for seed in (0, 2)
+    ])  # fmt: skip
+    maps = {layer: np.full((4, 4), i) for i, layer in enumerate(("conv2", "conv10", "fc1"))}
+    images = np.zeros((2, 1, 8, 8))
+    figure = plotting.lens_page(look, maps=maps, curves=curves, images=images, box=(0.25, 0.75))
+    shown = [ax for ax in figure.axes if ax.images]
+    assert [ax.images[0].get_array().shape for ax in shown] == [(4, 4)] * 3 + [(8, 8)]
+    assert len({ax.images[0].get_clim() for ax in shown[:3]}) == 1
+    assert all(ax.patches[0].get_bbox().extents.tolist() == [0.25, 0.25, 0.75, 0.75] for ax in shown)
+    (wide,) = [ax for ax in figure.axes if ax.get_ylabel().startswith("discarding")]
+    for place, ax in enumerate(shown[:3]):
+        middle = figure.transFigure.inverted().transform(wide.transData.transform((place, 0)))[0]
+        assert ax.get_position().x0 < middle < ax.get_position().x1
+        assert abs((ax.get_position().x0 + ax.get_position().x1) / 2 - middle) < 0.002
+        assert ax.get_position().y0 > wide.get_position().y1  # above
+    small = [
+        ax for ax in figure.axes if [line.get_label() for line in ax.lines] == ["most informative first", "least first"]
+    ]
+    assert len(small) == 3
+    assert [line.get_ydata().tolist() for line in small[1].lines] == [[2, 1.25, 1], [2, 1.5, 1]]
+
+
+def test_rank_matrix_is_a_triangle_of_means_and_spreads():
+    pairs = pd.DataFrame([
+        {"seed": seed, "one": one, "two": two, "correlation": value + seed}
+        for one, two, value in (("b", "a", 0.5), ("b", "c", -0.5), ("a", "c", 0.0)) for seed in (0, 0.2)
+    ])  # fmt: skip
+    figure = plotting.rank_matrix({"over layers": pairs, "over networks": pairs[pairs["two"] == "a"]})
+    ax = figure.axes[0]
+    assert ax.get_title(loc="left") == "over layers"
+    assert [t.get_text() for t in ax.get_xticklabels()] == ["b", "a"]  # in the order of the rows, not of the alphabet
+    assert [t.get_text() for t in ax.get_yticklabels()] == ["a", "c"]
+    assert [t.get_text() for t in ax.texts] == ["+0.60\n± 0.14", "-0.40\n± 0.14", "+0.10\n± 0.14"]
+    assert ax.collections[0].get_clim() == (-1, 1)
+
+
+def test_tally_counts_the_verdicts_of_each_notebook():
+    table = pd.DataFrame({"notebook": ["02", "02", "02", "01"],
+                          "verdict": ["reproduced", "not reproduced", "reproduced", "not attempted"]})  # fmt: skip
+    (ax,) = plotting.tally(table, by="notebook").axes
+    assert [t.get_text() for t in ax.get_yticklabels()] == ["02", "01"]
+    assert ax.get_ylim()[0] > ax.get_ylim()[1]  # the first one on top
+    widths = {bars.get_label(): [bar.get_width() for bar in bars] for bars in ax.containers}
+    assert widths == {
+        "reproduced": [2, 0],
+        "partly reproduced": [0, 0],
+        "not reproduced": [1, 0],
+        "not attempted": [0, 1],
+    }
+    assert to_rgb(ax.containers[2][0].get_facecolor()) == to_rgb(_style.VERDICT_COLOURS["not reproduced"])
+    starts = [bar.get_x() for bars in ax.containers for bar in bars if bar.get_width()]
+    assert starts == [0, 2, 0]

@@ -1,3 +1,4 @@
+import hashlib
 import json
 from html.parser import HTMLParser
 
@@ -18,17 +19,17 @@ def root(tmp_path, monkeypatch):
     return tmp_path
 
 
-def leave_report(root, monkeypatch, profile, values):
+def leave_report(root, monkeypatch, profile, values, name="02_topic", judged=True):
     """A report folder as a notebook and the runner leave it, with one claim whose text wants escaping."""
-    folder = root / "reports" / profile / "02_topic"
+    folder = root / "reports" / profile / name
     monkeypatch.setenv("INFOLIB_REPORT", str(folder))
     claim = claims.Claim("a", NASTY, "1804.06537", "Fig. 2", "paper", "value", 3.26, 0.1, "why")
-    claims_table = claims.judge([claim], {"a": values} if values else {}, profile=profile)
+    claims_table = claims.judge([claim] * judged, {"a": values} if values else {}, profile=profile)
     provenance.save(results=claims_table[["claim"]], verdicts=claims_table, figures={"plane": Figure((1, 1))})
     workbook._finish(folder, {"n": 1}, 12.3)
     notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_markdown_cell("# A topic")])
     nbformat.write(notebook, folder / "report.ipynb")
-    nbformat.write(notebook, root / "notebooks" / "02_topic.ipynb")
+    nbformat.write(notebook, root / "notebooks" / f"{name}.ipynb")
 
 
 class Page(HTMLParser):
@@ -151,3 +152,55 @@ def test_provenance_names_commit_versions_and_data(root, monkeypatch):
     assert record["threads"] >= 1
     assert record["figures"] == ["plane"]
     assert record.keys() >= {"commit", "dirty", "python", "platform", "device", "data", "parameters", "wall_seconds"}
+
+
+def test_a_report_that_judges_nothing_has_a_place_without_a_table(root, monkeypatch):
+    leave_report(root, monkeypatch, "paper", None, judged=False)
+    page = reports.index()
+    assert "It judges nothing.\n" in (root / "reports" / "README.md").read_text()
+    assert "A topic" in Page(page.read_text()).text
+
+
+def test_board_has_every_claim_of_the_profile_that_runs_with_its_origin(root, monkeypatch):
+    monkeypatch.setenv("INFOLIB_PROFILE", "quick")
+    for name in ("02_topic", "04_other", "07_mine"):
+        leave_report(root, monkeypatch, "quick", [3.25, 3.26], name=name)
+    leave_report(root, monkeypatch, "quick", None, name="08_nothing", judged=False)
+    leave_report(root, monkeypatch, "paper", [9.0, 9.1], name="05_elsewhere")
+    board = reports.board(without=["07_mine"])
+    assert board.profile == "quick"
+    assert board.verdicts["notebook"].tolist() == ["02_topic", "04_other"]
+    row = board.verdicts.iloc[0].to_dict()
+    assert row["expected"] == "3.26 ± 0.1"
+    assert row["ours"] == "3.25 [3.19, 3.32]"
+    assert (row["verdict"], row["why"], row["statement"], row["n"]) == ("reproduced", "why", NASTY, 2)
+    record = json.loads((root / "reports/quick/02_topic/provenance.json").read_text())
+    assert (row["commit"], row["dirty"]) == (record["commit"][:9], record["dirty"])
+
+
+def test_board_names_what_it_was_read_from(root, monkeypatch):
+    monkeypatch.setenv("INFOLIB_PROFILE", "quick")
+    leave_report(root, monkeypatch, "quick", [3.25, 3.26])
+    before, (source,) = reports.board(), reports.board().sources
+    content = (root / "reports/quick/02_topic/verdicts.csv").read_bytes()
+    assert source == ("quick report 02_topic", {"verdicts.csv": hashlib.sha256(content).hexdigest()})
+    monkeypatch.setenv("INFOLIB_REPORT", str(root / "mine"))
+    provenance.save(results=before.verdicts, verdicts=before.verdicts, figures={}, data=before.sources)
+    assert json.loads((root / "mine" / "provenance.json").read_text())["data"] == {source.name: source.sha256}
+
+
+def test_board_falls_back_on_the_paper_profile_and_says_so(root, monkeypatch):
+    monkeypatch.setenv("INFOLIB_PROFILE", "quick")
+    leave_report(root, monkeypatch, "quick", [3.25, 3.26], name="07_mine")
+    leave_report(root, monkeypatch, "paper", [3.25, 3.26])
+    board = reports.board(without=["07_mine"])
+    assert (board.profile, board.verdicts["notebook"].tolist()) == ("paper", ["02_topic"])
+    monkeypatch.setenv("INFOLIB_PROFILE", "paper")
+    leave_report(root, monkeypatch, "quick", [3.25, 3.26])
+    assert reports.board().profile == "paper"
+
+
+@pytest.mark.usefixtures("root")
+def test_board_of_no_reports_is_refused():
+    with pytest.raises(ValueError, match="there are no reports to read: run `infolib run` first"):
+        reports.board()

@@ -12,7 +12,7 @@ from infolib import ROOT
 LEVELS = [
     {"_checks", "cache", "experiment"},
     {"estimators", "datasets", "models"},
-    {"training", "activations", "learning", "techniques"},
+    {"training", "activations", "learning", "techniques", "loading"},
     {"measures"},
     {"claims", "plotting", "provenance"},
     {"execution", "workbook", "reports"},

@@ -26,11 +26,11 @@ folder = pathlib.Path(os.environ["INFOLIB_REPORT"])
 WAIT = "import os, pathlib, time\n(pathlib.Path(os.environ['INFOLIB_REPORT']) / 'begun').touch()\ntime.sleep(300)"
 
 
-def add(root, name, *cells, parameters=PARAMETERS):
+def add(root, name, *cells, parameters=PARAMETERS, tags=()):
     notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_markdown_cell(f"# Title of {name}")])
     if parameters is not None:
         notebook.cells.append(nbformat.v4.new_code_cell(parameters, metadata={"tags": ["parameters"]}))
-    notebook.cells += [nbformat.v4.new_code_cell(cell) for cell in cells]
+    notebook.cells += [nbformat.v4.new_code_cell(cell, metadata={"tags": list(tags)}) for cell in cells]
     notebook.metadata.kernelspec = {"name": "python3", "display_name": "Python 3", "language": "python"}
     nbformat.write(notebook, root / "notebooks" / f"{name}.ipynb")
 
@@ -112,6 +112,31 @@ def test_failure_of_one_notebook_leaves_the_others_alone(root):
     bad, good = workbook.run(["03", "02"], jobs=2)
     assert "KeyError: 'mine'" in bad.error
     assert good.error is None
+
+
+def test_notebooks_that_read_reports_run_when_the_others_have_ended(root):
+    here = f"seen = sorted(p.name for p in pathlib.Path({str(root / 'reports' / 'quick')!r}).glob('0*'))"
+    shown = "(folder / 'results.csv').write_text(' '.join(seen))"
+    add(root, "01_reads", f"{LEAVE}\n{here}\n{shown}", tags=["reads-reports"])
+    add(root, "03_slow", f"import time; time.sleep(1)\n{LEAVE}")
+    names = ["01_reads", "02_good", "03_slow"]
+    assert workbook.waves(names) == [["02_good", "03_slow"], ["01_reads"]]
+    assert workbook.waves(["01_reads"]) == [["01_reads"]]
+    done = workbook.run(jobs=3)
+    assert [(run.name, run.error) for run in done] == [("02_good", None), ("03_slow", None), ("01_reads", None)]
+    assert (root / "reports" / "quick" / "01_reads" / "results.csv").read_text() == "02_good 03_slow"
+
+
+def test_threads_are_shared_among_the_notebooks_that_run_at_once(root, monkeypatch):
+    given = {}
+    monkeypatch.setattr(workbook.os, "cpu_count", lambda: 6)
+    monkeypatch.setattr(
+        workbook, "_run_one", lambda name, _v, _f, env, *_: given.update({name: env["OMP_NUM_THREADS"]})
+    )
+    add(root, "03_other", LEAVE)
+    add(root, "07_reads", LEAVE, tags=["reads-reports"])
+    workbook.run(jobs=3)
+    assert given == {"02_good": "3", "03_other": "3", "07_reads": "6"}
 
 
 def test_full_disk_keeps_the_former_report(root, monkeypatch):

@@ -10,9 +10,10 @@ from infolib.plotting._curves import (
     lines,
     panels,
 )
+from infolib.plotting._lenses import lens_page, rank_matrix
 from infolib.plotting._pictures import heat_maps, images
 from infolib.plotting._planes import PLANES, layer_planes, neuron_plane, planes
-from infolib.plotting._scores import agreement, dots, scatter, verdicts, violins
+from infolib.plotting._scores import agreement, dots, scatter, tally, verdicts, violins
 from infolib.plotting._style import BAND, INK, sequential, theme
 
 __all__ = [
@@ -30,12 +31,15 @@ __all__ = [
     "images",
     "information_over_training",
     "layer_planes",
+    "lens_page",
     "lines",
     "neuron_plane",
     "panels",
     "planes",
+    "rank_matrix",
     "scatter",
     "sequential",
+    "tally",
     "theme",
     "verdicts",
     "violins",

@@ -8,6 +8,7 @@ import pandas as pd
 import seaborn as sns
 from matplotlib.figure import Figure
 
+from infolib import claims
 from infolib.plotting._style import BAND, INK, LEGEND, VERDICT_COLOURS, pool_name, sequential
 
 
@@ -98,4 +99,23 @@ def verdicts(table: pd.DataFrame) -> Figure:
         ax.xaxis.get_offset_text().set_fontsize("x-small")
         ax.grid(visible=False)
         ax.spines["left"].set_visible(False)
+    return figure
+
+
+def tally(table: pd.DataFrame, *, by: str) -> Figure:
+    """How many claims have which verdict: a bar for each value of the column `by`, in the order of the rows."""
+    names = list(dict.fromkeys(table[by]))
+    counts = table.groupby([by, "verdict"]).size().unstack(fill_value=0).reindex(index=names, columns=claims.VERDICTS)
+    figure, ax = plt.subplots(figsize=(8, 0.36 * len(names) + 0.9), layout="constrained")
+    start = np.zeros(len(names))
+    for verdict, numbers in counts.fillna(0).items():
+        bars = ax.barh(names, numbers, left=start, color=VERDICT_COLOURS[verdict], height=0.7, label=verdict)
+        shown = [f"{int(n)}" if n else "" for n in numbers]
+        ax.bar_label(bars, shown, label_type="center", color="white", fontsize="small")
+        start += numbers.to_numpy()
+    ax.invert_yaxis()
+    ax.set(xlabel="claims")
+    ax.locator_params(axis="x", integer=True)
+    ax.grid(visible=False)
+    ax.legend(fontsize="x-small", loc="lower center", bbox_to_anchor=(0.4, 1), ncols=4, frameon=False)
     return figure

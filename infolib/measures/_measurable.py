@@ -1,0 +1,113 @@
+"""What the lenses can look at: a layer's output has to be a tensor with a row for each image, that image's alone."""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
+from typing import Any
+
+import pandas as pd
+import torch
+from torch import Tensor, nn
+
+from infolib import _checks
+from infolib.datasets import Data
+from infolib.measures import _noise
+from infolib.models import evaluating
+
+
+def measurable(model: nn.Module, x: Tensor) -> pd.DataFrame:
+    """Every named module that the forward pass reaches, in its order, and whether the lenses can look at it.
+
+    Two passes, of the first three and of the first two images, tell. Columns: layer, type, shape (for one image), and
+    `why not`, empty for a layer that can be measured.
+
+    Raises: ValueError for a model in training mode, and images outside [0, 1] or that it cannot take
+    """
+    _noise.checked_mode(model)
+    x = _checks.floats("x", x, min_ndim=2)
+    if len(x) < 3:
+        raise ValueError(f"x must hold at least 3 samples, got {len(x)}")
+    if x.min() < 0 or x.max() > 1:
+        raise ValueError(f"x must lie in [0, 1], got values from {float(x.min()):g} to {float(x.max()):g}")
+    of_three, of_two = _outputs(model, x[:3]), _outputs(model, x[:2])
+    modules = dict(model.named_modules())
+    rows = []
+    for layer, (t, two) in ((name, (t, of_two.get(name))) for name, t in of_three.items() if name):
+        shape = str(tuple(t.shape[1:])) if isinstance(t, Tensor) else ""
+        rows.append({"layer": layer, "type": type(modules[layer]).__name__, "shape": shape, "why not": _fault(t, two)})
+    return pd.DataFrame(rows, columns=["layer", "type", "shape", "why not"])
+
+
+def checked(model: nn.Module, data: Data, layers: Sequence[str]) -> list[str]:
+    """The layers in the order of the forward pass, if all lenses may look at them.
+
+    Raises: ValueError for no layers, and as `measurable`; for labels of a single class, or not one for each sample; for
+        a layer that the model does not have, that the pass does not reach, whose output is no tensor, has no row for
+        each image, depends on the other images or on chance, or is not finite. It lists the layers that there are.
+    """
+    _checks.at_least("the number of layers", len(layers), 1)
+    if len(_checks.labels("y", data.y, len(data.x)).unique()) < 2:
+        raise ValueError(f"y must hold at least two classes, got only {int(data.y[0])}")
+    table = measurable(model, data.x).set_index("layer")
+    allowed = f"layers that can be measured: {', '.join(table.index[table['why not'] == '']) or 'none'}"
+    for layer in layers:
+        if layer not in dict(model.named_modules()):
+            raise ValueError(f"unknown layer {layer!r}; {allowed}")
+        if layer not in table.index:
+            raise ValueError(f"layer {layer!r} is not reached by the forward pass; {allowed}")
+        if fault := table.loc[layer, "why not"]:
+            raise ValueError(f"layer {layer!r} cannot be measured: {fault}; {allowed}")
+    return [layer for layer in table.index if layer in layers]
+
+
+def _outputs(model: nn.Module, x: Tensor) -> dict[str, Any]:
+    """What each module says of x, in the order of their last words, the model itself under ''."""
+    said: dict[str, Any] = {}
+
+    def keep(name: str, _module: nn.Module, _inputs: Any, output: Any) -> None:
+        said.pop(name, None)
+        said[name] = output
+
+    with _hooks(model, keep), evaluating(model):
+        try:
+            model(x.to(next(model.parameters(), x).device))
+        except RuntimeError as error:
+            raise ValueError(f"model cannot take samples of shape {tuple(x.shape[1:])}: {error}") from error
+    return said
+
+
+@contextmanager
+def _hooks(model: nn.Module, keep: Callable[..., None]) -> Iterator[None]:
+    handles = []
+    try:
+        for name, module in model.named_modules():
+            handles.append(module.register_forward_hook(partial(keep, name)))
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def _fault(t: Any, two: Any) -> str:
+    """Why an output for three images, beside that for the first two, cannot be measured; empty if it can."""
+    if not isinstance(t, Tensor) or not isinstance(two, Tensor):
+        return f"its output is no tensor but {type(t).__name__}"
+    if t.ndim < 2 or len(t) != 3 or len(two) != 2:
+        return f"its output is not batched: for 3 images it has shape {tuple(t.shape)}, for 2 {tuple(two.shape)}"
+    if not t.is_floating_point() or not t.isfinite().all():
+        return "its output is not made of finite numbers"
+    if not torch.allclose(t[:2], two, rtol=1e-3, atol=1e-3 * float(t.abs().max())):
+        return "what it says of an image depends on the other images, or on chance"
+    return ""
+
+
+def no_accuracy(model: nn.Module, data: Data) -> str:
+    """Why the model's output has no accuracy on these labels; empty if it has one."""
+    with evaluating(model):
+        logits = model(data.x[:2].to(next(model.parameters(), data.x).device))
+    if not isinstance(logits, Tensor) or logits.ndim != 2:
+        shape = f"of shape {tuple(logits.shape)}" if isinstance(logits, Tensor) else type(logits).__name__
+        return f"the model has no accuracy: its output must be (n, classes), got {shape}"
+    if (largest := int(data.y.max())) >= logits.shape[1]:
+        return f"the model has no accuracy: it knows {logits.shape[1]} classes, and there are labels up to {largest}"
+    return ""

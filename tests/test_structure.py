@@ -102,13 +102,3 @@ def test_functions_and_modules_keep_their_size():
             if isinstance(node, ast.FunctionDef):
                 code = node.body[1:] if ast.get_docstring(node) else node.body
                 assert not code or node.end_lineno - code[0].lineno < 50, f"{path.name}: {node.name}"
-
-
-def test_readme_example_runs_and_its_commands_exist(capsys):
-    text = (ROOT / "README.md").read_text()
-    exec(re.search(r"```python\n(.*?)```", text, re.S)[1], {})
-    assert re.fullmatch(r"I\(T;Y\) = 3\.\d\d of 3\.32 bits\n", capsys.readouterr().out)
-    targets = re.findall(r"^([a-z]+):.*##", (ROOT / "Makefile").read_text(), re.M)
-    assert set(re.findall(r"\bmake ([a-z]+)", text)) <= set(targets)
-    for path in re.findall(r"\]\((?!https?:)([^)]+)\)", text):
-        assert path.startswith("reports/paper") or (ROOT / path).exists(), path

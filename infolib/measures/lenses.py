@@ -172,7 +172,7 @@ def discarding(
     *,
     n: int = 8,
     boxed: bool = False,
-    steps: int = 10,
+    steps: int = 25,
     samples: int = 16,
     held_out: int = 128,
     seed: int = 0,
@@ -180,6 +180,7 @@ def discarding(
     """Lens 4: information discarding of each layer in bits, mean over images, and how it is concentrated.
 
     `discarding.strict_information_discarding` on the finest grid of at most 16 cells a side that divides the image.
+    Without `steps` of its optimiser, an untrained network stays at the floor and looks as if no cell counted less.
     Concentration needs to know where the object is: `boxed` says that it is in the central two thirds.
 
     Raises: ValueError as `checked`, and for options out of range

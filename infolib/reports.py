@@ -50,7 +50,7 @@ def board(*, without: Collection[str] = ()) -> Board:
         with ExitStack() as locked:
             if workbook.reports_folder(profile).exists():
                 locked.enter_context(workbook.lock(profile))  # no report is replaced while we read
-            found = {name: report for name, report in load(profile).items() if name not in without}
+            found = load(profile, without=without)
             sources = [_source(profile, report["folder"]) for report in found.values()]
         if rows := [row for name, report in found.items() for row in _claims_of(name, report)]:
             return Board(profile, pd.DataFrame(rows), sources)
@@ -74,13 +74,13 @@ def _claims_of(name: str, report: dict[str, Any]) -> list[dict[str, Any]]:
     ]
 
 
-def load(profile: str) -> dict[str, dict[str, Any]]:
+def load(profile: str, *, without: Collection[str] = ()) -> dict[str, dict[str, Any]]:
     """Name -> title, folder, verdicts (frame) and provenance (dict) of every report of a profile, in reading order.
 
-    Raises ValueError for a folder that is not a whole report.
+    Those `without` are not looked at. Raises ValueError for a folder that is not a whole report.
     """
     folders = sorted(workbook.reports_folder(profile).glob("[0-9][0-9]_*"))
-    return {folder.name: _load(folder) for folder in folders}
+    return {folder.name: _load(folder) for folder in folders if folder.name not in without}
 
 
 def _load(folder: Path) -> dict[str, Any]:

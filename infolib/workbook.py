@@ -123,7 +123,8 @@ def _parameter(notebook: str, node: ast.stmt, source: str) -> Parameter:
             f"notebook {notebook}: parameters cell, line {node.lineno} must be `name: type = literal  # help` "
             f"with a type made of {', '.join(NAMES)}; got {text!r}"
         ) from error
-    parameter = Parameter(node.target.id, kind, default, text[node.end_col_offset :].strip(" #"))
+    comment = source.splitlines()[node.end_lineno - 1][node.end_col_offset :]
+    parameter = Parameter(node.target.id, kind, default, comment.removesuffix("# fmt: skip").strip(" #"))
     if not parameter.accepts(default):
         raise ValueError(f"notebook {notebook}: default of {parameter.name} is not of its type: {text!r}")
     return parameter

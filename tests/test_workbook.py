@@ -210,6 +210,14 @@ def test_parameters_carry_type_default_and_help():
     assert (n.type, n.default, n.help) == (int, 3, "how many")
 
 
+def test_help_of_a_value_over_several_lines_stands_behind_its_end(root):
+    add(
+        root, "03_long", parameters="n: int = 1  # one\nlong: list[str] = [\n    'a', 'b',\n]  # the words  # fmt: skip"
+    )
+    long = workbook.parameters("03")["long"]
+    assert (long.default, long.help) == (["a", "b"], "the words")
+
+
 # A job in the background of a shell is born deaf to Ctrl-C: the runner listens again.
 RUNNER = (
     "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); "

@@ -10,11 +10,14 @@ from collections.abc import Collection
 from contextlib import ExitStack
 from importlib.resources import files
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pandas as pd
 
 from infolib import ROOT, claims, execution, workbook
+
+if TYPE_CHECKING:
+    from pandas.io.formats.style import Styler
 
 RECORD = {"commit", "dirty", "data", "versions", "device", "threads", "figures", "wall_seconds"}
 NUMBERS = {"ours": "", "low": "", "high": ""}  # the columns whose empty cells are missing numbers
@@ -55,6 +58,19 @@ def board(*, without: Collection[str] = ()) -> Board:
         if rows := [row for name, report in found.items() for row in _claims_of(name, report)]:
             return Board(profile, pd.DataFrame(rows), sources)
     raise ValueError("there are no reports to read: run `infolib run` first")
+
+
+def claims_table(verdicts: pd.DataFrame, *words: str) -> "Styler":
+    """The claims of a `board` that have one of these verdicts, as a table that fits a page."""
+    chosen = verdicts[verdicts["verdict"].isin(words)]
+    chosen = chosen.assign(notebook=[name[:2] for name in chosen["notebook"]])
+    columns = ["notebook", "statement", "source", "expected", "ours", "control", "verdict", "why"]
+    shown = chosen[columns] if len(words) > 1 else chosen[columns].drop(columns="verdict")
+    left = [("text-align", "left"), ("vertical-align", "top"), ("font-size", "12px"), ("white-space", "normal")]
+    wide = [
+        {"selector": f".col{shown.columns.get_loc(c)}", "props": [("min-width", "15em")]} for c in ("statement", "why")
+    ]
+    return shown.style.hide(axis="index").set_table_styles([{"selector": "td, th", "props": left}, *wide])
 
 
 def _source(profile: str, folder: Path) -> Source:

@@ -207,3 +207,16 @@ def test_board_falls_back_on_the_paper_profile_and_says_so(root, monkeypatch):
 def test_board_of_no_reports_is_refused():
     with pytest.raises(ValueError, match="there are no reports to read: run `infolib run` first"):
         reports.board()
+
+
+def test_the_table_of_claims_has_those_with_the_verdicts_asked_for(root, monkeypatch):
+    monkeypatch.setenv("INFOLIB_PROFILE", "quick")
+    leave_report(root, monkeypatch, "quick", [3.25, 3.26])
+    leave_report(root, monkeypatch, "quick", [9.0, 9.1], name="04_other")
+    verdicts = reports.board().verdicts
+    asked = [("reproduced",), ("not reproduced",), ("not attempted",), claims.VERDICTS]
+    for words, numbers in zip(asked, (["02"], ["04"], [], ["02", "04"]), strict=True):
+        table = reports.claims_table(verdicts, *words)
+        assert table.data["notebook"].tolist() == numbers
+        assert ("verdict" in table.data) == (len(words) > 1)
+        assert "min-width: 15em" in table.to_html()

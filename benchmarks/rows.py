@@ -293,6 +293,10 @@ def neuron_rows() -> Iterator[Row]:
     )
 
 
+def _masked(gone, means, t):
+    return torch.where(gone, means, t)
+
+
 def code_rows() -> Iterator[Row]:
     """Prequential codes: many tiny networks in one batch against one by one, and one pass against cold restarts.
 
@@ -331,10 +335,6 @@ def code_rows() -> Iterator[Row]:
     blocks()
     name = "codelength of 8,000 MNIST labels, one pass with replay against blocks (difference: bits more, if any)"
     yield Row(name, replay, blocks, "2 ×", turns=2)
-
-
-def _masked(gone, means, t):
-    return torch.where(gone, means, t)
 
 
 def discarding_rows() -> Iterator[Row]:

@@ -1,19 +1,20 @@
 """What the README says: its example, its commands, its links, and its scoreboard."""
 
+import json
 import os
 import re
 import signal
+import socket
 import subprocess
 import time
 import urllib.request
 
 import pytest
 
-from infolib import ROOT, reports, workbook
+from infolib import ROOT, claims, reports, workbook
 
 TEXT = (ROOT / "README.md").read_text()
 COMMANDS = re.findall(r"^([a-z][^#\n]*[^#\s])", "\n".join(re.findall(r"```bash\n(.*?)```", TEXT, re.S)), re.M)
-VERDICTS = ("reproduced", "partly reproduced", "not reproduced", "not attempted")
 
 
 def run(command):
@@ -57,13 +58,15 @@ def test_make_reports_of_the_paper_profile_would_run_every_notebook_with_paramet
 
 
 def test_make_lab_serves_the_notebooks(tmp_path):
-    settings = '{"ServerApp": {"allow_root": true, "open_browser": false, "token": "", "port": 18897}}'
-    (tmp_path / "jupyter_server_config.json").write_text(settings)
+    with socket.create_server(("localhost", 0)) as free:
+        port = free.getsockname()[1]
+    settings = {"ServerApp": {"allow_root": True, "open_browser": False, "token": "", "port": port}}
+    (tmp_path / "jupyter_server_config.json").write_text(json.dumps(settings))
     environment = os.environ | {"JUPYTER_CONFIG_DIR": str(tmp_path)}
     lab = subprocess.Popen(["make", "lab"], cwd=ROOT, env=environment, start_new_session=True,
                            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)  # fmt: skip
     try:
-        assert "00_start_here.ipynb" in answer("http://localhost:18897/api/contents", seconds=60)
+        assert "00_start_here.ipynb" in answer(f"http://localhost:{port}/api/contents", seconds=60)
     finally:
         os.killpg(lab.pid, signal.SIGTERM)
         lab.wait()
@@ -82,8 +85,8 @@ def answer(address, seconds):
 def test_the_scoreboard_counts_what_the_reports_say():
     rows = {number: cells.split("|") for number, cells in re.findall(r"^\| (\d\d) \|(.*)\|$", TEXT, re.M)}
     found = reports.load("paper")
-    assert set(rows) == {name[:2] for name in workbook.notebooks()}
+    assert set(rows) == {name[:2] for name in workbook.notebooks()} == {name[:2] for name in found}
     for name, report in found.items():
-        counts = [int((report["verdicts"]["verdict"] == verdict).sum()) for verdict in VERDICTS]
+        counts = [int((report["verdicts"]["verdict"] == verdict).sum()) for verdict in claims.VERDICTS]
         said = [int(cell.strip().strip("–") or 0) for cell in rows[name[:2]][-4:]]
         assert said == counts, name

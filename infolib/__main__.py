@@ -2,7 +2,9 @@
 
 import os
 import sys
+import threading
 from collections.abc import Callable
+from contextlib import suppress
 from functools import wraps
 
 import click
@@ -81,15 +83,21 @@ def data(download: tuple[str, ...]) -> None:
 @click.option("--jobs", default=1, show_default=True, help="Notebooks at a time.")
 @click.option("-p", "--parameter", "pairs", multiple=True, metavar="NAME=YAML", help="Override a parameter.")
 @click.option("--fresh", is_flag=True, help="Ignore cached networks and measurements.")
-@click.option("--time-limit", type=float, metavar="MINUTES", help="For each notebook [default: 20 quick, 120 paper].")
+@click.option("--time-limit", type=float, metavar="MINUTES", help="For each notebook [default: 20 quick, 240 paper].")
 @_plain_errors
 def run(
     names: tuple[str, ...], profile: str, jobs: int, pairs: tuple[str, ...], fresh: bool, time_limit: float | None
 ) -> None:
-    """Execute notebooks (all, or some: `02 05`) into reports/<profile>/ and renew the scoreboards."""
-    from infolib import reports, workbook
+    """Execute notebooks (all, or some: `02 05`) into reports/<profile>/ and renew the scoreboards as each ends."""
+    from infolib import workbook
+
+    renewing = threading.Lock()
 
     def report(done: workbook.Run) -> None:
+        from infolib import reports  # here, while other notebooks are running
+
+        with renewing, suppress(ValueError, OSError):  # what is wrong is said at the end
+            reports.index()
         mark = click.style("✓", fg="green") if done.error is None else click.style("✗", fg="red")
         click.echo(f"{mark} {done.name}  {done.seconds:.0f} s")
         if done.error is not None:
@@ -106,6 +114,8 @@ def run(
         time_limit=time_limit,
         report=report,
     )
+    from infolib import reports
+
     page = reports.index()
     failed = [r.name for r in done if r.error is not None]
     click.echo(f"scoreboard: {os.path.relpath(page)}")

@@ -1,7 +1,8 @@
-"""What a runner's process does: execute one notebook with papermill and render its report for a browser.
+"""Execute one notebook with papermill, and render a report for a browser.
 
 `workbook.run` starts `python -m infolib.execution SPEC` for each notebook; the outcome is the exit code, and in the
-folder that the specification names `report.ipynb` and `report.html`, or `error.txt` if it failed.
+folder that the specification names `report.ipynb`, or `error.txt` if it failed. The runner itself renders: it imports
+nbconvert once for all.
 """
 
 import json
@@ -14,12 +15,15 @@ import time
 from pathlib import Path
 from typing import Any
 
-import nbformat
 import psutil
 
 from infolib import ROOT
 
+sys.modules.setdefault("rfc3987_syntax", None)  # jsonschema's grammars of addresses: 1.5 s, and no notebook has any
+import nbformat  # noqa: E402
+
 KERNEL_STARTS = 3
+RENDERING = threading.Lock()  # one page at a time: the runner's threads share an interpreter
 FORMULA = re.compile(r"\$\$(.+?)\$\$|\$(.+?)\$", re.DOTALL)
 
 
@@ -58,7 +62,7 @@ def _forget_paths(output: Path) -> None:
     nbformat.write(notebook, output)
 
 
-def render(folder: Path) -> None:
+def render(folder: Path, title: str) -> None:
     """Write a report's notebook as report.html, for a browser; its formulas as MathML, which needs no network."""
     from nbconvert import HTMLExporter
 
@@ -66,7 +70,8 @@ def render(folder: Path) -> None:
     for cell in notebook.cells:
         if cell.cell_type == "markdown":
             cell.source = FORMULA.sub(_mathml, cell.source)
-    text, _ = HTMLExporter().from_notebook_node(notebook, {"metadata": {"name": folder.name}})
+    with RENDERING:
+        text, _ = HTMLExporter().from_notebook_node(notebook, {"metadata": {"name": title}})
     (folder / "report.html").write_text(text, encoding="utf-8")
 
 
@@ -107,7 +112,6 @@ def _child(spec: dict[str, Any]) -> int:
     work, notebook = Path(spec["work"]), Path(spec["notebook"])
     try:
         execute(notebook, spec["parameters"], work, spec["position"])
-        render(work)
     except Exception as error:
         text = _plain(f"{notebook.stem}: {error or type(error).__name__}")
         try:

@@ -123,7 +123,7 @@ def index() -> Path:
         reports = {profile: load(profile) for profile in ("paper", "quick")}
         for report in [*reports["paper"].values(), *reports["quick"].values()]:
             if not (report["folder"] / "report.html").exists():
-                execution.render(report["folder"])
+                execution.render(report["folder"], report["folder"].name)
         _write(folder / "README.md", _markdown(reports["paper"]))
         _write(folder / "index.html", _html(reports))
     return folder / "index.html"

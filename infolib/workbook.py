@@ -27,10 +27,10 @@ import psutil
 from filelock import FileLock
 from joblib import Parallel, delayed
 
-from infolib import ROOT, _checks
+from infolib import ROOT, _checks, execution
 
 PROFILES = ("quick", "paper")
-TIME_LIMIT = {"quick": 20.0, "paper": 120.0}  # minutes for one notebook
+TIME_LIMIT = {"quick": 20.0, "paper": 240.0}  # minutes for one notebook
 DELIVERABLES = ("report.ipynb", "results.csv", "verdicts.csv", "provenance.json", "figures/*.png")
 READS_REPORTS = "reads-reports"  # tag of a code cell
 NAMES = {"int": int, "float": float, "str": str, "bool": bool, "list": list}
@@ -247,6 +247,10 @@ def _run_one(
             _finish(work, values, time.monotonic() - start)
             if missing := [d for d in DELIVERABLES if not any(work.glob(d))]:
                 return _keep_failed(work, name, f"{name} ran to its end but left no {', '.join(missing)}")
+            try:
+                execution.render(work, name)
+            except Exception as error:  # nbconvert's, jinja's, latex2mathml's: whatever it is, the former report stands
+                return _keep_failed(work, name, f"{name} could not be rendered for a browser: {error}")
             _publish(work, folder / name)
     except OSError as error:  # a full disk, a folder taken away: the former report stands
         return f"{name}: {error}"

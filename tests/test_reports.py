@@ -99,7 +99,7 @@ def test_report_that_is_not_whole_is_named(root, monkeypatch, file, text):
 def test_formulas_of_a_report_need_no_network(root):
     cell = nbformat.v4.new_markdown_cell("# T\n\nA $\\frac{a}\n{b}$ and\n\n$$S_\\alpha < 1$$\n")
     nbformat.write(nbformat.v4.new_notebook(cells=[cell]), root / "report.ipynb")
-    execution.render(root)
+    execution.render(root, "a report")
     body = (root / "report.html").read_text().split("<body", 1)[1]
     assert body.count("<math") == 2
     assert "<mfrac>" in body

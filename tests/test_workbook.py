@@ -107,6 +107,24 @@ def test_failure_keeps_the_former_report_and_the_partial_notebook(root, cells, l
     assert psutil.Process().children(recursive=True) == []
 
 
+def test_page_for_the_browser_has_the_notebooks_name(root):
+    workbook.run(["02"])
+    page = (root / "reports" / "quick" / "02_good" / "report.html").read_text()
+    assert "<title>02_good</title>" in page
+
+
+def test_report_that_cannot_be_rendered_leaves_the_former_one(root, monkeypatch):
+    def broken(*_):
+        raise KeyError("template")
+
+    former = former_report(root, "02_good")
+    monkeypatch.setattr(workbook.execution, "render", broken)
+    (done,) = workbook.run(["02"])
+    assert "02_good could not be rendered for a browser: 'template'" in done.error
+    assert former.read_text() == "the former report"
+    assert hidden(root) == []
+
+
 def test_failure_of_one_notebook_leaves_the_others_alone(root):
     add(root, "03_bad", "raise KeyError('mine')")
     bad, good = workbook.run(["03", "02"], jobs=2)

@@ -36,6 +36,7 @@ def light_png(figure: Figure) -> bytes:
     """A figure as PNG of 256 colours, which takes a third of the bytes: notebooks are committed with their figures."""
     full, light = io.BytesIO(), io.BytesIO()
     figure.savefig(full, format="png", bbox_inches="tight")
+    figure.set_layout_engine("none")  # everything has its place now: the report's larger copy need not look for it
     Image.open(full).convert("RGB").quantize(256, dither=Image.Dither.NONE).save(light, format="png", optimize=True)
     return light.getvalue()
 

@@ -24,7 +24,7 @@ BATCH = 100  # images in a training step and in a point, as published
 ALONG = ["run", "plane", "seed", "layer"]
 
 
-def follow(description: str, seed: int, *, input_width: float) -> pd.DataFrame:
+def follow(description: str, seed: int, *, input_width: float, moments: int = 60) -> pd.DataFrame:
     """Six planes of a perceptron or the small CNN while it learns by SGD: quantities in bits.
 
     The description names the data set, hidden widths or `cnn`, activation, learning rate and epochs; a sixth word
@@ -32,13 +32,14 @@ def follow(description: str, seed: int, *, input_width: float) -> pd.DataFrame:
 
     train: the paper's, after every step, on the batch just trained on, with widths averaged with momentum 0.9; 75
         widths are tried, after 40 points 50
-    test: the same on test images; like all that follow, at up to 61 steps, dense at the beginning
+    test: the same on test images; like all that follow at the first step and up to `moments` others, dense at the
+        beginning
     own width: each step's own width
     frozen width: the width of the first step for ever
     other images: as test, but on the batch just trained on, and each image meets another one's activations
     30 bins: `information_plane.binned` instead of kernels
 
-    Raises: ValueError for a description that is not of this form.
+    Raises: ValueError for a description that is not of this form, and moments < 1.
     """
     name, kind, activation, lr, epochs, *labels = _words(description, "set 100-20 relu .09 10", 5, 6)
     if labels not in ([], ["random"]):
@@ -47,10 +48,10 @@ def follow(description: str, seed: int, *, input_width: float) -> pd.DataFrame:
     splits = datasets.load(name, n_val=0, seed=seed)
     splits = splits.shuffled_labels(seed=seed) if labels else splits
     model = _network(kind, activation, splits.train.x[0].shape, seed)
-    last = int(epochs) * math.ceil(len(splits.train) / BATCH)
+    at = _dense_at_first(int(epochs) * math.ceil(len(splits.train) / BATCH), moments)
     options = {"lr": float(lr), "epochs": int(epochs), "batch_size": BATCH, "optimizer": "sgd", "seed": seed}
     steps = training.fit(model, splits.train, **options)
-    planes = _six_planes(splits.train, splits.test, last, input_width, seed)
+    planes = _six_planes(splits.train, splits.test, at, input_width, seed)
     return information_plane.trajectories(model, steps, planes, models.layers(model)).assign(run=description, seed=seed)
 
 
@@ -82,22 +83,22 @@ def follow_vgg(description: str, seed: int, *, every: int) -> pd.DataFrame:
     return table.assign(validation=table["step"].map(accuracy).astype(float), run=description, seed=seed)
 
 
-def follow_bits(description: str, seed: int) -> pd.DataFrame:
+def follow_bits(description: str, seed: int, *, moments: int = 9) -> pd.DataFrame:
     """Four estimators on a perceptron that learns the task of twelve bits by Adam: quantities in bits.
 
     The description names the task (see `twelve_bits`), hidden widths, activation, learning rate and epochs. It learns
-    from 3,481 of the 4,096 inputs, in batches of 256. At ten steps, dense at the beginning: `30 bins` and `million
-    bins` (from -1 to 1 for tanh, else over each layer's range) of all inputs, `neighbours` with noise 0.05 of 256
-    inputs, and `matrix`, the tensor kernel at input width 0.5, of 512.
+    from 3,481 of the 4,096 inputs, in batches of 256. At the first step and up to `moments` others, dense at the
+    beginning: `30 bins` and `million bins` (from -1 to 1 for tanh, else over each layer's range) of all inputs,
+    `neighbours` with noise 0.05 of 256 inputs, and `matrix`, the tensor kernel at input width 0.5, of 512.
 
-    Raises: ValueError for a description or task that is not of this form.
+    Raises: ValueError for a description or task that is not of this form, and moments < 1.
     """
     task, hidden, activation, lr, epochs = _words(description, "ib 10-7-5-4-3 tanh .01 100", 5, 5)
 
     data = twelve_bits(task)
     data = data[torch.randperm(len(data), generator=torch.Generator().manual_seed(seed))]
     model = models.mlp([12, *map(int, hidden.split("-")), 2], activation=activation, seed=seed)
-    at = _dense_at_first(14 * int(epochs), 9)
+    at = _dense_at_first(14 * int(epochs), moments)
     ends = {"low": -1, "high": 1} if activation == "tanh" else {}
     bins = {"batch": data, "at": at, "estimator": information_plane.binned, **ends}
     planes: dict[str, dict] = {"30 bins": bins | {"bins": 30}, "million bins": bins | {"bins": 10**6}}
@@ -219,9 +220,9 @@ def _kernel(input_width: float) -> dict[str, Any]:
     return {"input_width": input_width, "alpha": 1, "dtype": torch.float32}
 
 
-def _six_planes(train: Data, test: Data, last: int, input_width: float, seed: int) -> dict[str, dict[str, Any]]:
+def _six_planes(train: Data, test: Data, at: list[int], input_width: float, seed: int) -> dict[str, dict[str, Any]]:
     every = {"batch": lambda step: train[step.batch], **_kernel(input_width)}
-    few = every | {"at": _dense_at_first(last, 60)}
+    few = every | {"at": at}
     return {
         "train": every | {"momentum": 0.9, "settled": (40, 50)},
         "test": few | {"momentum": 0.9, "batch": information_plane.drawn_from(test, BATCH, seed=seed)},
@@ -232,9 +233,10 @@ def _six_planes(train: Data, test: Data, last: int, input_width: float, seed: in
     }
 
 
-def _dense_at_first(last: int, intervals: int) -> list[int]:
-    """Steps from 1 to the last, evenly spaced on a logarithmic scale."""
-    return sorted({round(last ** (i / intervals)) for i in range(intervals + 1)})
+def _dense_at_first(last: int, moments: int) -> list[int]:
+    """Step 1 and up to `moments` others, to the last, evenly spaced on a logarithmic scale."""
+    _checks.at_least("moments", moments, 1)
+    return sorted({round(last ** (i / moments)) for i in range(moments + 1)})
 
 
 def _validated(

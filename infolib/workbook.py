@@ -10,6 +10,7 @@ the folder take the place of the former report. A failure of any kind, or a kill
 import ast
 import contextlib
 import json
+import math
 import os
 import shutil
 import signal
@@ -170,8 +171,9 @@ def run(
 ) -> list[Run]:
     """Execute notebooks, `jobs` at a time, into `reports/<profile>/`; `report` is called as each one ends.
 
-    They run in the order of `waves`, which is that of the results. Everything is checked before the first kernel
-    starts. `time_limit` is in minutes for each notebook. On Ctrl-C all processes are ended and no report changes.
+    The results come in the order of `waves`; within a wave, what took longest the last time begins first. Everything is
+    checked before the first kernel starts. `time_limit` is in minutes for each notebook. On Ctrl-C all processes are
+    ended and no report changes.
 
     Raises ValueError for bad names, parameters or profile, and OSError if the reports folder cannot be written.
     """
@@ -197,11 +199,25 @@ def run(
         runs: list[Run] = []
         for wave in waves(list(resolved)):
             threads = max(1, (os.cpu_count() or 1) // min(jobs, len(wave)))
-            runs += Parallel(jobs, backend="threading")(delayed(one)(i, name, threads) for i, name in enumerate(wave))
+            begun = enumerate(_longest_first(wave, folder))
+            done = Parallel(jobs, backend="threading")(delayed(one)(i, name, threads) for i, name in begun)
+            runs += sorted(done, key=lambda run: wave.index(run.name))
         return runs
     finally:  # Ctrl-C: joblib's threads wait for processes that nobody needs any more
         for child in list(children):
             _kill(child)
+
+
+def _longest_first(names: Sequence[str], folder: Path) -> list[str]:
+    """By the time that each took for its report, so that no long one begins last; those without a report come first."""
+
+    def seconds(name: str) -> float:
+        try:
+            return json.loads((folder / name / "provenance.json").read_text(encoding="utf-8"))["wall_seconds"]
+        except (OSError, ValueError, LookupError):
+            return math.inf
+
+    return sorted(names, key=seconds, reverse=True)
 
 
 def _check_writable(folder: Path) -> None:

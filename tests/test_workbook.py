@@ -145,6 +145,19 @@ def test_notebooks_that_read_reports_run_when_the_others_have_ended(root):
     assert (root / "reports" / "quick" / "01_reads" / "results.csv").read_text() == "02_good 03_slow"
 
 
+def test_what_took_longest_the_last_time_begins_first_and_the_results_keep_their_order(root):
+    for name in ("01_short", "03_long", "04_new"):
+        add(root, name, LEAVE)
+    for name, seconds in (("01_short", 1.0), ("02_good", 2.0), ("03_long", 3.0)):
+        (root / "reports" / "quick" / name).mkdir(parents=True)
+        record = json.dumps({"wall_seconds": seconds})
+        (root / "reports" / "quick" / name / "provenance.json").write_text(record)
+    ended = []
+    done = workbook.run(report=lambda run: ended.append(run.name))
+    assert ended == ["04_new", "03_long", "02_good", "01_short"]
+    assert [run.name for run in done] == ["01_short", "02_good", "03_long", "04_new"]
+
+
 def test_threads_are_shared_among_the_notebooks_that_run_at_once(root, monkeypatch):
     given = {}
     monkeypatch.setattr(workbook.os, "cpu_count", lambda: 6)

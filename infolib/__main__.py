@@ -96,7 +96,7 @@ def run(
     def report(done: workbook.Run) -> None:
         from infolib import reports  # here, while other notebooks are running
 
-        with renewing, suppress(ValueError, OSError):  # what is wrong is said at the end
+        with renewing, suppress(Exception):  # the other notebooks go on; what is wrong is said at the end
             reports.index()
         mark = click.style("✓", fg="green") if done.error is None else click.style("✗", fg="red")
         click.echo(f"{mark} {done.name}  {done.seconds:.0f} s")

@@ -4,7 +4,7 @@ import sys
 import pytest
 from click.testing import CliRunner
 
-from infolib import provenance
+from infolib import ROOT, provenance, reports, workbook
 from infolib.__main__ import main
 
 
@@ -29,6 +29,28 @@ def test_mistake_is_one_message_and_not_a_traceback(arguments, message):
     assert result.exit_code == 1
     assert message in result.output
     assert "Traceback" not in result.output
+
+
+def test_scoreboards_are_renewed_as_each_notebook_ends_and_a_broken_one_does_not_end_the_run(monkeypatch):
+    renewed = []
+
+    def index():
+        renewed.append(len(renewed))
+        if len(renewed) < 3:
+            raise KeyError("a report that another run is writing")
+        return ROOT / "reports" / "index.html"
+
+    def run_two(names, *, report, **_):
+        done = [workbook.Run(name, 1.0) for name in names]
+        for one in done:
+            report(one)
+        return done
+
+    monkeypatch.setattr(reports, "index", index)
+    monkeypatch.setattr(workbook, "run", run_two)
+    result = call("run", "00", "01")
+    assert (result.exit_code, len(renewed)) == (0, 3)
+    assert "✓ 00_start_here" in result.output
 
 
 def test_list_shows_notebooks_with_their_parameters():

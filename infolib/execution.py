@@ -12,8 +12,9 @@ import sys
 import tempfile
 import threading
 import time
+from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import psutil
 
@@ -21,6 +22,9 @@ from infolib import ROOT
 
 sys.modules.setdefault("rfc3987_syntax", None)  # jsonschema's grammars of addresses: 1.5 s, and no notebook has any
 import nbformat  # noqa: E402
+
+if TYPE_CHECKING:
+    from nbconvert import HTMLExporter
 
 KERNEL_STARTS = 3
 RENDERING = threading.Lock()  # one page at a time: the runner's threads share an interpreter
@@ -64,15 +68,21 @@ def _forget_paths(output: Path) -> None:
 
 def render(folder: Path, title: str) -> None:
     """Write a report's notebook as report.html, for a browser; its formulas as MathML, which needs no network."""
-    from nbconvert import HTMLExporter
-
     notebook = nbformat.read(folder / "report.ipynb", as_version=4)
     for cell in notebook.cells:
         if cell.cell_type == "markdown":
             cell.source = FORMULA.sub(_mathml, cell.source)
     with RENDERING:
-        text, _ = HTMLExporter().from_notebook_node(notebook, {"metadata": {"name": title}})
+        text, _ = _exporter().from_notebook_node(notebook, {"metadata": {"name": title}})
     (folder / "report.html").write_text(text, encoding="utf-8")
+
+
+@lru_cache
+def _exporter() -> "HTMLExporter":
+    """One for all pages: it compiles its templates once."""
+    from nbconvert import HTMLExporter
+
+    return HTMLExporter()
 
 
 def _mathml(formula: re.Match) -> str:

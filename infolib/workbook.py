@@ -12,6 +12,7 @@ import contextlib
 import json
 import math
 import os
+import re
 import shutil
 import signal
 import sys
@@ -102,6 +103,12 @@ def title(name: str) -> str:
     return next((line.lstrip("# ") for line in lines if line.startswith("# ")), name)
 
 
+def minutes(name: str) -> float:
+    """How long a notebook says that it runs, quick and on one core, below its title; infinite if it does not say."""
+    found = re.search(r"([\d.]+) minutes? to run", nbformat.read(notebooks()[name], as_version=4).cells[0].source)
+    return float(found[1]) if found else math.inf
+
+
 def parameters(name: str) -> dict[str, Parameter]:
     """The parameters of a notebook, read from its cell without running it.
 
@@ -171,9 +178,9 @@ def run(
 ) -> list[Run]:
     """Execute notebooks, `jobs` at a time, into `reports/<profile>/`; `report` is called as each one ends.
 
-    The results come in the order of `waves`; within a wave, what took longest the last time begins first. Everything is
-    checked before the first kernel starts. `time_limit` is in minutes for each notebook. On Ctrl-C all processes are
-    ended and no report changes.
+    The results come in the order of `waves`; within a wave, what took longest the last time, or else says so, begins
+    first. Everything is checked before the first kernel starts. `time_limit` is in minutes for each notebook. On Ctrl-C
+    all processes are ended and no report changes.
 
     Raises ValueError for bad names, parameters or profile, and OSError if the reports folder cannot be written.
     """
@@ -209,13 +216,13 @@ def run(
 
 
 def _longest_first(names: Sequence[str], folder: Path) -> list[str]:
-    """By the time that each took for its report, so that no long one begins last; those without a report come first."""
+    """By the time that each took for its report, or says that it takes, so that no long one begins last."""
 
     def seconds(name: str) -> float:
         try:
             return json.loads((folder / name / "provenance.json").read_text(encoding="utf-8"))["wall_seconds"]
         except (OSError, ValueError, LookupError):
-            return math.inf
+            return 60 * minutes(name)
 
     return sorted(names, key=seconds, reverse=True)
 

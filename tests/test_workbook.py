@@ -26,8 +26,8 @@ folder = pathlib.Path(os.environ["INFOLIB_REPORT"])
 WAIT = "import os, pathlib, time\n(pathlib.Path(os.environ['INFOLIB_REPORT']) / 'begun').touch()\ntime.sleep(300)"
 
 
-def add(root, name, *cells, parameters=PARAMETERS, tags=()):
-    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_markdown_cell(f"# Title of {name}")])
+def add(root, name, *cells, parameters=PARAMETERS, tags=(), opening=""):
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_markdown_cell(f"# Title of {name}\n\n{opening}")])
     if parameters is not None:
         notebook.cells.append(nbformat.v4.new_code_cell(parameters, metadata={"tags": ["parameters"]}))
     notebook.cells += [nbformat.v4.new_code_cell(cell, metadata={"tags": list(tags)}) for cell in cells]
@@ -145,17 +145,18 @@ def test_notebooks_that_read_reports_run_when_the_others_have_ended(root):
     assert (root / "reports" / "quick" / "01_reads" / "results.csv").read_text() == "02_good 03_slow"
 
 
-def test_what_took_longest_the_last_time_begins_first_and_the_results_keep_their_order(root):
+def test_what_took_longest_the_last_time_or_says_so_begins_first_and_the_results_keep_their_order(root):
     for name in ("01_short", "03_long", "04_new"):
         add(root, name, LEAVE)
+    add(root, "05_says", LEAVE, opening="*5 minutes to read, 0.04 minutes to run.*")
     for name, seconds in (("01_short", 1.0), ("02_good", 2.0), ("03_long", 3.0)):
         (root / "reports" / "quick" / name).mkdir(parents=True)
         record = json.dumps({"wall_seconds": seconds})
         (root / "reports" / "quick" / name / "provenance.json").write_text(record)
     ended = []
     done = workbook.run(report=lambda run: ended.append(run.name))
-    assert ended == ["04_new", "03_long", "02_good", "01_short"]
-    assert [run.name for run in done] == ["01_short", "02_good", "03_long", "04_new"]
+    assert ended == ["04_new", "03_long", "05_says", "02_good", "01_short"]
+    assert [run.name for run in done] == ["01_short", "02_good", "03_long", "04_new", "05_says"]
 
 
 def test_threads_are_shared_among_the_notebooks_that_run_at_once(root, monkeypatch):

@@ -111,5 +111,8 @@ def test_paper_profile_fits_the_parameters(name):
     workbook.resolve(name, "paper", {})
 
 
-def test_listed_with_its_minutes(name):
-    assert name in (ROOT / "notebooks" / "README.md").read_text()
+def test_listed_with_its_minutes(name, cells):
+    listed = (ROOT / "notebooks" / "README.md").read_text()
+    row = next(line for line in listed.splitlines() if f"`{name}`" in line)
+    read = re.search(r"(\d+) minutes to read", cells[0].source)[1]
+    assert f"| {read} min | {workbook.minutes(name):g} min |" in row

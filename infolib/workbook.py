@@ -103,10 +103,11 @@ def title(name: str) -> str:
     return next((line.lstrip("# ") for line in lines if line.startswith("# ")), name)
 
 
-def minutes(name: str) -> float:
-    """How long a notebook says that it runs, quick and on one core, below its title; infinite if it does not say."""
-    found = re.search(r"([\d.]+) minutes? to run", nbformat.read(notebooks()[name], as_version=4).cells[0].source)
-    return float(found[1]) if found else math.inf
+def minutes(name: str, profile: str) -> float:
+    """How long a notebook says below its title that it runs, on one core without a cache; inf if it does not say."""
+    opening = nbformat.read(notebooks()[select([name])[0]], as_version=4).cells[0].source
+    said = re.search(r"([\d.]+) minutes? to run(?:, ([\d.]+) in the `paper` profile)?", opening)
+    return float((said and said[1 + PROFILES.index(profile)]) or math.inf)
 
 
 def parameters(name: str) -> dict[str, Parameter]:
@@ -178,9 +179,9 @@ def run(
 ) -> list[Run]:
     """Execute notebooks, `jobs` at a time, into `reports/<profile>/`; `report` is called as each one ends.
 
-    The results come in the order of `waves`; within a wave, what took longest the last time, or else says so, begins
-    first. Everything is checked before the first kernel starts. `time_limit` is in minutes for each notebook. On Ctrl-C
-    all processes are ended and no report changes.
+    The results come in the order of `waves`; within a wave, what says that it takes longest begins first. Everything is
+    checked before the first kernel starts. `time_limit` is in minutes for each notebook. On Ctrl-C all processes are
+    ended and no report changes.
 
     Raises ValueError for bad names, parameters or profile, and OSError if the reports folder cannot be written.
     """
@@ -206,25 +207,13 @@ def run(
         runs: list[Run] = []
         for wave in waves(list(resolved)):
             threads = max(1, (os.cpu_count() or 1) // min(jobs, len(wave)))
-            begun = enumerate(_longest_first(wave, folder))
+            begun = enumerate(sorted(wave, key=lambda name: minutes(name, profile), reverse=True))
             done = Parallel(jobs, backend="threading")(delayed(one)(i, name, threads) for i, name in begun)
             runs += sorted(done, key=lambda run: wave.index(run.name))
         return runs
     finally:  # Ctrl-C: joblib's threads wait for processes that nobody needs any more
         for child in list(children):
             _kill(child)
-
-
-def _longest_first(names: Sequence[str], folder: Path) -> list[str]:
-    """By the time that each took for its report, or says that it takes, so that no long one begins last."""
-
-    def seconds(name: str) -> float:
-        try:
-            return json.loads((folder / name / "provenance.json").read_text(encoding="utf-8"))["wall_seconds"]
-        except (OSError, ValueError, LookupError):
-            return 60 * minutes(name)
-
-    return sorted(names, key=seconds, reverse=True)
 
 
 def _check_writable(folder: Path) -> None:

@@ -115,4 +115,5 @@ def test_listed_with_its_minutes(name, cells):
     listed = (ROOT / "notebooks" / "README.md").read_text()
     row = next(line for line in listed.splitlines() if f"`{name}`" in line)
     read = re.search(r"(\d+) minutes to read", cells[0].source)[1]
-    assert f"| {read} min | {workbook.minutes(name):g} min |" in row
+    quick, paper = (workbook.minutes(name, profile) for profile in workbook.PROFILES)
+    assert f"| {read} min | {quick:g} min | {paper:g} min |" in row

@@ -145,18 +145,13 @@ def test_notebooks_that_read_reports_run_when_the_others_have_ended(root):
     assert (root / "reports" / "quick" / "01_reads" / "results.csv").read_text() == "02_good 03_slow"
 
 
-def test_what_took_longest_the_last_time_or_says_so_begins_first_and_the_results_keep_their_order(root):
-    for name in ("01_short", "03_long", "04_new"):
-        add(root, name, LEAVE)
-    add(root, "05_says", LEAVE, opening="*5 minutes to read, 0.04 minutes to run.*")
-    for name, seconds in (("01_short", 1.0), ("02_good", 2.0), ("03_long", 3.0)):
-        (root / "reports" / "quick" / name).mkdir(parents=True)
-        record = json.dumps({"wall_seconds": seconds})
-        (root / "reports" / "quick" / name / "provenance.json").write_text(record)
+def test_what_says_that_it_takes_longest_begins_first_and_the_results_keep_their_order(root):
+    add(root, "01_short", LEAVE, opening="*5 minutes to read, 0.5 minutes to run, 90 in the `paper` profile.*")
+    add(root, "03_long", LEAVE, opening="*5 minutes to read, 1 minute to run, 20 in the `paper` profile.*")
     ended = []
-    done = workbook.run(report=lambda run: ended.append(run.name))
-    assert ended == ["04_new", "03_long", "05_says", "02_good", "01_short"]
-    assert [run.name for run in done] == ["01_short", "02_good", "03_long", "04_new", "05_says"]
+    done = [workbook.run(profile=p, report=lambda run: ended.append(run.name)) for p in workbook.PROFILES]
+    assert ended == ["02_good", "03_long", "01_short", "02_good", "01_short", "03_long"]
+    assert [[run.name for run in runs] for runs in done] == [["01_short", "02_good", "03_long"]] * 2
 
 
 def test_threads_are_shared_among_the_notebooks_that_run_at_once(root, monkeypatch):

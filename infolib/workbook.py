@@ -105,7 +105,7 @@ def title(name: str) -> str:
 
 def minutes(name: str, profile: str) -> float:
     """How long a notebook says below its title that it runs, on one core without a cache; inf if it does not say."""
-    opening = nbformat.read(notebooks()[select([name])[0]], as_version=4).cells[0].source
+    opening = nbformat.read(notebooks()[name], as_version=4).cells[0].source
     said = re.search(r"([\d.]+) minutes? to run(?:, ([\d.]+) in the `paper` profile)?", opening)
     return float((said and said[1 + PROFILES.index(profile)]) or math.inf)
 

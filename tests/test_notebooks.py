@@ -117,3 +117,5 @@ def test_listed_with_its_minutes(name, cells):
     read = re.search(r"(\d+) minutes to read", cells[0].source)[1]
     quick, paper = (workbook.minutes(name, profile) for profile in workbook.PROFILES)
     assert f"| {read} min | {quick:g} min | {paper:g} min |" in row
+    found = next(line for line in (ROOT / "README.md").read_text().splitlines() if line.startswith(f"| {name[:2]} |"))
+    assert f" | {quick:g} | {paper:g} | " in found

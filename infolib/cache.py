@@ -46,6 +46,8 @@ def fingerprint(*parts: Any) -> str:
 def cached(kind: str, key: dict[str, Any], compute: Callable[[], dict[str, Tensor]]) -> dict[str, Tensor]:
     """The tensors that `compute()` returns, read from the cache when the same `key` was computed before.
 
+    It must have been computed on as many threads, too: the last digits of a sum, and with them what a training comes
+    to, hang on their number.
     The tensors come back on the CPU, detached, in the order of their names, found or computed alike. A corrupt entry
     is computed again with a warning; a cache that cannot be written costs a warning, never the result.
     INFOLIB_FRESH=1 computes everything again and renews the entries.
@@ -53,7 +55,7 @@ def cached(kind: str, key: dict[str, Any], compute: Callable[[], dict[str, Tenso
     Raises:
         ValueError: for a key without a fingerprint, or a result that is not a dict of tensors
     """
-    path = folder() / kind / f"{fingerprint(key)}.safetensors"
+    path = folder() / kind / f"{fingerprint(key, torch.get_num_threads())}.safetensors"
     found = None if os.environ.get("INFOLIB_FRESH") == "1" else _read(path)
     if found is not None:
         return found

@@ -1,4 +1,4 @@
-"""Experiments as tables: one function, many cases, as many at once as there are threads, and none computed twice."""
+"""Experiments as tables: one function, many cases, one to a thread, and none computed twice."""
 
 import dataclasses
 import dis
@@ -12,7 +12,7 @@ from typing import Any
 
 import pandas as pd
 import torch
-from joblib import Parallel, delayed
+from joblib import Parallel, delayed, parallel_config
 from tqdm import tqdm
 
 from infolib import cache
@@ -25,6 +25,7 @@ def tabulate(
 
     Each is kept in the cache once it is computed, so that a run that was interrupted goes on. What determines it makes
     its key: the case, the function's source, the values and functions that it reads (see `origin`), torch's version.
+    A case is computed on one thread, however many there are, so that its numbers do not hang on the machine's cores.
     A function of several tables returns a named tuple with the fields `frames`, and there is a frame for each.
 
     Raises:
@@ -34,7 +35,8 @@ def tabulate(
         raise ValueError("cases is empty: give at least one")
     key = {"origin": origin(function), "torch": torch.__version__}
     kept = (delayed(_kept)(key | {"case": list(c)}, partial(function, *c), frames) for c in cases)
-    jobs = Parallel(n_jobs=torch.get_num_threads(), return_as="generator")(kept)
+    with parallel_config("loky", inner_max_num_threads=1):
+        jobs = Parallel(n_jobs=torch.get_num_threads(), return_as="generator")(kept)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "A worker stopped while some jobs")  # a worker grown by 100 MB is renewed
         tables = [pd.concat(part, ignore_index=True) for part in zip(*tqdm(jobs, total=len(cases)), strict=True)]
@@ -72,8 +74,10 @@ def _note(name: str, value: Any, found: dict[str, Any]) -> None:
     if isinstance(value, partial):
         for part, of in (("function", value.func), ("arguments", [*value.args]), ("options", value.keywords)):
             _note(f"{name}'s {part}", of, found)
-    elif isinstance(home, str) and home.split(".")[0] == "infolib" and not dataclasses.is_dataclass(type(value)):
+    elif isinstance(home, str) and home.split(".")[0] == "infolib":
         _note_module(sys.modules[home], found)
+        if dataclasses.is_dataclass(type(value)):
+            found[name] = _plain(name, value)
     elif isinstance(value, FunctionType) and _is_ours(value):
         found[name] = _source(value)
         for read, content in _reads(value):

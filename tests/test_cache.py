@@ -33,7 +33,7 @@ def refuse():
 
 def stored(folder):
     (entry,) = folder.iterdir()  # one file: no temporary one is left
-    assert entry.name == f"{fingerprint(KEY)}.safetensors"
+    assert entry.name == f"{fingerprint(KEY, torch.get_num_threads())}.safetensors"
     return entry
 
 
@@ -90,6 +90,15 @@ def test_another_key_or_kind_is_another_result():
         cached("kind", KEY | {"seed": 1}, refuse)
     with pytest.raises(AssertionError, match="computed again"):
         cached("other", KEY, refuse)
+
+
+def test_a_result_of_other_threads_is_another_result(monkeypatch):
+    others = torch.get_num_threads() + 1
+    with monkeypatch.context() as patch:
+        patch.setattr(torch, "get_num_threads", lambda: others)
+        cached("kind", KEY, compute)
+    with pytest.raises(AssertionError, match="computed again"):
+        cached("kind", KEY, refuse)
 
 
 def test_fresh_computes_again_and_renews_the_entry(monkeypatch):

@@ -89,6 +89,27 @@ def test_processes_share_the_work_and_keep_its_order(tmp_path):
     assert len(list((tmp_path / "tables").iterdir())) == 5
 
 
+ALONE = """
+import os
+import pandas as pd, torch
+from infolib import experiment
+
+def threads(a):
+    return pd.DataFrame({"torch": [torch.get_num_threads()], "asked": [int(os.environ["OMP_NUM_THREADS"])]})
+
+torch.get_num_threads = lambda: 2
+print(experiment.tabulate(threads, [(i,) for i in range(2)]).to_numpy().tolist())
+"""
+
+
+def test_a_case_has_one_thread_however_many_the_process_has(tmp_path):
+    script = tmp_path / "script.py"
+    script.write_text(ALONE)
+    environment = os.environ | {"OMP_NUM_THREADS": "2"}
+    run = subprocess.run([sys.executable, script], env=environment, capture_output=True, text=True, check=True)
+    assert run.stdout.strip() == "[[1, 1], [1, 1]]"
+
+
 def test_an_interrupted_run_goes_on_where_it_was(tmp_path):
     log, fail = tmp_path / "log", tmp_path / "fail"
     fail.touch()
@@ -154,6 +175,7 @@ def test_data_sets_and_arguments_of_partials_count_by_their_content():
 
     assert fingerprint(with_data(torch.zeros(3, 2))) == fingerprint(with_data(torch.zeros(3, 2)))
     assert fingerprint(with_data(torch.zeros(3, 2))) != fingerprint(with_data(torch.ones(3, 2)))
+    assert "class Data" in with_data(torch.zeros(3, 2))["infolib.datasets"]
     assert experiment.origin(partial(scaled, 4)) != experiment.origin(partial(scaled, 5))
     assert experiment.origin(partial(scaled, b="x")) != experiment.origin(partial(scaled, b="y"))
 

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import torch
 
 from benchmarks.rows import Row, all_rows, closed_forms
-from infolib import ROOT
+from workbook import root
 
 
 class Measured(NamedTuple):
@@ -99,7 +99,7 @@ def main() -> None:
     for row in all_rows():
         measured.append((row, measure(row)))
         print(f"{row.name}: {measured[-1][1].reference / measured[-1][1].ours:.2f} × ({row.goal})", flush=True)
-    (ROOT / "reports" / "benchmarks.md").write_text(table(measured), encoding="utf-8")
+    (root / "reports" / "benchmarks.md").write_text(table(measured), encoding="utf-8")
 
 
 if __name__ == "__main__":

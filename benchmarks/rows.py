@@ -13,10 +13,11 @@ from scipy.spatial.distance import pdist, squareform
 from sklearn.metrics import mutual_info_score
 from torch import nn
 
-from infolib import activations, datasets, learning, models, training
+from infolib import activations, learning, training
 from infolib.estimators import binning, discrete, knn, renyi, truth
 from infolib.measures import discarding, information_plane, neuron_importance, synergy, transfer
-from infolib.measures import discarding_study as study
+from workbook import datasets, models
+from workbook.experiments import nb05_information_discarding as study
 
 
 class Row(NamedTuple):
@@ -81,7 +82,7 @@ def plane_rows() -> Iterator[Row]:
     for n, bins, goal in ((100, None, "10 ×"), (512, 4096, "20 ×, 30 × less memory")):
         x, y = torch.rand(n, 1, 28, 28, generator=generator), torch.arange(n) % 10
         net = models.cnn(seed=0)
-        recorded = activations.collect(net, x, models.layers(net))
+        recorded = activations.collect(net, x, activations.layers(net))
         name = f"information-plane point, small CNN, n = {n}, 75 widths"
         yield Row(name, partial(_plane, x, y, recorded, bins), partial(_plain_plane, x, y, recorded), goal)
 
@@ -141,14 +142,14 @@ def trajectory_rows() -> Iterator[Row]:
 
     def ours():
         net, steps = start()
-        return net, information_plane.trajectories(net, steps, {"train": plane}, models.layers(net))
+        return net, information_plane.trajectories(net, steps, {"train": plane}, activations.layers(net))
 
     def plain():
         net, steps = start()
         sigmas, rows = {}, []
         for step in steps:
             batch = data[step.batch]
-            recorded = activations.collect(net, batch.x, models.layers(net))
+            recorded = activations.collect(net, batch.x, activations.layers(net))
             recorded["output"] = recorded["output"].softmax(1)
             rows.append(_plain_plane(batch.x, batch.y, recorded, 75 if step.step <= 40 else 50, sigmas))
         return torch.cat(rows)
@@ -215,7 +216,7 @@ def chain_rows() -> Iterator[Row]:
     """
     x, y = torch.rand(128, 1, 28, 28, generator=torch.Generator().manual_seed(0)), torch.arange(128) % 10
     net = models.lenet5(activation="relu", seed=0)
-    layers = models.layers(net)
+    layers = activations.layers(net)
 
     def ours():
         forward, errors = synergy.forward_chain(net, x, layers), synergy.error_chain(net, x, y, layers)

@@ -1,16 +1,23 @@
-"""Information theory in deep networks: estimators, model hooks and a reproducible workbook.
+"""Information theory in deep networks: estimators, model hooks and measures, in bits.
 
-Quantities are functions of tensors and come back in bits, unclipped:
+Quantities are functions of tensors and come back unclipped:
 
 >>> from infolib.estimators import discrete
 >>> discrete.entropy([0, 1, 0, 1])
 tensor(1., dtype=torch.float64)
 """
 
-import os
-from pathlib import Path
+from typing import Any
 
-__version__ = "0.1.0"
+from infolib._lazy import attributes
 
-# The workbook: the folder that holds notebooks/, data/ and reports/.
-ROOT = Path(os.environ.get("INFOLIB_ROOT") or Path(__file__).resolve().parents[1])
+__version__ = "0.2.0.dev0"
+__all__ = ["Data", "activations", "checks", "data", "estimators", "measures", "plotting", "training"]
+
+_submodule = attributes(__name__, __all__)
+
+
+def __getattr__(name: str) -> Any:
+    if name == "Data":
+        return _submodule("data").Data
+    return _submodule(name)

@@ -12,6 +12,7 @@ Contexts nest in the order in which they are entered: an inner one sees what the
 an outer one does not see what the inner ones make of it.
 """
 
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
@@ -20,8 +21,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from infolib import _checks
-from infolib.models import evaluating
+from infolib import checks
+
+_PLOTTED = re.compile(r"(conv|hidden|fc)\d+|stem|stage\d+\.block\d+|output")
 
 
 @contextmanager
@@ -79,7 +81,7 @@ def collect(model: nn.Module, x: Tensor, layers: Sequence[str], *, batch_size: i
     Raises:
         ValueError: as `record` does, for an empty `x`, and for a layer that the forward pass does not reach
     """
-    _checks.at_least("batch_size", batch_size, 1)
+    checks.at_least("batch_size", batch_size, 1)
     if len(x) == 0:
         raise ValueError(f"x is empty, got shape {tuple(x.shape)}")
     device = next((parameter.device for parameter in model.parameters()), x.device)
@@ -154,3 +156,34 @@ def _hooked(model: nn.Module, actions: Mapping[str, Callable[[str, Tensor], Tens
     finally:
         for handle in handles:
             handle.remove()
+
+
+def layers(model: nn.Module) -> list[str]:
+    """Names of the layers that are plotted, in order of depth: conv, hidden, fc, stem, blocks, output.
+
+    Raises:
+        ValueError: for a model of other names, which has to be asked for layers by name
+    """
+    names = [name for name, _ in model.named_modules()]
+    plotted = [name for name in names if _PLOTTED.fullmatch(name)]
+    if not plotted:
+        raise ValueError(f"model has no layers named like conv1, hidden1, fc1 or output; choose from {names[1:]}")
+    return plotted
+
+
+@contextmanager
+def evaluating(model: nn.Module) -> Iterator[None]:
+    """Measure a model: eval mode and no gradients; each module gets its own mode back, whatever happens."""
+    modes = {module: module.training for module in model.modules()}
+    model.eval()
+    try:
+        with torch.no_grad():
+            yield
+    finally:
+        for module, training in modes.items():
+            module.training = training
+
+
+def device_of(model: nn.Module) -> torch.device:
+    """The device of the model's first parameter or buffer; the CPU for a model that has neither."""
+    return next((t.device for t in (*model.parameters(), *model.buffers())), torch.device("cpu"))

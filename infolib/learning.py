@@ -5,8 +5,8 @@ prequential code asks for. Minibatches are drawn with replacement, and the draw 
 samples alone: two networks with the same seed and data meet the same samples (common random numbers).
 
 >>> import torch
->>> from infolib import datasets, models
->>> data = datasets.Data(torch.eye(4), torch.tensor([0, 1, 0, 1]))
+>>> from infolib.data import Data
+>>> data = Data(torch.eye(4), torch.tensor([0, 1, 0, 1]))
 >>> start = zero_head(models.mlp([4, 8, 2], seed=0))
 >>> train(start, data, steps=50, lr=0.1, seed=0)(data.x).argmax(1).tolist(), start(data.x).abs().sum().item()
 ([0, 1, 0, 1], 0.0)
@@ -22,9 +22,9 @@ from torch.nn.functional import cross_entropy, log_softmax
 from torch.optim import Adam
 from torch.random import fork_rng
 
-from infolib import _checks
-from infolib.datasets import Data
-from infolib.models import evaluating
+from infolib import checks
+from infolib.activations import evaluating
+from infolib.data import Data
 
 Term = Callable[[nn.Module, Tensor], Tensor]  # of the network in training and the images of the step, added to the loss
 
@@ -52,8 +52,8 @@ def train(
         FloatingPointError: when the loss is no longer finite
     """
     model, steps = copy.deepcopy(model), _steps(steps, epochs, batch_size, len(data))
-    update = Adam(model.parameters(), _checks.positive("lr", lr), fused=True)
-    draw = torch.Generator().manual_seed(_checks.at_least("seed", seed, 0))
+    update = Adam(model.parameters(), checks.positive("lr", lr), fused=True)
+    draw = torch.Generator().manual_seed(checks.at_least("seed", seed, 0))
     with fork_rng(devices=[]):
         torch.manual_seed(seed)  # of dropout, if there is any
         model.train()
@@ -94,11 +94,11 @@ def train_many(
     if not busy:
         return copies
     stacked = _stacked([copies[i] for i in busy])
-    update = Adam(stacked, _checks.positive("lr", lr), fused=True)
+    update = Adam(stacked, checks.positive("lr", lr), fused=True)
     sizes = torch.tensor([len(data[i]) for i in busy])
     first = (sizes.cumsum(0) - sizes)[:, None]
     x, y = torch.cat([data[i].x.flatten(1) for i in busy]), torch.cat([data[i].y for i in busy])
-    draws = {s: torch.Generator().manual_seed(_checks.at_least("seed", s, 0)) for s in seeds}
+    draws = {s: torch.Generator().manual_seed(checks.at_least("seed", s, 0)) for s in seeds}
     for _ in range(_steps(steps, 0.0, batch_size, 0)):
         u = {s: torch.rand(batch_size, generator=draw) for s, draw in draws.items()}
         rows = first + (torch.stack([u[seeds[i]] for i in busy]) * sizes[:, None]).long()  # (models, batch)
@@ -172,10 +172,10 @@ def distillation(model: nn.Module, head: slice, *, weight: float = 4.0, temperat
 
 
 def _steps(steps: int, epochs: float, batch_size: int, n: int) -> int:
-    _checks.at_least("batch_size", batch_size, 1)
+    checks.at_least("batch_size", batch_size, 1)
     if not 0 <= epochs < math.inf:
         raise ValueError(f"epochs must be a number of at least 0, got {epochs}")
-    return max(_checks.at_least("steps", steps, 0), math.ceil(epochs * n / batch_size))
+    return max(checks.at_least("steps", steps, 0), math.ceil(epochs * n / batch_size))
 
 
 def _minibatch(data: Data, u: Tensor, memory: Data | None) -> tuple[Tensor, Tensor]:

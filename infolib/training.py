@@ -1,9 +1,9 @@
 """Training as a loop of the caller's own: one step at a time, the same for the same seed.
 
 >>> import torch
->>> from infolib import datasets, models
->>> data = datasets.Data(torch.eye(4), torch.tensor([0, 1, 0, 1]))
->>> net = models.mlp([4, 8, 2], seed=0)
+>>> from infolib.data import Data
+>>> data = Data(torch.eye(4), torch.tensor([0, 1, 0, 1]))
+>>> net = nn.Linear(4, 2)
 >>> for step in fit(net, data, epochs=50, batch_size=4, lr=0.1, seed=0):
 ...     pass
 >>> print(f"after step {step.step}: {step.loss:.2f} bits")
@@ -12,11 +12,9 @@ after step 50: 0.00 bits
 1.0
 """
 
-import inspect
 import math
 from collections.abc import Iterator
-from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -24,10 +22,9 @@ from torch.nn.functional import cross_entropy, log_softmax, nll_loss
 from torch.optim import SGD, Adam, Optimizer
 from tqdm import tqdm
 
-from infolib import _checks
-from infolib.cache import cached
-from infolib.datasets import Data
-from infolib.models import evaluating, mlp
+from infolib import checks
+from infolib.activations import device_of, evaluating
+from infolib.data import Data
 
 
 class Step(NamedTuple):
@@ -71,10 +68,10 @@ def fit(
         FloatingPointError: when the loss is no longer finite
     """
     for name, value, least in (("epochs", epochs, 0), ("batch_size", batch_size, 1), ("seed", seed, 0)):
-        _checks.at_least(name, value, least)
+        checks.at_least(name, value, least)
     if len(data) == 0 or len(data.x) != len(data.y):
         raise ValueError(f"data must hold samples with one label each, got {len(data.x)} and {len(data.y)}")
-    _checks.positive("lr", lr)
+    checks.positive("lr", lr)
     update = _optimiser(model, optimizer, lr=lr, momentum=momentum, weight_decay=weight_decay)
     return _steps(model, data, update, epochs=epochs, batch_size=batch_size, lr=lr, seed=seed, progress=progress)
 
@@ -85,10 +82,10 @@ def evaluate(model: nn.Module, data: Data, *, batch_size: int = 1024) -> Evaluat
     Raises:
         ValueError: for empty data
     """
-    _checks.at_least("batch_size", batch_size, 1)
+    checks.at_least("batch_size", batch_size, 1)
     if len(data) == 0:
         raise ValueError("data is empty")
-    device = _device(model)
+    device = device_of(model)
     right, nats = 0, 0.0
     with evaluating(model):
         for x, y in zip(data.x.split(batch_size), data.y.split(batch_size), strict=True):
@@ -96,58 +93,6 @@ def evaluate(model: nn.Module, data: Data, *, batch_size: int = 1024) -> Evaluat
             right += (logits.argmax(1) == y).sum().item()
             nats += nll_loss(log_softmax(logits, 1), y, reduction="sum").item()
     return Evaluation(right / len(data), nats / len(data) / math.log(2))
-
-
-def trained(model: nn.Module, data: Data, **fit_options: Any) -> nn.Module:
-    """The model itself, in eval mode, as `fit(model, data, **fit_options)` leaves it; trained once, then cached.
-
-    What determines the weights makes the cache's key: initial weights, the model's shape and code, the data, the
-    options, torch's version and this module's code.
-
-    Raises:
-        ValueError, FloatingPointError: as `fit` does; ValueError also for a class without source, typed at a prompt
-    """
-
-    def compute() -> dict[str, Tensor]:
-        for _ in fit(model, data, **fit_options):
-            pass
-        return model.state_dict()
-
-    options = {name: value for name, value in fit_options.items() if name != "progress"}
-    key = {"model": _content(model), "x": data.x, "y": data.y, "options": options, "code": Path(__file__).read_text()}
-    model.load_state_dict(cached("trained", key | {"torch": torch.__version__}, compute))
-    return model.eval()
-
-
-def perceptron(data: Data, description: str, *, seed: int, **fit_options: Any) -> nn.Module:
-    """A trained perceptron from a description: hidden widths, activation, regulariser, as "100-100 relu dropout:.3,.4".
-
-    The regulariser is none, L2:strength (the optimiser's weight decay), dropout:p,p,... (one for each hidden layer) or
-    batch-norm (before the activation). The seed decides weights and training; the result is cached by `trained`.
-
-    Raises:
-        ValueError: for a description that is not of this form, and as `models.mlp` and `fit` do
-    """
-    form = f"description must be like '100-100 relu L2:1e-4', got {description!r}"
-    try:
-        widths, activation, regulariser = description.split()
-        kind, _, strength = regulariser.partition(":")
-        hidden = [int(width) for width in widths.split("-")]
-        numbers = [float(number) for number in strength.split(",") if number]
-    except ValueError as error:
-        raise ValueError(form) from error
-    expected = {"none": 0, "L2": 1, "dropout": len(hidden), "batch-norm": 0}
-    if len(numbers) != expected[_checks.choice("regulariser", kind, expected)]:
-        raise ValueError(f"{form}: {kind} takes {expected[kind]} numbers")
-    model = mlp(
-        [data.x[0].numel(), *hidden, int(data.y.max()) + 1],
-        activation=activation,
-        batch_norm="before" if kind == "batch-norm" else None,
-        dropout=numbers if kind == "dropout" else (),
-        seed=seed,
-    )
-    decay = numbers[0] if kind == "L2" else 0.0
-    return trained(model, data, weight_decay=decay, seed=seed, **fit_options)
 
 
 class _Randomness:
@@ -183,7 +128,7 @@ def _steps(
     seed: int,
     progress: bool,
 ) -> Iterator[Step]:
-    device = _device(model)
+    device = device_of(model)
     x, y = data.x.to(device), data.y.to(device)
     randomness = _Randomness(seed, device)
     number = 0
@@ -222,34 +167,10 @@ def _optimiser(model: nn.Module, name: str, *, lr: float, momentum: float, weigh
     parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
     if not parameters:
         raise ValueError("model has no parameters to train")
-    _checks.choice("optimizer", name, ("adam", "sgd"))
+    checks.choice("optimizer", name, ("adam", "sgd"))
     # fused: one kernel for all parameters, a fifth of a small network's step
     if name == "sgd":
         return SGD(parameters, lr, momentum, weight_decay=weight_decay, fused=True)
     if momentum != 0:
         raise ValueError(f"momentum={momentum} is for optimizer='sgd' only")
     return Adam(parameters, lr, weight_decay=weight_decay, fused=True)
-
-
-def _content(model: nn.Module) -> dict[str, Any]:
-    """What a model is before training: tensors, structure, what is frozen, and the code of classes not torch's own."""
-    classes = {type(module) for module in model.modules() if not type(module).__module__.startswith("torch.")}
-    return {
-        "tensors": {**dict(model.named_parameters()), **dict(model.named_buffers())},
-        "structure": repr(model),
-        "trainable": [name for name, parameter in model.named_parameters() if parameter.requires_grad],
-        "code": sorted(_code(cls) for cls in classes),
-        "device": _device(model).type,
-    }
-
-
-def _code(cls: type) -> str:
-    """The source of a class's functions, one by one: of a class in a notebook, Python finds only these."""
-    try:
-        return "".join(inspect.getsource(function) for function in vars(cls).values() if inspect.isfunction(function))
-    except OSError as error:
-        raise ValueError(f"the cache needs the source of {cls.__name__}; define it in a file or notebook") from error
-
-
-def _device(model: nn.Module) -> torch.device:
-    return next((parameter.device for parameter in model.parameters()), torch.device("cpu"))

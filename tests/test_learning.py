@@ -4,8 +4,9 @@ import pytest
 import torch
 from torch import nn
 
-from infolib import datasets, learning, models
-from infolib.datasets import Data
+from infolib import learning
+from infolib.data import Data
+from workbook import datasets, models
 
 
 @pytest.fixture(scope="module")

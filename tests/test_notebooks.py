@@ -7,10 +7,11 @@ from itertools import pairwise
 import nbformat
 import pytest
 
-from infolib import ROOT, claims, workbook
+from workbook import claims, root
+from workbook import run as runner
 
-NOTEBOOKS = workbook.notebooks()
-JUDGING = [name for name in NOTEBOOKS if (ROOT / "data" / "claims" / f"{name}.toml").exists()]
+NOTEBOOKS = runner.notebooks()
+JUDGING = [name for name in NOTEBOOKS if (root() / "data" / "claims" / f"{name}.toml").exists()]
 
 
 @pytest.fixture(params=NOTEBOOKS, ids=str)
@@ -53,8 +54,8 @@ def test_opens_with_its_claim_and_then_its_parameters(name, cells):
     assert re.search(r"minutes? to read", cells[0].source)
     first_code = code_of(cells)[0]
     assert "parameters" in tags(first_code)
-    assert 1 <= len(workbook.parameters(name)) <= 10
-    assert all(p.help for p in workbook.parameters(name).values())
+    assert 1 <= len(runner.parameters(name)) <= 10
+    assert all(p.help for p in runner.parameters(name).values())
     assert not re.search(r"=.*=|#.*=", re.sub(r"\[.*?\]", "", first_code.source))  # papermill's own parser stumbles
 
 
@@ -74,7 +75,7 @@ def test_one_checked_cell_prints_the_verdicts_of_its_claims(name, cells):
 
 def test_a_cell_that_reads_reports_has_the_tag_that_makes_the_notebook_run_last(cells):
     for cell in code_of(cells):
-        assert ("reports.board(" in cell.source) == (workbook.READS_REPORTS in tags(cell)), cell.source
+        assert ("reports.board(" in cell.source) == (runner.READS_REPORTS in tags(cell)), cell.source
 
 
 def test_sections_that_every_notebook_has(name, cells):
@@ -108,14 +109,14 @@ def test_light_enough_to_commit(name):
 
 
 def test_paper_profile_fits_the_parameters(name):
-    workbook.resolve(name, "paper", {})
+    runner.resolve(name, "paper", {})
 
 
 def test_listed_with_its_minutes(name, cells):
-    listed = (ROOT / "notebooks" / "README.md").read_text()
+    listed = (root() / "notebooks" / "README.md").read_text()
     row = next(line for line in listed.splitlines() if f"`{name}`" in line)
     read = re.search(r"(\d+) minutes to read", cells[0].source)[1]
-    quick, paper = (workbook.minutes(name, profile) for profile in workbook.PROFILES)
+    quick, paper = (runner.minutes(name, profile) for profile in runner.PROFILES)
     assert f"| {read} min | {quick:g} min | {paper:g} min |" in row
-    found = next(line for line in (ROOT / "README.md").read_text().splitlines() if line.startswith(f"| {name[:2]} |"))
+    found = next(line for line in (root() / "README.md").read_text().splitlines() if line.startswith(f"| {name[:2]} |"))
     assert f" | {quick:g} | {paper:g} | " in found

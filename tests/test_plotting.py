@@ -9,8 +9,9 @@ import torch
 from matplotlib.colors import to_rgb
 from PIL import Image
 
-from infolib import claims, plotting
+from infolib import plotting
 from infolib.plotting import _style
+from workbook import charts, claims
 
 matplotlib.use("agg")
 
@@ -139,7 +140,7 @@ def test_sequential_colours_darken():
 def test_verdict_chart_has_one_row_per_judged_claim():
     claim = claims.Claim("a", "s", "p", "w", "paper", "sign", "positive", 0.1, "w")
     other = claims.Claim("b", "s", "p", "w", "paper", "value", 1.0, 0.1, "w")
-    figure = plotting.verdicts(claims.judge([claim, other], {"a": [1.0, 1.2]}))
+    figure = charts.verdicts(claims.judge([claim, other], {"a": [1.0, 1.2]}))
     (ax,) = figure.axes
     assert ax.get_ylabel() == "a"
     low, high = ax.get_xlim()
@@ -410,7 +411,7 @@ def test_rank_matrix_is_a_triangle_of_means_and_spreads():
 def test_tally_counts_the_verdicts_of_each_notebook():
     table = pd.DataFrame({"notebook": ["02", "02", "02", "01"],
                           "verdict": ["reproduced", "not reproduced", "reproduced", "not attempted"]})  # fmt: skip
-    (ax,) = plotting.tally(table, by="notebook").axes
+    (ax,) = charts.tally(table, by="notebook").axes
     assert [t.get_text() for t in ax.get_yticklabels()] == ["02", "01"]
     assert ax.get_ylim()[0] > ax.get_ylim()[1]  # the first one on top
     widths = {bars.get_label(): [bar.get_width() for bar in bars] for bars in ax.containers}

@@ -11,16 +11,17 @@ import urllib.request
 
 import pytest
 
-from infolib import ROOT, claims, reports, workbook
+from workbook import claims, reports, root
+from workbook import run as runner
 
-TEXT = (ROOT / "README.md").read_text()
+TEXT = (root() / "README.md").read_text()
 COMMANDS = re.findall(r"^([a-z][^#\n]*[^#\s])", "\n".join(re.findall(r"```bash\n(.*?)```", TEXT, re.S)), re.M)
 
 
 def run(command):
     """A command of the README, in the workbook's folder, with the cache that a reader has."""
     environment = {name: value for name, value in os.environ.items() if name not in ("INFOLIB_CACHE", "MAKEFLAGS")}
-    return subprocess.run(command.split(), cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+    return subprocess.run(command.split(), cwd=root(), env=environment, capture_output=True, text=True, check=False)
 
 
 def test_the_example_runs(capsys):
@@ -30,13 +31,13 @@ def test_the_example_runs(capsys):
 
 def test_links_lead_somewhere():
     for path in re.findall(r"\]\((?!https?:)([^)]+)\)", TEXT):
-        assert (ROOT / path).exists(), path
+        assert (root() / path).exists(), path
 
 
 def test_each_command_is_executed_by_a_test_below_or_is_the_one_that_runs_this():
     tested = {"make reports", "make reports PROFILE=paper", "make lab", "make"}
     assert set(COMMANDS) - {"make test"} <= tested
-    assert "\nmake test\n" in (ROOT / ".ci" / "run").read_text()
+    assert "\nmake test\n" in (root() / ".ci" / "run").read_text()
 
 
 def test_make_lists_the_targets_that_the_readme_names():
@@ -47,14 +48,14 @@ def test_make_lists_the_targets_that_the_readme_names():
 def test_make_reports_executes_the_whole_workbook():
     done = run("make reports")
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
-    assert list(reports.load("quick")) == list(workbook.notebooks())
+    assert list(reports.load("quick")) == list(runner.notebooks())
 
 
 def test_make_reports_of_the_paper_profile_would_run_every_notebook_with_parameters_that_fit():
     """It takes hours: make says what it would run, and the workbook that everything is in order."""
     (line,) = [line for line in run("make -n reports PROFILE=paper").stdout.splitlines() if "infolib run" in line]
     assert line.split()[1:] == ["run", "--profile", "paper", "--jobs", "2"]
-    assert all(workbook.resolve(name, "paper", {}) for name in workbook.notebooks())
+    assert all(runner.resolve(name, "paper", {}) for name in runner.notebooks())
 
 
 def test_make_lab_serves_the_notebooks(tmp_path):
@@ -63,7 +64,7 @@ def test_make_lab_serves_the_notebooks(tmp_path):
     settings = {"ServerApp": {"allow_root": True, "open_browser": False, "token": "", "port": port}}
     (tmp_path / "jupyter_server_config.json").write_text(json.dumps(settings))
     environment = os.environ | {"JUPYTER_CONFIG_DIR": str(tmp_path)}
-    lab = subprocess.Popen(["make", "lab"], cwd=ROOT, env=environment, start_new_session=True,
+    lab = subprocess.Popen(["make", "lab"], cwd=root(), env=environment, start_new_session=True,
                            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)  # fmt: skip
     try:
         assert "00_start_here.ipynb" in answer(f"http://localhost:{port}/api/contents", seconds=60)
@@ -85,7 +86,7 @@ def answer(address, seconds):
 def test_the_scoreboard_counts_what_the_reports_say():
     rows = {number: cells.split("|") for number, cells in re.findall(r"^\| (\d\d) \|(.*)\|$", TEXT, re.M)}
     found = reports.load("paper")
-    assert set(rows) == {name[:2] for name in workbook.notebooks()} == {name[:2] for name in found}
+    assert set(rows) == {name[:2] for name in runner.notebooks()} == {name[:2] for name in found}
     for name, report in found.items():
         counts = [int((report["verdicts"]["verdict"] == verdict).sum()) for verdict in claims.VERDICTS]
         said = [int(cell.strip().strip("–") or 0) for cell in rows[name[:2]][-4:]]

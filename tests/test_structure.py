@@ -7,7 +7,7 @@ import tomllib
 import pytest
 import yaml
 
-from infolib import ROOT
+from workbook import root
 
 LEVELS = [
     {"_checks", "cache", "experiment"},
@@ -23,8 +23,8 @@ BELONGS = {
     "matplotlib": {"plotting"}, "seaborn": {"plotting"},
 }  # fmt: skip
 LATE = {"torchvision", "sklearn"}  # slow to import: only inside the functions that need them
-PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-MODULES = sorted((ROOT / "infolib").rglob("*.py"))
+PROJECT = tomllib.loads((root() / "pyproject.toml").read_text())["project"]
+MODULES = sorted((root() / "infolib").rglob("*.py"))
 
 
 def level(part):
@@ -32,7 +32,7 @@ def level(part):
 
 
 def part(path):
-    return path.relative_to(ROOT / "infolib").with_suffix("").parts[0]
+    return path.relative_to(root() / "infolib").with_suffix("").parts[0]
 
 
 def imports(tree):
@@ -65,7 +65,7 @@ def normalised(requirement):
 
 
 def test_conda_environment_has_the_names_and_bounds_of_pyproject():
-    environment = yaml.safe_load((ROOT / "environment.yml").read_text())
+    environment = yaml.safe_load((root() / "environment.yml").read_text())
     *conda, last = environment["dependencies"]
     ours = {normalised(d) for d in [*conda, *last["pip"]]} - {"pip", "-e."}
     theirs = PROJECT["dependencies"] + PROJECT["optional-dependencies"]["dev"]
@@ -74,7 +74,7 @@ def test_conda_environment_has_the_names_and_bounds_of_pyproject():
 
 
 def test_lock_is_exact_hashed_without_addresses_and_covers_every_dependency():
-    text = (ROOT / "requirements.lock").read_text()
+    text = (root() / "requirements.lock").read_text()
     assert not re.search(r"https?://|--index|--extra-index|--find-links", text)
     entries = re.split(r"\n(?=\S)", re.sub(r"^#.*\n", "", text, flags=re.M).strip())
     assert len(entries) > 100
@@ -84,7 +84,7 @@ def test_lock_is_exact_hashed_without_addresses_and_covers_every_dependency():
     assert {re.match(r"[\w.-]+", w)[0] for w in wanted} <= locked
 
 
-@pytest.mark.parametrize("path", sorted((ROOT / "tests").rglob("test_*.py")), ids=lambda p: p.name)
+@pytest.mark.parametrize("path", sorted((root() / "tests").rglob("test_*.py")), ids=lambda p: p.name)
 def test_no_test_throws_a_comparison_away(path):
     """`np.allclose(a, b)` or `a == b` on a line of its own checks nothing."""
     boolean = {"allclose", "array_equal", "equal", "isclose"}

@@ -7,9 +7,11 @@ from torch import nn
 from torch.nn.functional import cross_entropy
 
 from infolib import training
-from infolib.datasets import Data
-from infolib.models import mlp
-from infolib.training import evaluate, fit, trained
+from infolib.data import Data
+from infolib.training import evaluate, fit
+from workbook.experiments import nb04_neuron_importance as study
+from workbook.models import mlp
+from workbook.store import trained
 
 OPTIONS = {"epochs": 3, "batch_size": 10, "lr": 0.05, "seed": 0}
 
@@ -247,7 +249,7 @@ def test_perceptron_is_what_its_description_says(data):
     def same(description, weight_decay=0.0, **options):
         plain = mlp([data.x[0].numel(), 8, 7, classes], seed=3, **options)
         trained(plain, data, weight_decay=weight_decay, **fit_options)
-        ours = training.perceptron(data, description, **fit_options)
+        ours = study.perceptron(data, description, **fit_options)
         return repr(ours) == repr(plain) and all(map(torch.equal, ours.parameters(), plain.parameters()))
 
     assert same("8-7 relu none")
@@ -272,4 +274,4 @@ def test_perceptron_is_what_its_description_says(data):
 )
 def test_perceptron_refuses_another_description(data, description, message):
     with pytest.raises(ValueError, match=message):
-        training.perceptron(data, description, epochs=1, batch_size=8, lr=0.01, seed=0)
+        study.perceptron(data, description, epochs=1, batch_size=8, lr=0.01, seed=0)

@@ -1,1 +1,6 @@
-"""Information estimators: pure functions, tensors in, bits out, unclipped."""
+"""Estimators of entropy and information from samples, in bits."""
+
+from infolib._lazy import attributes
+
+__all__ = ["binning", "discrete", "knn", "renyi", "truth", "uncertainty"]
+__getattr__ = attributes(__name__, __all__)

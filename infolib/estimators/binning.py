@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from infolib import _checks
+from infolib import checks
 
 
 class Binned(NamedTuple):
@@ -28,7 +28,7 @@ def sign(x: Any, threshold: float = 0.0) -> Tensor:
     >>> sign([[-1.0, 0.0, 2.0]])
     tensor([[0, 0, 1]], dtype=torch.uint8)
     """
-    x = _checks.floats("x", x).detach()
+    x = checks.floats("x", x).detach()
     if x.device.type == "cpu":  # NumPy compares several times as fast there
         return torch.from_numpy(x.numpy() > threshold).view(torch.uint8)
     return (x > threshold).view(torch.uint8)
@@ -47,8 +47,8 @@ def uniform(x: Any, bins: int, *, low: float | None = None, high: float | None =
     >>> uniform([-2.0, 0.1, 2.0], bins=4, low=-1.0, high=1.0).codes
     tensor([0, 2, 3])
     """
-    x = _checks.floats("x", x)
-    _checks.at_least("bins", bins, 2)
+    x = checks.floats("x", x)
+    checks.at_least("bins", bins, 2)
     low = float(x.min()) if low is None else low
     high = float(x.max()) if high is None else high
     if not low <= high:
@@ -68,9 +68,9 @@ def quantile(x: Any, bins: int) -> Tensor:
     >>> quantile([3.0, 9.0, 4.0, 1.0], bins=2)
     tensor([0, 1, 1, 0])
     """
-    x = _checks.floats("x", x)
+    x = checks.floats("x", x)
     n = len(x)
-    if _checks.at_least("bins", bins, 2) > n:
+    if checks.at_least("bins", bins, 2) > n:
         raise ValueError(f"bins must be at most n, got {bins} bins for n={n}")
     columns = x.reshape(n, -1).T.contiguous()  # (units, n)
     last = torch.arange(1, bins, device=x.device) * n // bins - 1  # the last rank within each bin but the top one

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import one_hot
 
-from infolib import _checks
+from infolib import checks
 
 BLOCK = 2**20  # cells counted at a time: a few such int64 tables stay in cache, whatever the number of units
 
@@ -83,7 +83,7 @@ def conditional_mutual_information(codes: Any, y: Any, z: Any, *, correction: st
     tensor(1., dtype=torch.float64)
     """
     codes = _codes(codes)
-    y, z = _checks.labels("y", y, len(codes)), _checks.labels("z", z, len(codes))
+    y, z = checks.labels("y", y, len(codes)), checks.labels("z", z, len(codes))
     both = mutual_information(codes, symbols(y, z), correction=correction)
     return both - mutual_information(codes, z, correction=correction)
 
@@ -176,15 +176,15 @@ def symbols(*variables: Any) -> Tensor:
 
 
 def _codes(codes: Any) -> Tensor:
-    codes = _checks.integers("codes", codes)
-    _checks.at_least("n", len(codes), 2)
+    codes = checks.integers("codes", codes)
+    checks.at_least("n", len(codes), 2)
     return codes
 
 
 def _codes_and_labels(codes: Any, y: Any) -> tuple[Tensor, Tensor]:
     """Checked codes, and labels renumbered 0, 1, ... in their order."""
     codes = _codes(codes)
-    return codes, _checks.labels("y", y, len(codes)).to(codes.device).unique(return_inverse=True)[1]
+    return codes, checks.labels("y", y, len(codes)).to(codes.device).unique(return_inverse=True)[1]
 
 
 def _counts(codes: Tensor, y: Tensor) -> Tensor:
@@ -227,5 +227,5 @@ def _entropy(counts: Tensor, dim: int | tuple[int, ...], correction: str | None)
     bits = torch.special.entr(counts / n).sum(dim) / math.log(2)
     if correction is None:
         return bits
-    _checks.choice("correction", correction, ("miller-madow",))
+    checks.choice("correction", correction, ("miller-madow",))
     return bits + ((counts > 0).sum(dim) - 1) / (2 * math.log(2) * n.reshape(bits.shape))

@@ -10,7 +10,7 @@ from scipy.spatial import cKDTree
 from scipy.special import digamma
 from torch import Tensor
 
-from infolib import _checks
+from infolib import checks
 
 TREE_DIMENSIONS = 5  # with more, a k-d tree visits all the samples, and plain distances are faster
 BLOCK = 256  # samples whose distances to all the others are held at once
@@ -36,11 +36,11 @@ def mutual_information(x: Any, y: Any, *, k: int = 5, estimator: int = 1) -> Ten
     """
     if estimator not in (1, 2):
         raise ValueError(f"estimator must be 1 or 2, got {estimator}")
-    samples = [_checks.floats("x", x), _checks.floats("y", y)]
-    n = _checks.at_least("n", len(samples[0]), 2)
+    samples = [checks.floats("x", x), checks.floats("y", y)]
+    n = checks.at_least("n", len(samples[0]), 2)
     if len(samples[1]) != n:
         raise ValueError(f"x and y must have the same n, got {n} and {len(samples[1])}")
-    if _checks.at_least("k", k, 1) >= n:
+    if checks.at_least("k", k, 1) >= n:
         raise ValueError(f"k must be below n, got k={k} for n={n}")
     x, y = (values.detach().reshape(n, -1).cpu().double().numpy() for values in samples)
     distance, neighbour = _nearest(np.hstack([x, y]), k + 1)  # (n, k + 1), the sample itself included
@@ -72,10 +72,10 @@ def label_mutual_information(x: Any, y: Any, *, k: int = 3) -> Tensor:
     >>> label_mutual_information([0.0, 0.1, 0.2, 5.0, 5.1, 5.2], [0, 0, 0, 1, 1, 1], k=1)
     tensor(1.1301, dtype=torch.float64)
     """
-    x = _checks.floats("x", x)
-    y = _checks.labels("y", y, len(x)).cpu().unique(return_inverse=True, return_counts=True)[1:]
+    x = checks.floats("x", x)
+    y = checks.labels("y", y, len(x)).cpu().unique(return_inverse=True, return_counts=True)[1:]
     place, (of, size) = x.detach().reshape(len(x), -1).cpu().double().numpy(), y
-    if _checks.at_least("k", k, 1) >= size.min():
+    if checks.at_least("k", k, 1) >= size.min():
         raise ValueError(f"k must be below the samples of each symbol, got k={k} and a symbol with {size.min()}")
     radius = np.empty(len(place))
     for members in np.split(of.argsort(stable=True).numpy(), size.cumsum(0)[:-1]):

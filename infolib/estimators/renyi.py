@@ -20,7 +20,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from infolib import _checks
+from infolib import checks
 
 Gram = Tensor | Sequence[Tensor]
 
@@ -39,8 +39,8 @@ def squared_distances(x: Any) -> Tensor:
     tensor([[ 0., 25.],
             [25.,  0.]], dtype=torch.float64)
     """
-    x = _checks.floats("x", x)
-    _checks.at_least("n", len(x), 2)
+    x = checks.floats("x", x)
+    checks.at_least("n", len(x), 2)
     return _squared_distances(x.reshape(len(x), -1))
 
 
@@ -71,8 +71,8 @@ def channel_grams(x: Any, *, width: float | Tensor) -> Tensor:
     >>> channel_grams(torch.zeros(4, 3, 2, 2), width=1.0).shape
     torch.Size([3, 4, 4])
     """
-    x = _checks.floats("x", x, min_ndim=2)
-    _checks.at_least("n", len(x), 2)
+    x = checks.floats("x", x, min_ndim=2)
+    checks.at_least("n", len(x), 2)
     squared = _squared_distances(x.reshape(*x.shape[:2], -1).transpose(0, 1))  # (channels, n, n)
     return _gaussian(squared, _width(width, squared)[..., None, None]) / len(x)
 
@@ -191,7 +191,7 @@ def label_entropy(y: Any, *, alpha: float = 1.01) -> Tensor:
     tensor(1., dtype=torch.float64)
     """
     y = _labels(y)
-    return _spectral_entropy(y.unique(return_counts=True)[1].double() / len(y), _checks.positive("alpha", alpha))
+    return _spectral_entropy(y.unique(return_counts=True)[1].double() / len(y), checks.positive("alpha", alpha))
 
 
 def label_joint_entropy(A: Gram, y: Any, *, alpha: float = 1.01) -> Tensor:
@@ -247,9 +247,9 @@ def silverman_width(x: Any, *, h: float = 5.0) -> float:
     >>> silverman_width(torch.zeros(32, 1))
     2.5
     """
-    x = _checks.floats("x", x)
-    n = _checks.at_least("n", len(x), 2)
-    return _checks.positive("h", h) * n ** (-1 / (4 + x[0].numel()))
+    x = checks.floats("x", x)
+    n = checks.at_least("n", len(x), 2)
+    return checks.positive("h", h) * n ** (-1 / (4 + x[0].numel()))
 
 
 def alignment_width(
@@ -286,11 +286,11 @@ def alignment_width(
         raise ValueError("x is constant: no width can be chosen by alignment")
     if widths is None:
         high = 10 * 2 * float(pairs.sqrt().sum()) / n**2 / math.sqrt(2) if high is None else high
-        widths = torch.linspace(low, high, _checks.at_least("points", points, 1), dtype=torch.float64)
+        widths = torch.linspace(low, high, checks.at_least("points", points, 1), dtype=torch.float64)
     widths = _width(widths, squared).reshape(-1)
     every = torch.ones_like(agree)
     if bins is not None:
-        pairs, agree, every = _histogram(pairs, agree, _checks.at_least("bins", bins, 2))
+        pairs, agree, every = _histogram(pairs, agree, checks.at_least("bins", bins, 2))
     chunks = widths.split(max(1, CHUNK // len(pairs)))
     return widths[torch.cat([_pair_alignment(pairs, agree, every, n, chunk) for chunk in chunks]).argmax()]
 
@@ -339,17 +339,17 @@ def _width(width: Any, like: Tensor) -> Tensor:
 
 
 def _labels(y: Any, n: int | None = None) -> Tensor:
-    y = _checks.labels("y", y, n)
-    _checks.at_least("n", len(y), 2)
+    y = checks.labels("y", y, n)
+    checks.at_least("n", len(y), 2)
     return y
 
 
 def _square(name: str, matrix: Any) -> Tensor:
     """A symmetric matrix of at least 2 x 2, or a batch of them."""
-    matrix = _checks.floats(name, matrix, min_ndim=2)
+    matrix = checks.floats(name, matrix, min_ndim=2)
     if matrix.shape[-1] != matrix.shape[-2]:
         raise ValueError(f"{name} must be square, got shape {tuple(matrix.shape)}")
-    _checks.at_least("n", matrix.shape[-1], 2)
+    checks.at_least("n", matrix.shape[-1], 2)
     low, high = matrix.aminmax()
     if (matrix - matrix.mT).amax() > TOLERANCE * torch.maximum(-low, high):  # the difference is its own negative
         raise ValueError(f"{name} must be symmetric")
@@ -385,7 +385,7 @@ def _joint(*grams: Tensor) -> Tensor:
 
 def _entropy(*blocks: Tensor, alpha: float) -> Tensor:
     """S_alpha of the block-diagonal matrix of these blocks."""
-    if _checks.positive("alpha", alpha) == 2:
+    if checks.positive("alpha", alpha) == 2:
         return -sum(block.square().sum((-2, -1)) for block in blocks).log2()
     return _spectral_entropy(torch.cat([torch.linalg.eigvalsh(block) for block in blocks], dim=-1), alpha)
 

@@ -14,7 +14,7 @@ import torch
 from scipy.special import digamma, gammaln
 from torch import Tensor
 
-from infolib import _checks
+from infolib import checks
 from infolib.estimators import discrete
 
 
@@ -111,7 +111,7 @@ class StudentT:
     dof: float
 
     def __post_init__(self):
-        _checks.positive("dof", self.dof)
+        checks.positive("dof", self.dof)
 
     def sample(self, n: int, seed: int) -> tuple[Tensor, Tensor]:
         """Draw x (n, dim_x) and y (n, dim_y)."""
@@ -171,7 +171,7 @@ class UniformNoise:
     noise: float
 
     def __post_init__(self):
-        _checks.positive("noise", self.noise)
+        checks.positive("noise", self.noise)
 
     def sample(self, n: int, seed: int) -> tuple[Tensor, Tensor]:
         """Draw x (n, 1) and y (n, 1)."""
@@ -225,7 +225,7 @@ def symmetric_channel(symbols: int, error: float) -> Channel:
     >>> round(symmetric_channel(2, error=0.11).mutual_information(), 4)
     0.5001
     """
-    _checks.at_least("symbols", symbols, 2)
+    checks.at_least("symbols", symbols, 2)
     if not 0 <= error <= 1:
         raise ValueError(f"error must be between 0 and 1, got {error}")
     table = np.full((symbols, symbols), error / (symbols - 1) / symbols)

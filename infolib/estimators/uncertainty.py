@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from infolib import _checks
+from infolib import checks
 
 Estimator = Callable[[Any, Any], Tensor]
 
@@ -31,7 +31,7 @@ def permutation_null(
     tensor([1., 1., 1.], dtype=torch.float64)
     """
     x, y = _paired(x, y)
-    _checks.at_least("n_permutations", n_permutations, 1)
+    checks.at_least("n_permutations", n_permutations, 1)
     generator = torch.Generator().manual_seed(seed)
     orders = torch.stack([torch.randperm(len(x), generator=generator) for _ in range(n_permutations)])
     if batched:
@@ -60,9 +60,9 @@ def subsampling_interval(
     """
     x, y = _paired(x, y)
     n = len(x)
-    _checks.at_least("n_subsamples", n_subsamples, 2)
+    checks.at_least("n_subsamples", n_subsamples, 2)
     size = n // 2 if size is None else size
-    if _checks.at_least("size", size, 2) >= n:
+    if checks.at_least("size", size, 2) >= n:
         raise ValueError(f"size must be below n, got size={size} for n={n}")
     if not 0 < level < 1:
         raise ValueError(f"level must be between 0 and 1, got {level}")
@@ -79,5 +79,5 @@ def _paired(x: Any, y: Any) -> tuple[Tensor, Tensor]:
     x, y = torch.as_tensor(x), torch.as_tensor(y)
     if len(x) != len(y):
         raise ValueError(f"x and y must have the same n, got {len(x)} and {len(y)}")
-    _checks.at_least("n", len(x), 2)
+    checks.at_least("n", len(x), 2)
     return x, y

@@ -1,1 +1,6 @@
-"""What the papers compute on models and data: tidy tables out of networks."""
+"""What a network keeps, drops and shares: the papers' measures on models and data, in bits."""
+
+from infolib._lazy import attributes
+
+__all__ = ["discarding", "information_plane", "lenses", "neuron_importance", "synergy", "transfer"]
+__getattr__ = attributes(__name__, __all__)

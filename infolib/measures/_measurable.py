@@ -9,10 +9,10 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
-from infolib import _checks
-from infolib.datasets import Data
-from infolib.measures import _noise
-from infolib.models import evaluating
+from infolib import checks
+from infolib.activations import evaluating
+from infolib.data import Data
+from infolib.measures.discarding import _noise
 
 
 def measurable(model: nn.Module, x: Tensor) -> pd.DataFrame:
@@ -24,7 +24,7 @@ def measurable(model: nn.Module, x: Tensor) -> pd.DataFrame:
     Raises: ValueError for a model in training mode, and images outside [0, 1] or that it cannot take
     """
     _noise.checked_mode(model)
-    x = _checks.floats("x", x, min_ndim=2)
+    x = checks.floats("x", x, min_ndim=2)
     if len(x) < 3:
         raise ValueError(f"x must hold at least 3 samples, got {len(x)}")
     if x.min() < 0 or x.max() > 1:
@@ -45,8 +45,8 @@ def checked(model: nn.Module, data: Data, layers: Sequence[str]) -> list[str]:
         a layer that the model does not have, that the pass does not reach, whose output is no tensor, has no row for
         each image, depends on the other images or on chance, or is not finite. It lists the layers that there are.
     """
-    _checks.at_least("the number of layers", len(layers), 1)
-    if len(_checks.labels("y", data.y, len(data.x)).unique()) < 2:
+    checks.at_least("the number of layers", len(layers), 1)
+    if len(checks.labels("y", data.y, len(data.x)).unique()) < 2:
         raise ValueError(f"y must hold at least two classes, got only {int(data.y[0])}")
     table = measurable(model, data.x).set_index("layer")
     allowed = f"layers that can be measured: {', '.join(table.index[table['why not'] == '']) or 'none'}"

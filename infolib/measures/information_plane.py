@@ -21,8 +21,8 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
-from infolib import _checks, activations
-from infolib.datasets import Data
+from infolib import activations, checks
+from infolib.data import Data
 from infolib.estimators import binning, discrete, knn, renyi
 from infolib.training import Step
 
@@ -65,7 +65,7 @@ def matrix_based(
     """
     if not 0 <= momentum <= 1:
         raise ValueError(f"momentum must be in [0, 1], got {momentum}")
-    y = _checks.labels("y", y, len(x))
+    y = checks.labels("y", y, len(x))
     gram_x = renyi.gram(x, width=input_width).to(precision)
     s_x, s_y = float(renyi.entropy(gram_x, alpha=alpha)), float(renyi.label_entropy(y, alpha=alpha))
     chosen, grams = [], []
@@ -108,7 +108,7 @@ def binned(
     >>> row["I(X;T)"], row["I(T;Y)"]
     (1.0, 1.0)
     """
-    y, rows = _checks.labels("y", y, len(x)), []
+    y, rows = checks.labels("y", y, len(x)), []
     for layer, t in recorded.items():
         codes, clipped = binning.uniform(t, bins, low=low, high=high)
         symbols = discrete.symbols(codes)
@@ -132,11 +132,11 @@ def neighbours(
     x: (n, ...); y: (n,) integers; each activation (n, ...). Rows: layer, I(X;T), I(T;Y), H(Y), noise, copies, k, n.
     Raises ValueError for copies < 2, noise not above 0, and for what the estimator refuses.
     """
-    y, rows = _checks.labels("y", y, len(x)), []
-    _checks.positive("noise", noise)
-    sample = torch.arange(len(x)).repeat_interleave(_checks.at_least("copies", copies, 2))
+    y, rows = checks.labels("y", y, len(x)), []
+    checks.positive("noise", noise)
+    sample = torch.arange(len(x)).repeat_interleave(checks.at_least("copies", copies, 2))
     for layer, t in recorded.items():
-        generator = torch.Generator().manual_seed(_checks.at_least("seed", seed, 0))
+        generator = torch.Generator().manual_seed(checks.at_least("seed", seed, 0))
         t = t.detach().flatten(1).cpu().double()[sample]
         t = t + noise * torch.randn(t.shape, dtype=t.dtype, generator=generator)
         about = [float(knn.label_mutual_information(t, symbol, k=k)) for symbol in (sample, y.cpu()[sample])]
@@ -217,8 +217,8 @@ def drawn_from(data: Data, size: int, *, seed: int) -> Callable[[Step], Data]:
 
     Raises ValueError for more samples than there are.
     """
-    _checks.at_least("seed", seed, 0)
-    if _checks.at_least("size", size, 2) > len(data):
+    checks.at_least("seed", seed, 0)
+    if checks.at_least("size", size, 2) > len(data):
         raise ValueError(f"size={size} is more than the {len(data)} samples there are")
 
     def batch(step: Step) -> Data:
@@ -242,7 +242,7 @@ def early_stops(validation: Mapping[int, float], patiences: Sequence[int]) -> di
     """
     if not validation:
         raise ValueError("validation is empty: evaluate at least once")
-    return {patience: _stop(validation, _checks.at_least("patience", patience, 1)) for patience in patiences}
+    return {patience: _stop(validation, checks.at_least("patience", patience, 1)) for patience in patiences}
 
 
 def _stop(validation: Mapping[int, float], patience: int) -> int:

@@ -33,8 +33,8 @@ from torch.nn.functional import cross_entropy
 from torch.optim import LBFGS
 from tqdm import tqdm
 
-from infolib import _checks, activations, training
-from infolib.datasets import Data
+from infolib import activations, checks, training
+from infolib.data import Data
 from infolib.estimators import binning, discrete, renyi
 from infolib.measures import information_plane, synergy, transfer
 from infolib.measures._measurable import checked, measurable, no_accuracy
@@ -73,7 +73,7 @@ def look(
     Raises: ValueError for what `checked` and the lenses refuse, and options of a lens that there is not
     """
     for name in options:
-        _checks.choice("lens", name, LENSES)
+        checks.choice("lens", name, LENSES)
     tables = []
     bar = tqdm(LENSES.items(), unit="lens", **{} if progress else {"disable": True})  # else as TQDM_DISABLE says
     for name, lens in bar:
@@ -187,7 +187,7 @@ def discarding(
     """
     layers, batch = checked(model, data, layers), _first(data, n, least=1)
     for name, value in (("steps", steps), ("samples", samples), ("held_out", held_out)):
-        _checks.at_least(name, value, 0 if name == "steps" else 2)
+        checks.at_least(name, value, 0 if name == "steps" else 2)
     grid, found, size = finest_grid(batch.x), {}, {"steps": steps, "samples": samples, "held_out": held_out}
     for layer in layers:
         said = _discarding(model, batch.x, layer, boxed=boxed, grid=grid, seed=seed, **size)
@@ -335,7 +335,7 @@ def _width(t: Tensor) -> float:
 
 def _first(data: Data, n: int, *, of: int = 1, least: int = 8) -> Data:
     """The first n samples, of which `of` times as many are needed."""
-    if of * _checks.at_least("n", n, least) > len(data):
+    if of * checks.at_least("n", n, least) > len(data):
         needed = f"{of} times n={n}" if of > 1 else f"n={n}"
         raise ValueError(f"{needed} is more than the {len(data)} samples of data")
     return data[:n]

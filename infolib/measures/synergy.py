@@ -28,9 +28,9 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
-from infolib import _checks, activations
+from infolib import activations, checks
+from infolib.activations import evaluating
 from infolib.estimators import renyi
-from infolib.models import evaluating
 
 CHUNK = 2**17  # kernel values held at once: little memory, and they stay in the processor's cache
 NOTHING = 1e-9  # bits, well above rounding: a pair that says no more than this has no shares
@@ -144,7 +144,7 @@ def point(
     x: (n, ...); y: (n,) integers; at least two layers in order of depth. Columns: those of `by_layer`, S(δK), S(δ),
     I(δK;δ), h_error, shift. Raises ValueError as `by_layer` and `error_chain` do.
     """
-    _checks.at_least("the number of layers", len(layers), 2)
+    checks.at_least("the number of layers", len(layers), 2)
     roll = partial(torch.roll, shifts=shift, dims=0)
     with activations.replace(model, {layers[0]: roll}):
         table = by_layer(model, x, layers, y=y, h=h, alpha=alpha, max_pairs=max_pairs, seed=seed)
@@ -217,10 +217,10 @@ def error_chain(
     h, alpha, n. The model is left as it was, its parameters' gradients too. Raises ValueError for fewer than two
     layers, one that the model or its forward pass does not have, another reduction, and what the estimators refuse.
     """
-    _checks.at_least("the number of layers", len(layers), 2)
-    _checks.choice("reduction", reduction, ("sum", "mean"))
+    checks.at_least("the number of layers", len(layers), 2)
+    checks.choice("reduction", reduction, ("sum", "mean"))
     *others, last = layers
-    errors = _errors(model, x, _checks.labels("y", y, len(x)), layers, reduction)
+    errors = _errors(model, x, checks.labels("y", y, len(x)), layers, reduction)
     upwards = {layer: errors[layer] for layer in reversed(others)}
     rows = _chain(errors[last], upwards, symbols=("δK", "δ", "last_width"), h=h, alpha=alpha)
     return pd.DataFrame(rows).assign(last_layer=last, reduction=reduction)
@@ -230,8 +230,8 @@ def error_chain(
 
 
 def _checked(input_gram: Any, channel_grams: Any) -> tuple[Tensor, Tensor]:
-    X = _checks.floats("input_gram", input_gram).double()
-    T = _checks.floats("channel_grams", channel_grams).double()
+    X = checks.floats("input_gram", input_gram).double()
+    T = checks.floats("channel_grams", channel_grams).double()
     if X.ndim != 2 or X.shape[0] != X.shape[1]:
         raise ValueError(f"input_gram must have shape (n, n), got {tuple(X.shape)}")
     if T.ndim != 3 or T.shape[1:] != X.shape:
@@ -243,8 +243,8 @@ def _checked(input_gram: Any, channel_grams: Any) -> tuple[Tensor, Tensor]:
 def _pairs(maps: int, most: int | None, seed: int) -> Tensor:
     """All pairs of maps (P, 2), or `most` of them drawn without replacement, in order."""
     pairs = torch.combinations(torch.arange(maps))
-    generator = torch.Generator().manual_seed(_checks.at_least("seed", seed, 0))
-    if most is None or _checks.at_least("max_pairs", most, 1) >= len(pairs):
+    generator = torch.Generator().manual_seed(checks.at_least("seed", seed, 0))
+    if most is None or checks.at_least("max_pairs", most, 1) >= len(pairs):
         return pairs
     return pairs[torch.randperm(len(pairs), generator=generator)[:most].sort().values]
 
@@ -310,7 +310,7 @@ def _columns(variable: str, d: Decomposition) -> dict[str, float]:
 
 def _recorded(model: nn.Module, x: Tensor, layers: Sequence[str]) -> dict[str, Tensor]:
     """Activations in float64; the layer `output` as softmax(logits)."""
-    _checks.at_least("the number of layers", len(layers), 1)
+    checks.at_least("the number of layers", len(layers), 1)
     recorded = {layer: t.double() for layer, t in activations.collect(model, x, layers).items()}
     if "output" in recorded:
         recorded["output"] = recorded["output"].softmax(dim=1)

@@ -13,7 +13,7 @@ from infolib.plotting._curves import (
 from infolib.plotting._lenses import lens_page, rank_matrix
 from infolib.plotting._pictures import heat_maps, images
 from infolib.plotting._planes import PLANES, layer_planes, neuron_plane, planes
-from infolib.plotting._scores import agreement, dots, scatter, tally, verdicts, violins
+from infolib.plotting._scores import agreement, dots, scatter, violins
 from infolib.plotting._style import BAND, INK, sequential, theme
 
 __all__ = [
@@ -39,8 +39,6 @@ __all__ = [
     "rank_matrix",
     "scatter",
     "sequential",
-    "tally",
     "theme",
-    "verdicts",
     "violins",
 ]

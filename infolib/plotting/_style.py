@@ -11,11 +11,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from PIL import Image
 
-from infolib import claims
-
 INK, BAND = "#33383f", "#cfe6dd"
 LEGEND = {"fontsize": "x-small", "loc": "upper left", "bbox_to_anchor": (1, 1), "frameon": False}
-VERDICT_COLOURS = dict(zip(claims.VERDICTS, ("#0a6b51", "#b07400", "#b3380c", "#8a929c"), strict=True))
 
 
 def theme() -> None:

@@ -5,8 +5,9 @@ import pytest
 import torch
 from torch import nn
 
-from infolib import models, techniques
-from infolib.measures import _noise, discarding
+from infolib.measures import discarding
+from infolib.measures.discarding import _noise
+from workbook import models, techniques
 
 FLOOR = math.log2(0.01 * math.sqrt(1.5)) + 0.5 * math.log2(2 * math.pi * math.e)  # -4.3043 bits, -2.9835 nats
 NATS = math.log(2)

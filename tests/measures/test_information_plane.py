@@ -8,10 +8,11 @@ import torch
 from scipy.special import digamma
 from torch import nn
 
-from infolib import activations, models, training
-from infolib.datasets import Data
+from infolib import activations, training
+from infolib.data import Data
 from infolib.estimators import renyi
 from infolib.measures import information_plane
+from workbook import models
 
 
 class Named(nn.Sequential):
@@ -70,16 +71,16 @@ def fit(net, batch, epochs=3):
 
 def test_trajectory_measures_at_the_steps_asked_for_and_then_stops(batch):
     net = models.mlp([5, 4, 2], seed=0)
-    untrained = information_plane.point(net, *batch, models.layers(net), input_width=1.0)
+    untrained = information_plane.point(net, *batch, activations.layers(net), input_width=1.0)
     steps = fit(net, batch, epochs=100)
-    table = information_plane.trajectory(net, steps, *batch, models.layers(net), at=[0, 2, 5], input_width=1.0)
+    table = information_plane.trajectory(net, steps, *batch, activations.layers(net), at=[0, 2, 5], input_width=1.0)
     assert table["step"].to_list() == [0, 0, 2, 2, 5, 5]
     assert table["I(X;T)"][:2].to_list() == untrained["I(X;T)"].to_list()
     again = models.mlp([5, 4, 2], seed=0)
     for step in fit(again, batch, epochs=100):
         if step.step == 5:
             break
-    after = information_plane.point(again, *batch, models.layers(again), input_width=1.0)
+    after = information_plane.point(again, *batch, activations.layers(again), input_width=1.0)
     assert table["I(X;T)"][4:].to_list() == after["I(X;T)"].to_list()
 
 
@@ -139,7 +140,7 @@ def images():
 @pytest.mark.parametrize("bins", [None, 2**16])
 def test_all_layers_of_the_small_cnn_agree_with_the_published_algorithm(images, bins):
     net = models.cnn(seed=0).eval()
-    layers = models.layers(net)
+    layers = activations.layers(net)
     recorded = {layer: t.double() for layer, t in activations.collect(net, images.x, layers).items()}
     recorded["output"] = recorded["output"].softmax(1)
     expected = published(images.x.double(), images.y, recorded, 8.0, 75)
@@ -154,7 +155,7 @@ def test_all_layers_of_the_small_cnn_agree_with_the_published_algorithm(images, 
 
 def test_float32_with_eigenvalues_in_float64_is_close(images):
     net = models.cnn(seed=0)
-    measure = partial(information_plane.point, net, *vars(images).values(), models.layers(net), input_width=5.0)
+    measure = partial(information_plane.point, net, *vars(images).values(), activations.layers(net), input_width=5.0)
     exact, quick = measure(), measure(dtype=torch.float32)
     for quantity in ("I(X;T)", "I(T;Y)", "S(X)"):
         assert quick[quantity].to_list() == pytest.approx(exact[quantity].to_list(), abs=2e-4)
@@ -181,10 +182,12 @@ def test_tensor_kernel_is_the_product_of_channel_kernels_and_knows_no_shape(imag
 def test_raw_pixels_make_every_image_different_and_leave_the_entropy_of_the_layer(images, alpha):
     """K_X = I: S(X) = log2 n and I(X;T) = S(T), which says nothing about X."""
     net = models.cnn(seed=0)
-    table = information_plane.point(net, 255 * images.x, images.y, models.layers(net), input_width=5.66, alpha=alpha)
+    table = information_plane.point(
+        net, 255 * images.x, images.y, activations.layers(net), input_width=5.66, alpha=alpha
+    )
     assert table["S(X)"].to_list() == pytest.approx([math.log2(60)] * 5, abs=1e-12)
     assert table["I(X;T)"].to_list() == pytest.approx(table["S(T)"].to_list(), abs=1e-12)
-    scaled = information_plane.point(net, images.x, images.y, models.layers(net), input_width=5.66, alpha=alpha)
+    scaled = information_plane.point(net, images.x, images.y, activations.layers(net), input_width=5.66, alpha=alpha)
     assert (scaled["S(T)"] - scaled["I(X;T)"]).min() > 0.01
 
 
@@ -217,7 +220,7 @@ def test_full_width_vgg16_has_a_point():
     y = torch.arange(16) % 2
     x = torch.rand(16, 3, 32, 32, generator=generator) * 0.1 + 0.5 * y[:, None, None, None]
     net = models.vgg16(width=1.0, seed=0)
-    table = information_plane.point(net, x, y, models.layers(net), input_width=1.0, alpha=1, dtype=torch.float32)
+    table = information_plane.point(net, x, y, activations.layers(net), input_width=1.0, alpha=1, dtype=torch.float32)
     assert len(table) == 16
     assert (table["I(T;Y)"] <= 1 + 1e-6).all()
     assert table["I(T;Y)"][0] == pytest.approx(1, abs=0.01)
@@ -300,7 +303,7 @@ def test_planes_of_one_run_are_those_of_runs_of_their_own(batch):
 
     def run(planes):
         net = models.mlp([5, 4, 2], seed=0)
-        return information_plane.trajectories(net, fit(net, batch), planes, models.layers(net))
+        return information_plane.trajectories(net, fit(net, batch), planes, activations.layers(net))
 
     together = run(planes)
     assert together.groupby("plane")["step"].unique().map(list).to_dict() == {

@@ -9,10 +9,11 @@ import torch
 from sklearn.linear_model import LogisticRegression
 from torch import nn
 
-from infolib import models, training
-from infolib.datasets import Data
+from infolib import training
+from infolib.data import Data
 from infolib.estimators import renyi
 from infolib.measures import discarding, information_plane, lenses, neuron_importance, synergy
+from workbook import models
 
 N = 40
 

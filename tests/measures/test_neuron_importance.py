@@ -10,8 +10,8 @@ from scipy.stats import spearmanr
 from sklearn.metrics import mutual_info_score
 from torch import nn
 
-from infolib import activations, datasets, models, training
-from infolib.datasets import Data
+from infolib import activations, training
+from infolib.data import Data
 from infolib.estimators import binning, discrete
 from infolib.measures import neuron_importance
 from infolib.measures.neuron_importance import (
@@ -20,10 +20,11 @@ from infolib.measures.neuron_importance import (
     area,
     comparisons,
     orders,
-    parse_arm,
     rank_correlations,
     scores,
 )
+from workbook import datasets, models, store
+from workbook.experiments import nb04_neuron_importance as study
 
 MODES = neuron_importance.MODES
 
@@ -183,7 +184,7 @@ def test_samples_come_in_chunks_and_rounding_does_not_pile_up(monkeypatch):
     data = Data(data.x.float(), data.y)
     order = Order(("hidden1",), "any", "any", torch.randperm(150, generator=torch.Generator().manual_seed(0)))
     whole = ablation_curves(model, data, [order])
-    monkeypatch.setattr("infolib.measures._ablation.CHUNK", 16)
+    monkeypatch.setattr("infolib.measures.neuron_importance._ablation.CHUNK", 16)
     monkeypatch.setattr("infolib.measures.neuron_importance.AT_ONCE", 7)
     parts = ablation_curves(model, data, [order])
     assert parts["accuracy"].to_list() == whole["accuracy"].to_list()
@@ -427,7 +428,7 @@ def test_rank_correlations_are_scipys_within_each_layer_and_pooled():
 
 def test_whole_protocol_on_digits_finds_the_informative_neurons_important():
     splits = datasets.load("digits", n_test=200, seed=0)
-    model = training.trained(
+    model = store.trained(
         models.mlp([64, 100, 100, 10], seed=0), splits.train, epochs=30, batch_size=32, lr=1e-3, seed=0
     )
     result = neuron_importance.analyse(model, splits, ["hidden1", "hidden2"], random=2, points=10, seed=0)
@@ -507,18 +508,18 @@ def test_linear_map_over_positions_instead_of_neurons_is_refused():
 )
 def test_arm_in_another_form_is_refused(text, message):
     with pytest.raises(ValueError, match=message):
-        parse_arm(text)
+        study.parse_arm(text)
 
 
 def test_survey_analyses_each_network_of_each_arm_and_permutes_only_what_is_scored():
-    arms = [parse_arm(f"digits 9-8 {network} 2 {labels}") for network in ("relu none 1e-3 3", "sigmoid none 1e-3 0")
+    arms = [study.parse_arm(f"digits 9-8 {network} 2 {labels}") for network in ("relu none 1e-3 3", "sigmoid none 1e-3 0")
             for labels in ("true", "permuted")]  # fmt: skip
     untrained = "digits sigmoid none untrained"
     assert [arm.name for arm in arms] == [
         "digits relu none", "digits relu none permuted", untrained, f"{untrained} permuted"
     ]  # fmt: skip
     fit = {"n_test": 100, "batch_size": 32}
-    table, curves = neuron_importance.survey(arms, fit=fit, protocol={"random": 1, "points": 3})
+    table, curves = study.survey(arms, fit=fit, protocol={"random": 1, "points": 3})
     splits, model = arms[2].trained(1, **fit)
     expected = neuron_importance.analyse(
         model, splits, ["hidden1", "hidden2"], quantise=partial(binning.sign, threshold=0.5), random=1, points=3, seed=1
@@ -537,9 +538,7 @@ def test_numbers_of_figures_are_points_areas_and_ends():
     model, data = lively(models.mlp([12, 7, 6, 10], seed=0)), random_data((12,))
     table = scores(model, data, ["hidden1", "hidden2"]).assign(seed=0)
     curves = ablation_curves(model, data, orders(table, random=2, seed=0)).assign(seed=0)
-    found = neuron_importance.numbers(table, curves, upto=3).set_index(["layers", "quantity", "direction", "at"])[
-        "ours"
-    ]
+    found = study.numbers(table, curves, upto=3).set_index(["layers", "quantity", "direction", "at"])["ours"]
     rows = curves[(curves["layers"] == "hidden1") & (curves["k"] == 2)].set_index(["quantity", "direction"])["accuracy"]
     assert found["hidden1", "entropy", "descending", "2"] == rows["entropy", "descending"]
     assert found["hidden1", "random", "random", "2"] == pytest.approx(rows["random", "random"].mean())

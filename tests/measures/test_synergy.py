@@ -11,9 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from infolib import models
 from infolib.estimators import renyi
 from infolib.measures import synergy
+from workbook import models
 
 ALPHAS = [0.5, 1, 1.01, 2, 5]
 

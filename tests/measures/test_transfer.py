@@ -10,8 +10,8 @@ from scipy.special import gammaln
 from scipy.stats import binom
 from torch import nn
 
-from infolib import datasets, learning, models
-from infolib.datasets import Data
+from infolib import learning
+from infolib.data import Data
 from infolib.measures import transfer
 from infolib.measures.transfer import (
     block_ends,
@@ -23,6 +23,7 @@ from infolib.measures.transfer import (
     prequential_codelength,
     replay_codelength,
 )
+from workbook import datasets, models
 
 LAPLACE, KT = torch.ones(1, 2), torch.full((1, 2), 0.5)
 

@@ -1,0 +1,88 @@
+"""The maps that information discarding is compared with: how large they are depends on the layer's scale."""
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import adaptive_avg_pool2d, interpolate, relu
+
+from infolib import activations, checks
+from infolib.measures.discarding import _noise
+
+
+def sensitivity(
+    model: nn.Module,
+    x: Tensor,
+    layer: str,
+    *,
+    grid: int = 16,
+    cotangents: int = 128,
+    rectify: bool = True,
+    seed: int = 0,
+) -> Tensor:
+    """Sensitivity sqrt(a_g) of a layer's features to each cell: (n, grid, grid), in the features' own unit.
+
+    a_g is the sum over the cell's pixels of |∂h/∂x_i|², from random cotangents, unbiased; closed form of information
+    discarding in a linear layer. Raises ValueError as `strict_information_discarding` does.
+    """
+    x = _noise.checked_images(model, x, grid)
+    with _noise.tapped(model, layer, rectify=rectify) as features:
+        with torch.no_grad():
+            shape = features(x[:1]).shape[1:]
+        generator = torch.Generator().manual_seed(checks.at_least("seed", seed, 0))
+        v = torch.randn(checks.at_least("cotangents", cotangents, 1), *shape, generator=generator, dtype=x.dtype)
+        return _noise.cell_sums(_noise.sensitivities(features, x, v.to(x.device)).sum(1), grid).sqrt()
+
+
+def jacobian(model: nn.Module, x: Tensor, layer: str, *, grid: int = 16, rectify: bool = True) -> Tensor:
+    """The authors' gradient map: |∂ (sum of all features) / ∂x_i|, mean over colours and cells: (n, grid, grid).
+
+    The features are summed with their signs, so that they may cancel; `sensitivity` cannot.
+    """
+    x = _noise.checked_images(model, x, grid)
+    with _noise.tapped(model, layer, rectify=rectify) as features:
+        at = x.clone().requires_grad_()
+        with torch.enable_grad():
+            said = features(at).sum()
+        (gradient,) = torch.autograd.grad(said, at)
+    return adaptive_avg_pool2d(gradient.abs().mean(1), grid)
+
+
+def perturbation(model: nn.Module, x: Tensor, layer: str, *, grid: int = 16, rectify: bool = True) -> Tensor:
+    """Distance that the features move when a cell is painted in the image's mean colour: (n, grid, grid)."""
+    x = _noise.checked_images(model, x, grid)
+    (h, w), n = x.shape[2:], len(x)
+    cells = torch.eye(grid**2, dtype=torch.bool, device=x.device).view(-1, 1, grid, grid)
+    cells = cells.repeat_interleave(h // grid, 2).repeat_interleave(w // grid, 3)  # (g², 1, h, w)
+    mean = x.mean((2, 3), keepdim=True)
+    moved = []
+    with _noise.tapped(model, layer, rectify=rectify) as features, torch.no_grad():
+        clean = features(x)
+        for part in cells.split(max(1, _noise.VALUES // x.numel())):
+            painted = torch.where(part[None], mean[:, None], x[:, None])
+            change = features(painted.flatten(0, 1)).unflatten(0, (n, len(part))) - clean[:, None]
+            moved.append(change.flatten(2).norm(dim=2))
+    return torch.cat(moved, 1).view(n, grid, grid)
+
+
+def grad_cam(model: nn.Module, x: Tensor, layer: str, *, grid: int = 16) -> Tensor:
+    """Grad-CAM of the predicted class: relu(sum over maps of w_k A_k), w_k the mean gradient of its logit.
+
+    Resized to (n, grid, grid): averaged if the maps are finer, bilinear if they are coarser. Raises ValueError also for
+    a layer without maps.
+    """
+    x = _noise.checked_images(model, x, grid)
+    _noise.checked_mode(model)
+    said: list[Tensor] = []
+
+    def keep(t: Tensor) -> Tensor:
+        said.append(t)
+        return t.clone()  # what follows may change it in place
+
+    with activations.replace(model, {layer: keep}), torch.enable_grad():
+        logits = model(x.clone().requires_grad_())
+    if not said or (maps := said[-1]).ndim != 4:
+        raise ValueError(f"Grad-CAM needs a layer with maps (n, c, h, w); {layer!r} has none")
+    (gradient,) = torch.autograd.grad(logits.max(1).values.sum(), maps)
+    heat = relu((gradient.mean((2, 3), keepdim=True) * maps.detach()).sum(1, keepdim=True))
+    if min(heat.shape[2:]) >= grid:
+        return adaptive_avg_pool2d(heat[:, 0], grid)
+    return interpolate(heat, (grid, grid), mode="bilinear", align_corners=False)[:, 0]

@@ -1,0 +1,177 @@
+"""The coder of `transfer`: blocks, what a learner makes of each prefix, and what the next block then costs."""
+
+import math
+from collections.abc import Callable, Sequence
+from functools import partial
+from itertools import pairwise
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy, log_softmax
+
+from infolib import checks
+from infolib.activations import evaluating
+from infolib.data import Data
+
+Predictor = Callable[[Tensor], Tensor]
+Learner = Callable[[Any, Data, int], Predictor]
+BETAS = torch.logspace(
+    math.log10(0.05), math.log10(2.5), 40, dtype=torch.float64
+)  # inverse temperatures to choose from
+FEWEST = 8  # samples to choose one from; with fewer it is 1/2
+BATCH = 4096  # samples whose scores are computed at once
+
+
+class Codelength(NamedTuple):
+    """A prequential code of k labels: its length in bits, and what it is the sum of."""
+
+    bits: float
+    costs: Tensor  # bits of each block, (blocks,), float64
+    ends: list[int]  # of the blocks, from 0 to k
+
+
+def block_ends(k: int, *, first: int = 8, ratio: float = 2.0) -> list[int]:
+    """Ends 0, t1, t2, ..., k of the blocks of a code, t1 = first and t_s+1 = ceil(ratio t_s).
+
+    Raises: ValueError for k or first below 1, or a ratio not above 1.
+
+    >>> block_ends(100)
+    [0, 8, 16, 32, 64, 100]
+    """
+    checks.at_least("k", k, 1)
+    checks.at_least("first", first, 1)
+    if not 1 < ratio < math.inf:
+        raise ValueError(f"ratio must be a number above 1, got {ratio}")
+    ends = [0, min(first, k)]
+    while ends[-1] < k:
+        ends.append(min(k, math.ceil(round(ratio * ends[-1], 9))))
+    return ends
+
+
+def codes(
+    learner: Any,
+    states: Sequence[Any],
+    data: Data,
+    ends: Sequence[int] | None = None,
+    *,
+    calibrate: bool = False,
+    mixture: bool = False,
+    batched: bool = False,
+    bits: Callable[[Predictor, Data], float] | None = None,
+    seed: int = 0,
+) -> list[Codelength]:
+    """A code of the same data from each state, all with the same blocks and seed."""
+    ends = check_ends(ends, data)
+    price = bits or partial(block_bits, mixture=mixture)
+    blocks = list(pairwise(ends))
+
+    def costs(jobs: Sequence[tuple[Any, tuple[int, int]]]) -> dict[str, Tensor]:
+        chosen, prefixes = [state for state, _ in jobs], [data[:start] for _, (start, _) in jobs]
+        learnt = predictors(learner, chosen, prefixes, seed=seed, calibrate=calibrate, batched=batched)
+        blocks = [data[start:stop] for _, (start, stop) in jobs]
+        return {"bits": torch.tensor([price(*pair) for pair in zip(learnt, blocks, strict=True)], dtype=torch.float64)}
+
+    jobs = [(state, block) for state in states for block in blocks]
+    groups = [jobs] if batched else [[job] for job in jobs]
+    found = [costs(group)["bits"] for group in groups]
+    return [Codelength(float(one.sum()), one, ends) for one in torch.cat(found).reshape(len(states), -1)]
+
+
+def predictors(
+    learner: Any, states: Sequence[Any], prefixes: Sequence[Data], *, seed: int, calibrate: bool, batched: bool
+) -> list[Predictor]:
+    """What the learner makes of each state and prefix; inverse temperatures from the prefix's last quarter.
+
+    A network without a prefix is its own predictor, and what it says is not scaled.
+    """
+    cuts = [3 * len(prefix) // 4 for prefix in prefixes]
+    inner = [i for i, (prefix, cut) in enumerate(zip(prefixes, cuts, strict=True)) if len(prefix) - cut >= FEWEST]
+    inner = inner if calibrate else []
+    every = _learnt(
+        learner,
+        [*states, *(states[i] for i in inner)],
+        [*prefixes, *(prefixes[i][: cuts[i]] for i in inner)],
+        seed=seed,
+        batched=batched,
+    )
+    if not calibrate:
+        return every
+    betas = [0.5 if len(prefix) else 1.0 for prefix in prefixes]
+    for i, predictor in zip(inner, every[len(states) :], strict=True):
+        rest = prefixes[i][cuts[i] :]
+        betas[i] = inverse_temperature(scores(predictor, rest.x), rest.y)
+    return [partial(_scaled, predictor, beta) for predictor, beta in zip(every, betas, strict=False)]
+
+
+def _learnt(
+    learner: Any, states: Sequence[Any], prefixes: Sequence[Data], *, seed: int, batched: bool
+) -> list[Predictor]:
+    found = {i: s for i, s in enumerate(states) if isinstance(s, nn.Module) and not len(prefixes[i])}
+    rest = [i for i in range(len(states)) if i not in found]
+    if batched:
+        learnt = learner([states[i] for i in rest], [prefixes[i] for i in rest], seed) if rest else []
+    else:
+        learnt = [learner(states[i], prefixes[i], seed) for i in rest]
+    found |= dict(zip(rest, learnt, strict=True))
+    return [found[i] for i in range(len(states))]
+
+
+def _scaled(predictor: Predictor, factor: float, x: Tensor) -> Tensor:
+    return factor * scores(predictor, x)
+
+
+def inverse_temperature(log_p: Tensor, y: Tensor) -> float:
+    """The factor among `BETAS` that makes log-scores suit the labels best."""
+    losses = [cross_entropy(beta * log_p, y).item() for beta in BETAS]
+    return float(BETAS[losses.index(min(losses))])
+
+
+def scores(predictor: Predictor, x: Tensor) -> Tensor:
+    """Normalised log-scores in float64, of a network in eval mode."""
+    if isinstance(predictor, nn.Module):
+        with evaluating(predictor):
+            found = torch.cat([predictor(batch) for batch in x.split(BATCH)])
+    else:
+        found = predictor(x)
+    if found.ndim != 2 or len(found) != len(x):
+        raise ValueError(f"the learner's scores must have shape ({len(x)}, classes), got {tuple(found.shape)}")
+    log_p = log_softmax(found.detach().double(), 1)
+    if log_p.isnan().any():
+        raise ValueError("the learner's scores must be numbers, got NaN")
+    return log_p
+
+
+def label_bits(log_p: Tensor, y: Tensor, *, mixture: bool = False) -> float:
+    """Price of the labels in bits, perhaps mixed with the uniform code; finite, or an error."""
+    if y.max() >= log_p.shape[1]:
+        raise ValueError(f"labels must be below the learner's {log_p.shape[1]} classes, got {int(y.max())}")
+    nats = -log_softmax(log_p, 1).gather(1, y[:, None]).sum()
+    if mixture:
+        uniform = torch.full_like(nats, len(y) * math.log(log_p.shape[1]))
+        nats = math.log(2) - torch.logaddexp(-nats, -uniform)
+    if not nats.isfinite():
+        raise ValueError("the learner gives a label the probability 0, which no code can send")
+    return nats.item() / math.log(2)
+
+
+def block_bits(predictor: Predictor, block: Data, *, mixture: bool) -> float:
+    """Price of a block's labels in bits."""
+    return label_bits(scores(predictor, block.x), block.y, mixture=mixture)
+
+
+def check_data(data: Data) -> None:
+    """Refuse no data, and labels that are none."""
+    if len(data) == 0 or len(data.x) != len(data.y):
+        raise ValueError(f"data must hold k >= 1 samples with one label each, got {len(data.x)} and {len(data.y)}")
+    if not data.y.is_floating_point() and data.y.min() < 0:
+        raise ValueError(f"labels must be at least 0, got {int(data.y.min())}")
+
+
+def check_ends(ends: Sequence[int] | None, data: Data) -> list[int]:
+    """The ends of the blocks, those of `block_ends` if there are none."""
+    check_data(data)
+    k, ends = len(data), block_ends(len(data)) if ends is None else list(ends)
+    if len(ends) < 2 or ends[0] != 0 or ends[-1] != k or any(stop <= start for start, stop in pairwise(ends)):
+        raise ValueError(f"ends must rise from 0 to {k}, got {ends}")
+    return ends

@@ -1,0 +1,181 @@
+import math
+
+import pytest
+
+from workbook import claims
+from workbook.claims import Claim, judge, load_claims
+
+GOOD = {
+    "id": "plateau", "statement": "s", "paper": "1909.11396", "where": "Fig. 3", "source": "paper",
+    "kind": "value", "expected": 3.26, "tolerance": 0.1, "why": "w",
+}  # fmt: skip
+
+
+RISING = {"kind": "trend", "expected": "increasing", "tolerance": 0.5}
+
+
+def claim(**changes):
+    return Claim(**(GOOD | changes))
+
+
+def verdict(values, control=None, profile="quick", **changes):
+    controls = None if control is None else {"plateau": control}
+    return judge([claim(**changes)], {"plateau": values}, controls=controls, profile=profile).iloc[0]
+
+
+@pytest.mark.parametrize(
+    ("values", "changes", "expected"),
+    [
+        ([3.25, 3.26, 3.27], {}, "reproduced"),
+        ([2.0, 2.01, 2.02], {}, "not reproduced"),
+        ([3.35, 3.36, 3.37], {}, "partly reproduced"),  # the mean sits on the edge of 3.26 ± 0.1
+        ([3.1, 3.26, 3.42], {}, "partly reproduced"),  # right on average, spread too wide to say so
+        ([0.3, 0.31, 0.32], {"kind": "sign", "expected": "positive"}, "reproduced"),
+        ([0.3, 0.31, 0.32], {"kind": "sign", "expected": "negative"}, "not reproduced"),
+        ([-0.3, -0.31, -0.32], {"kind": "sign", "expected": "negative"}, "reproduced"),
+        ([0.05, 0.06, 0.04], {"kind": "sign", "expected": "positive"}, "not reproduced"),  # a tie is no effect
+        ([0.01, -0.01, 0.02], {"kind": "null", "expected": 0}, "reproduced"),
+        ([1.0, 1.1, 0.9], {"kind": "null", "expected": 0}, "not reproduced"),
+        ([[3, 2, 2.05, 1], [4, 3, 3.05, 1]], {"kind": "order", "expected": "decreasing"}, "reproduced"),
+        ([[3, 2, 2.5, 1], [4, 2, 2.5, 1]], {"kind": "order", "expected": "decreasing"}, "not reproduced"),
+        ([[1, 2, 3], [1, 2, 2.95]], {"kind": "order", "expected": "increasing"}, "reproduced"),
+        ([[1, 3, 2, 4], [1, 2, 3, 4]], RISING, "partly reproduced"),
+        ([[1, 2, 3, 4], [1, 2, 3, 5]], RISING, "reproduced"),
+        ([[4, 3, 2, 1], [9, 3, 2, 1]], RISING, "not reproduced"),
+        ([[2, 2, 2], [2, 2, 2]], RISING, "not reproduced"),
+    ],
+)
+def test_verdict_compares_the_interval_over_seeds_with_the_accepted_range(values, changes, expected):
+    assert verdict(values, **changes)["verdict"] == expected
+
+
+def test_ours_keeps_its_sign():
+    row = verdict([-0.3, -0.31, -0.32], kind="sign", expected="negative")
+    assert (row["ours"], row["accepted_low"], row["accepted_high"]) == pytest.approx((-0.31, -math.inf, -0.1))
+    row = verdict([[3, 2, 1], [5, 4, 3]], kind="trend", expected="decreasing", tolerance=0.5)
+    assert (row["ours"], row["accepted_low"], row["accepted_high"]) == pytest.approx((-1, -1, -0.5))
+    assert row["verdict"] == "reproduced"
+
+
+def test_one_wild_seed_keeps_a_claim_from_being_reproduced():
+    assert verdict([3.26, 3.26, 3.26, 9.0])["verdict"] == "partly reproduced"
+
+
+def test_interval_is_student_t():
+    mean, low, high = claims.interval([1.0, 2.0, 3.0, 4.0])
+    assert (mean, low, high) == pytest.approx((2.5, 2.5 - 2.0543, 2.5 + 2.0543), abs=1e-4)  # 3.1824 · 1.29099 / 2
+
+
+def test_claim_whose_control_does_not_fail_is_partly_reproduced():
+    row = verdict([3.25, 3.26], control=[3.25, 3.26])
+    assert (row["verdict"], row["control"]) == ("partly reproduced", "does not fail")
+    row = verdict([3.25, 3.26], control=[0.5, 0.51])
+    assert (row["verdict"], row["control"]) == ("reproduced", "fails as it should")
+
+
+def test_claim_without_values_or_beyond_the_profile_is_not_attempted():
+    assert judge([claim()], {}).iloc[0]["verdict"] == "not attempted"
+    row = verdict([3.25, 3.26], needs="paper")
+    assert row["verdict"] == "not attempted"
+    assert math.isnan(row["ours"])
+    assert verdict([3.25, 3.26], needs="paper", profile="paper")["verdict"] == "reproduced"
+
+
+def test_verdict_carries_the_profile_that_ran(monkeypatch):
+    monkeypatch.setenv("INFOLIB_PROFILE", "paper")
+    assert judge([claim()], {"plateau": [3.2, 3.3]}).iloc[0]["profile"] == "paper"
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"platau": [1, 2]}, "unknown claim platau; claims: plateau"),
+        ({"plateau": [3.2]}, "at least 2 seeds"),
+        ({"plateau": [3.2, float("nan")]}, "claim plateau was given a value that is not finite"),
+        ({"plateau": [[3.2, 3.1], [3.2, 3.1]]}, "one number per seed, got shape"),
+    ],
+)
+def test_values_that_cannot_be_judged_are_refused(values, message):
+    with pytest.raises(ValueError, match=message):
+        judge([claim()], values)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"kind": "guess"}, "unknown kind of claim plateau: 'guess'; allowed: value, null, sign, order, trend"),
+        ({"source": "hearsay"}, "unknown source of claim plateau"),
+        ({"needs": "cluster"}, "unknown needs of claim plateau"),
+        ({"tolerance": -0.1}, "tolerance of claim plateau must be a number of at least 0, got -0.1"),
+        ({"tolerance": "small"}, "tolerance of claim plateau"),
+        ({"expected": "big"}, "expected of claim plateau \\(value\\) must be a number, got 'big'"),
+        ({"kind": "sign", "expected": 1}, "must be positive or negative, got 1"),
+        ({"kind": "null", "expected": 2}, "must be 0, got 2"),
+    ],
+)
+def test_claim_that_makes_no_sense_is_refused(changes, message):
+    with pytest.raises(ValueError, match=message):
+        claim(**changes)
+
+
+def write(folder, text):
+    (folder / "09_test.toml").write_text(text)
+    return load_claims("09_test", folder)
+
+
+ROW = """[[claim]]
+id="a"
+statement="s"
+paper="p"
+where="w"
+source="paper"
+kind="null"
+expected=0
+tolerance=1
+why="w"
+"""
+
+
+def test_claims_file_is_read_in_order(tmp_path):
+    assert [c.id for c in write(tmp_path, ROW + ROW.replace('"a"', '"b"'))] == ["a", "b"]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (ROW.replace('why="w"\n', ""), "claim a lacks why"),
+        (ROW + "tolerence=2\n", "unknown keys tolerence; allowed: id, statement"),
+        (ROW + ROW, "more than one claim a"),
+    ],
+)
+def test_claims_file_with_a_mistake_names_it(tmp_path, text, message):
+    with pytest.raises(ValueError, match=message):
+        write(tmp_path, text)
+
+
+def test_missing_claims_file_is_named(tmp_path):
+    with pytest.raises(ValueError, match=r"no claims for '09_test': .*09_test.toml does not exist"):
+        load_claims("09_test", tmp_path)
+
+
+def test_summary_holds_words_and_no_digits_of_ours():
+    table = judge([claim()], {"plateau": [3.2512345, 3.2634567]})
+    assert "reproduced" in claims.summary(table)
+    assert "3.25" not in claims.summary(table)
+    assert claims.rounded(table).loc["plateau", "ours"] == "3.26"
+
+
+def test_numbers_of_a_paper_are_data(tmp_path):
+    (tmp_path / "09_x.csv").write_text("figure,mode,at,value\nfig1,,20,0.5\n")
+    assert claims.paper_numbers("09_x", tmp_path).to_dict("records") == [
+        {"figure": "fig1", "mode": "", "at": 20, "value": 0.5}
+    ]
+    with pytest.raises(ValueError, match=r"no numbers for '08_x': .*08_x.csv does not exist"):
+        claims.paper_numbers("08_x", tmp_path)
+
+
+def test_every_column_of_a_verdict_is_listed_and_no_claims_make_an_empty_table():
+    claim = Claim("a", "statement", "paper", "Fig. 1", "paper", "sign", "positive", 0.1, "why")
+    assert list(claims._row(claim, [1.0, 2.0], None, "quick")) == claims.COLUMNS
+    empty = claims.judge([], {})
+    assert (len(empty), empty.columns.tolist()) == (0, claims.COLUMNS)

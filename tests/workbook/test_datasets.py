@@ -1,0 +1,301 @@
+import gzip
+import hashlib
+import os
+import threading
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from workbook import datasets
+
+TRAIN = 60  # images of the made-up MNIST below; 20 more are its test set
+UNREACHABLE = "http://127.0.0.1:9/"
+
+
+@pytest.fixture
+def tiny(tmp_path, monkeypatch):
+    """A made-up MNIST in INFOLIB_DATA: image i is filled with i, its label is i % 10."""
+    raw = tmp_path / "data" / "MNIST" / "raw"
+    raw.mkdir(parents=True)
+    files = {}
+    for prefix, numbers in (("train", range(TRAIN)), ("t10k", range(TRAIN, TRAIN + 20))):
+        values = np.array(numbers, np.uint8)
+        images = bytes([0, 0, 8, 3]) + np.array([len(values), 28, 28], ">i4").tobytes() + values.repeat(784).tobytes()
+        labels = bytes([0, 0, 8, 1]) + np.array([len(values)], ">i4").tobytes() + (values % 10).tobytes()
+        for kind, content in (("images-idx3", images), ("labels-idx1", labels)):
+            path = raw / f"{prefix}-{kind}-ubyte.gz"
+            path.write_bytes(gzip.compress(content))
+            digest = hashlib.sha256(path.read_bytes()).hexdigest()
+            files[f"MNIST/raw/{path.name}"] = {"bytes": path.stat().st_size, "sha256": digest}
+    entry = datasets.checksums()["mnist"] | {"files": files}
+    monkeypatch.setitem(datasets.checksums(), "mnist", entry)
+    monkeypatch.setenv("INFOLIB_DATA", str(tmp_path / "data"))
+    monkeypatch.setenv("INFOLIB_CACHE", str(tmp_path / "cache"))
+    return raw
+
+
+def numbers(data):
+    return (data.x[:, 0, 0, 0] * 255).round().long()
+
+
+@pytest.mark.usefixtures("tiny")
+def test_images_are_read_in_0_to_1_with_their_labels():
+    splits = datasets.load("mnist", n_val=20)
+    assert splits.train.x.shape == (40, 1, 28, 28)
+    assert (splits.train.x.dtype, splits.train.y.dtype) == (torch.float32, torch.int64)
+    for data in (splits.train, splits.val, splits.test):
+        torch.testing.assert_close(data.x, (numbers(data) / 255).view(-1, 1, 1, 1).expand_as(data.x))
+        assert torch.equal(data.y, numbers(data) % 10)
+    pool = torch.cat([numbers(splits.train), numbers(splits.val)])
+    assert pool.sort().values.tolist() == list(range(TRAIN))
+    assert numbers(splits.test).sort().values.tolist() == list(range(TRAIN, TRAIN + 20))
+    assert splits.sha256 == {file: e["sha256"] for file, e in datasets.checksums()["mnist"]["files"].items()}
+
+
+@pytest.mark.parametrize("damage", ["altered", "truncated"])
+@pytest.mark.parametrize(("where", "mend"), [("data", "replace this copy in INFOLIB_DATA"), ("cache", "mend it with")])
+@pytest.mark.usefixtures("tiny")
+def test_a_damaged_file_is_refused(tmp_path, damage, where, mend):
+    if where == "cache":
+        (tmp_path / "data").rename(tmp_path / "cache")
+    path = tmp_path / where / "MNIST" / "raw" / "train-labels-idx1-ubyte.gz"
+    content = path.read_bytes()
+    path.write_bytes(content[:-1] + (bytes([content[-1] ^ 1]) if damage == "altered" else b""))
+    what = "is altered" if damage == "altered" else f"is {len(content) - 1} bytes instead of {len(content)}"
+    with pytest.raises(ValueError, match=rf"{path} {what} .*expected .*{mend}.*infolib data --download mnist"):
+        datasets.load("mnist", n_val=0)
+    row = next(row for row in datasets.status() if row["name"] == "mnist")
+    assert row["where"] == str(tmp_path / where)
+    assert what in row["state"]
+
+
+def test_a_missing_file_names_the_command(tiny):
+    (tiny / "t10k-images-idx3-ubyte.gz").unlink()
+    with pytest.raises(FileNotFoundError, match=r"t10k-images-idx3-ubyte.gz is not in .*infolib data --download mnist"):
+        datasets.load("mnist", n_val=0)
+    states = {row["name"]: row["state"] for row in datasets.status()}
+    assert (states["mnist"], states["digits"]) == ("missing", "verified")
+
+
+def test_the_cache_serves_what_infolib_data_lacks(tiny, tmp_path):
+    target = tmp_path / "cache" / "MNIST" / "raw"
+    target.mkdir(parents=True)
+    for path in tiny.iterdir():
+        path.rename(target / path.name)
+    assert len(datasets.load("mnist", n_val=0).train) == TRAIN
+
+
+@pytest.mark.parametrize("name", ["digits", "ib", "mnist", "fashion-mnist", "cifar10"])
+def test_every_set_is_described(name):
+    entry = datasets.checksums()[name]
+    assert {"title", "source", "licence", "samples", "shape", "files"} <= set(entry)
+    assert all(len(expected["sha256"]) == 64 for expected in entry["files"].values())
+
+
+def worst_imbalance(y, order):
+    """The largest distance of a class's count in a prefix from its share of the prefix."""
+    counts = torch.nn.functional.one_hot(y[order]).cumsum(0)
+    share = y.bincount() / len(y)
+    return (counts - torch.arange(1, len(y) + 1)[:, None] * share).abs().max().item()
+
+
+@settings(deadline=None, max_examples=50)
+@given(sizes=st.lists(st.integers(20, 25), min_size=2, max_size=10), seed=st.integers(0, 99))
+def test_every_prefix_of_the_order_is_balanced(sizes, seed):
+    y = torch.arange(len(sizes)).repeat_interleave(torch.tensor(sizes))
+    order = datasets.stratified_order(y, torch.Generator().manual_seed(seed))
+    assert order.sort().values.tolist() == list(range(len(y)))
+    assert worst_imbalance(y, order) <= 1 + 1e-5
+    assert worst_imbalance(y, torch.arange(len(y))) > 1  # the check can fail
+
+
+def rows(data):
+    return {row.numpy().tobytes() for row in data.x}
+
+
+def test_splits_are_disjoint_balanced_and_complete():
+    splits = datasets.load("digits")
+    assert [len(data) for data in (splits.train, splits.val, splits.test)] == [899, 449, 449]
+    train, val, test = rows(splits.train), rows(splits.val), rows(splits.test)
+    assert train.isdisjoint(val)
+    assert (train | val).isdisjoint(test)
+    for data in (splits.train, splits.val, splits.test):
+        assert data.y.bincount().max() - data.y.bincount().min() <= 5  # classes hold 174 to 183
+
+
+def test_a_smaller_subset_is_part_of_a_larger_one():
+    small = datasets.load("digits", n_train=50, n_val=30)
+    large = datasets.load("digits", n_train=500, n_val=300)
+    assert torch.equal(small.train.x, large.train.x[:50])
+    assert rows(small.val) < rows(large.val)
+    assert torch.equal(small.test.x, large.test.x)
+
+
+def test_the_seed_decides_the_split():
+    one, again, other = (datasets.load("digits", n_train=50, seed=seed).train for seed in (0, 0, 1))
+    assert torch.equal(one.x, again.x)
+    assert not torch.equal(one.x, other.x)
+
+
+def test_empty_splits_are_allowed():
+    splits = datasets.load("digits", n_val=0, n_test=0)
+    assert (len(splits.train), len(splits.val), len(splits.test)) == (1797, 0, 0)
+    assert splits.test.x.shape == (0, 1, 8, 8)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"n_test": 1798}, "n_test=1798 is more than the 1797 samples available of digits"),
+        ({"n_val": 1349}, "n_val=1349 is more than the 1348"),
+        ({"n_train": 900}, "n_train=900 is more than the 899 samples available of digits beside n_val=449"),
+        ({"n_train": -1}, "n_train must be an integer of at least 0, got -1"),
+        ({"n_train": 1.5}, "n_train must be an integer"),
+        ({"seed": -1}, "seed must be"),
+    ],
+)
+def test_impossible_sizes_are_refused(options, message):
+    with pytest.raises(ValueError, match=message):
+        datasets.load("digits", **options)
+
+
+def test_an_unknown_name_lists_the_known_ones():
+    with pytest.raises(ValueError, match="unknown data set 'svhn'; allowed: digits, mnist, fashion-mnist, cifar10, ib"):
+        datasets.load("svhn")
+
+
+@pytest.mark.data
+@pytest.mark.parametrize(
+    ("name", "shape", "means"),
+    [
+        ("mnist", (60_000, 1, 28, 28), [0.1307]),
+        ("fashion-mnist", (60_000, 1, 28, 28), [0.2860]),
+        ("cifar10", (50_000, 3, 32, 32), [0.4914, 0.4822, 0.4465]),
+    ],
+)
+def test_real_images_have_their_published_means(name, shape, means):
+    train = datasets.load(name, n_val=0, n_test=0).train
+    assert train.x.shape == shape
+    assert train.x.mean((0, 2, 3)).tolist() == pytest.approx(means, abs=1e-4)
+    assert (train.x.min(), train.x.max()) == (0, 1)
+    assert len(train.y.bincount()) == 10
+
+
+@pytest.mark.data
+def test_the_12_bit_task_holds_every_pattern_once():
+    assert len(datasets.load("ib").test) == 614
+    train = datasets.load("ib", n_val=0, n_test=0).train
+    assert len(rows(train)) == len(train) == 4096
+    assert train.y.bincount().tolist() == [1978, 2118]
+
+
+@pytest.fixture
+def served(monkeypatch, tmp_path):
+    """The folder of real files served at a local address, and an empty cache."""
+    handler = type("Quiet", (SimpleHTTPRequestHandler,), {"log_message": lambda *_: None})
+    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(handler, directory=os.environ["INFOLIB_DATA"]))
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    monkeypatch.delenv("INFOLIB_DATA")
+    monkeypatch.setenv("INFOLIB_CACHE", str(tmp_path))
+    yield f"http://127.0.0.1:{server.server_port}/"
+    server.shutdown()
+    server.server_close()
+
+
+@pytest.mark.data
+def test_mnist_is_downloaded_by_torchvision_and_verified(served, monkeypatch, tmp_path):
+    import torchvision
+
+    monkeypatch.setattr(torchvision.datasets.MNIST, "mirrors", [served + "MNIST/raw/"])
+    with pytest.raises(FileNotFoundError):
+        datasets.load("mnist")
+    damaged = tmp_path / "MNIST" / "raw" / "t10k-labels-idx1-ubyte.gz"
+    damaged.parent.mkdir(parents=True)
+    damaged.write_bytes(b"damaged")
+    assert datasets.download("mnist") == tmp_path
+    assert len(datasets.load("mnist", n_train=10).train) == 10
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["MNIST"]  # no temporary folder is left
+    monkeypatch.setattr(torchvision.datasets.MNIST, "mirrors", [UNREACHABLE])
+    datasets.download("mnist")  # all there: nothing to fetch
+
+
+@pytest.mark.data
+def test_files_of_repositories_are_downloaded_and_verified(served, monkeypatch, tmp_path):
+    monkeypatch.setitem(datasets.checksums()["ib"], "source", served + "ib/")
+    datasets.download("ib")
+    assert len(datasets.load("ib").train) == 3482
+    (tmp_path / "ib" / "var_u.mat").unlink()
+    monkeypatch.setitem(datasets.checksums()["ib"]["files"]["ib/var_u.mat"], "sha256", "0" * 64)
+    with pytest.raises(OSError, match=r"download of ib from .* failed: .*hash"):
+        datasets.download("ib")
+    assert list((tmp_path / "ib").iterdir()) == []
+
+
+@pytest.mark.parametrize("name", ["mnist", "cifar10", "ib"])
+def test_a_dead_network_is_said_plainly(name, monkeypatch, tmp_path):
+    import torchvision
+
+    monkeypatch.setattr(torchvision.datasets.MNIST, "mirrors", [UNREACHABLE])
+    monkeypatch.setattr(torchvision.datasets.CIFAR10, "url", UNREACHABLE + "cifar-10-python.tar.gz")
+    monkeypatch.setitem(datasets.checksums()["ib"], "source", UNREACHABLE)
+    monkeypatch.setenv("INFOLIB_CACHE", str(tmp_path))
+    with pytest.raises(OSError, match=f"download of {name} from http.* failed: (.|\n)*refused"):
+        datasets.download(name)
+    assert list(Path(tmp_path).iterdir()) == []
+
+
+def test_nothing_is_downloaded_for_digits(monkeypatch, tmp_path):
+    monkeypatch.setenv("INFOLIB_CACHE", str(tmp_path / "cache"))
+    datasets.download("digits")
+    assert not (tmp_path / "cache").exists()
+    with pytest.raises(ValueError, match="unknown data set 'svhn'"):
+        datasets.download("svhn")
+
+
+@pytest.mark.usefixtures("tiny")
+def test_relative_data_folder_counts_from_the_workbook_whatever_the_working_directory(tmp_path, monkeypatch):
+    (tmp_path / "book").mkdir()
+    monkeypatch.setattr(datasets, "root", tmp_path / "book")
+    monkeypatch.setenv("INFOLIB_DATA", "../data")
+    monkeypatch.chdir("/")
+    assert len(datasets.load("mnist", n_val=0).train) == TRAIN
+
+
+def test_clutter_lies_around_the_object_and_comes_from_other_images():
+    plain = datasets.load("digits", n_train=200, n_val=0, seed=0)
+    splits = datasets.cluttered(plain, seed=0)
+    assert splits.name == "cluttered digits"
+    assert splits.train.x.shape == (200, 1, 12, 12)
+    for part, full in ((plain.train, splits.train), (plain.test, splits.test)):
+        assert torch.equal(full.x[..., 2:10, 2:10], part.x)
+        assert torch.equal(full.y, part.y)
+        assert 0 <= full.x.min() <= full.x.max() <= 1
+    border = torch.ones(12, 12, dtype=torch.bool)
+    border[2:10, 2:10] = False
+    around = splits.train.x[:, 0, border]
+    assert 0.5 < (around > 0).any(0).float().mean() <= 1  # everywhere on the border, in some image
+    assert (around.amax(1) > 0).float().mean() > 0.95
+    again, other = (datasets.cluttered(plain, seed=seed).train.x for seed in (0, 1))
+    assert torch.equal(again, splits.train.x)
+    assert not torch.equal(other, splits.train.x)
+    assert (datasets.cluttered(plain, patches=0).train.x[:, 0, border] == 0).all()
+
+
+def test_an_image_is_not_its_own_clutter():
+    x = torch.stack([torch.zeros(1, 4, 4), torch.ones(1, 4, 4)])  # a black image among white ones sees white
+    data = datasets.Data(x, torch.arange(2))
+    canvas = datasets.cluttered(datasets.Splits(data, data, data, "two", {}), patches=20).train.x
+    assert canvas[0].max() == 1
+    assert canvas[1].sum() == 16
+
+
+def test_clutter_needs_square_images_of_even_sides():
+    data = datasets.Data(torch.zeros(2, 1, 5, 5), torch.arange(2))
+    with pytest.raises(ValueError, match="images must be square, of an even side"):
+        datasets.cluttered(datasets.Splits(data, data, data, "odd", {}))

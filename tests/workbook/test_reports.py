@@ -1,0 +1,223 @@
+import hashlib
+import json
+from html.parser import HTMLParser
+
+import nbformat
+import pytest
+from matplotlib.figure import Figure
+
+from workbook import claims, execution, provenance, reports
+from workbook import run as runner
+
+NASTY = '<script>alert("1 | 2")</script> & co'
+
+
+@pytest.fixture
+def root(tmp_path, monkeypatch):
+    monkeypatch.setattr(runner, "root", tmp_path)
+    monkeypatch.setattr(reports, "root", tmp_path)
+    (tmp_path / "notebooks").mkdir()
+    return tmp_path
+
+
+def leave_report(root, monkeypatch, profile, values, name="02_topic", judged=True):
+    """A report folder as a notebook and the runner leave it, with one claim whose text wants escaping."""
+    folder = root() / "reports" / profile / name
+    monkeypatch.setenv("INFOLIB_REPORT", str(folder))
+    claim = claims.Claim("a", NASTY, "1804.06537", "Fig. 2", "paper", "value", 3.26, 0.1, "why")
+    claims_table = claims.judge([claim] * judged, {"a": values} if values else {}, profile=profile)
+    provenance.save(results=claims_table[["claim"]], verdicts=claims_table, figures={"plane": Figure((1, 1))})
+    runner._finish(folder, {"n": 1}, 12.3)
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_markdown_cell("# A topic")])
+    nbformat.write(notebook, folder / "report.ipynb")
+    nbformat.write(notebook, root() / "notebooks" / f"{name}.ipynb")
+
+
+class Page(HTMLParser):
+    """Collects tags and text, and checks that every tag is closed."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.open, self.tags, self.text = [], [], ""
+        self.feed(text)
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append((tag, dict(attrs)))
+        if tag not in ("meta", "img", "br"):
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag, attrs):
+        self.tags.append((tag, dict(attrs)))
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        self.text += data
+
+
+def test_page_escapes_everything_and_needs_no_other_file(root, monkeypatch):
+    leave_report(root, monkeypatch, "quick", [3.25, 3.26])
+    page = Page(reports.index().read_text())
+    assert page.open == []
+    assert NASTY in page.text  # as text, not as a tag
+    assert "script" not in [tag for tag, _ in page.tags]
+    sources = [a["src"] for _, a in page.tags if "src" in a]
+    assert sources
+    assert all(source.startswith("data:image/png;base64,") for source in sources)
+    links = [a["href"] for tag, a in page.tags if tag == "a"]
+    assert links == ["quick/02_topic/report.html"]
+    assert (root() / "reports" / links[0]).exists()
+
+
+def test_scoreboard_shows_ours_with_interval_verdict_and_origin(root, monkeypatch):
+    leave_report(root, monkeypatch, "paper", [3.25, 3.26])
+    reports.index()
+    text = (root() / "reports" / "README.md").read_text()
+    (row,) = [line for line in text.splitlines() if "alert" in line]
+    assert row.count("|") - row.count("\\|") == 8  # seven cells: the claim's own bar is escaped
+    assert row.endswith("| paper | 3.26 ± 0.1 | 3.25 [3.19, 3.32] | 2 |  | ✓ reproduced |")
+    assert "[A topic](paper/02_topic/report.ipynb)" in text
+    assert "12 s" in text
+
+
+def test_markdown_scoreboard_knows_only_the_paper_profile(root, monkeypatch):
+    leave_report(root, monkeypatch, "quick", [3.25, 3.26])
+    reports.index()
+    assert "No paper-profile report yet" in (root() / "reports" / "README.md").read_text()
+
+
+@pytest.mark.parametrize(
+    ("file", "text"), [("provenance.json", "{}"), ("provenance.json", "{"), ("verdicts.csv", "a\n")]
+)
+def test_report_that_is_not_whole_is_named(root, monkeypatch, file, text):
+    leave_report(root, monkeypatch, "quick", [3.25, 3.26])
+    (root() / "reports/quick/02_topic" / file).write_text(text)
+    with pytest.raises(ValueError, match=r"02_topic is not a whole report .* run 02_topic again, or remove it"):
+        reports.index()
+
+
+def test_formulas_of_a_report_need_no_network(root):
+    cell = nbformat.v4.new_markdown_cell("# T\n\nA $\\frac{a}\n{b}$ and\n\n$$S_\\alpha < 1$$\n")
+    nbformat.write(nbformat.v4.new_notebook(cells=[cell]), root() / "report.ipynb")
+    execution.render(root, "a report")
+    body = (root() / "report.html").read_text().split("<body", 1)[1]
+    assert body.count("<math") == 2
+    assert "<mfrac>" in body
+    assert "&#x0003C;" in body or "&lt;" in body
+    assert "$" not in body.split("</main>")[0]
+
+
+def test_claim_that_was_not_attempted_has_no_numbers(root, monkeypatch):
+    leave_report(root, monkeypatch, "paper", None)
+    reports.index()
+    assert "| – | 0 |  | – not attempted |" in (root() / "reports" / "README.md").read_text()
+
+
+def test_page_that_is_up_to_date_is_left_alone(root, monkeypatch):
+    leave_report(root, monkeypatch, "paper", [3.25, 3.26])
+    page = reports.index()
+    before = page.stat().st_mtime_ns, page.with_name("README.md").stat().st_mtime_ns
+    reports.index()
+    assert (page.stat().st_mtime_ns, page.with_name("README.md").stat().st_mtime_ns) == before
+
+
+@pytest.mark.parametrize(
+    ("ours", "accepted", "inside"),
+    [
+        ((3.2, 3.25, 3.3), (3.16, 3.36), True),
+        ((1.0, 1.1, 1.2), (3.16, 3.36), False),
+        ((1, 2, 3), (0.5, float("inf")), True),
+    ],
+)
+def test_small_chart_shows_the_interval_inside_the_band_only_when_it_is(ours, accepted, inside):
+    low, mean, high = ours
+    row = {"n": 2, "low": low, "ours": mean, "high": high, "accepted_low": accepted[0], "accepted_high": accepted[1]}
+    glyph = reports._glyph(row)
+    within = glyph["band"] <= glyph["low"] and glyph["high"] <= glyph["band"] + glyph["band_width"]
+    assert within is inside
+    assert all(0 <= value <= 100 for value in glyph.values())
+
+
+def test_saving_outside_a_run_writes_nothing(tmp_path, monkeypatch):
+    monkeypatch.delenv("INFOLIB_REPORT", raising=False)
+    monkeypatch.chdir(tmp_path)
+    assert "nothing saved" in provenance.save(results=None, verdicts=None, figures={})
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_provenance_names_commit_versions_and_data(root, monkeypatch):
+    leave_report(root, monkeypatch, "quick", [3.25, 3.26])
+    record = json.loads((root() / "reports/quick/02_topic/provenance.json").read_text())
+    assert record["versions"]["torch"]
+    assert record["threads"] >= 1
+    assert record["figures"] == ["plane"]
+    assert record.keys() >= {"commit", "dirty", "python", "platform", "device", "data", "parameters", "wall_seconds"}
+
+
+def test_a_report_that_judges_nothing_has_a_place_without_a_table(root, monkeypatch):
+    leave_report(root, monkeypatch, "paper", None, judged=False)
+    page = reports.index()
+    assert "It judges nothing.\n" in (root() / "reports" / "README.md").read_text()
+    assert "A topic" in Page(page.read_text()).text
+
+
+def test_board_has_every_claim_of_the_profile_that_runs_with_its_origin(root, monkeypatch):
+    monkeypatch.setenv("INFOLIB_PROFILE", "quick")
+    for name in ("02_topic", "04_other", "07_mine"):
+        leave_report(root, monkeypatch, "quick", [3.25, 3.26], name=name)
+    leave_report(root, monkeypatch, "quick", None, name="08_nothing", judged=False)
+    leave_report(root, monkeypatch, "paper", [9.0, 9.1], name="05_elsewhere")
+    (
+        root() / "reports/quick/07_mine/provenance.json"
+    ).unlink()  # the notebook that asks may run because its report is broken
+    board = reports.board(without=["07_mine"])
+    assert board.profile == "quick"
+    assert board.verdicts["notebook"].tolist() == ["02_topic", "04_other"]
+    row = board.verdicts.iloc[0].to_dict()
+    assert row["expected"] == "3.26 ± 0.1"
+    assert row["ours"] == "3.25 [3.19, 3.32]"
+    assert (row["verdict"], row["why"], row["statement"], row["n"]) == ("reproduced", "why", NASTY, 2)
+    record = json.loads((root() / "reports/quick/02_topic/provenance.json").read_text())
+    assert (row["commit"], row["dirty"]) == (record["commit"][:9], record["dirty"])
+
+
+def test_board_names_what_it_was_read_from(root, monkeypatch):
+    monkeypatch.setenv("INFOLIB_PROFILE", "quick")
+    leave_report(root, monkeypatch, "quick", [3.25, 3.26])
+    before, (source,) = reports.board(), reports.board().sources
+    content = (root() / "reports/quick/02_topic/verdicts.csv").read_bytes()
+    assert source == ("quick report 02_topic", {"verdicts.csv": hashlib.sha256(content).hexdigest()})
+    monkeypatch.setenv("INFOLIB_REPORT", str(root() / "mine"))
+    provenance.save(results=before.verdicts, verdicts=before.verdicts, figures={}, data=before.sources)
+    assert json.loads((root() / "mine" / "provenance.json").read_text())["data"] == {source.name: source.sha256}
+
+
+def test_board_falls_back_on_the_paper_profile_and_says_so(root, monkeypatch):
+    monkeypatch.setenv("INFOLIB_PROFILE", "quick")
+    leave_report(root, monkeypatch, "quick", [3.25, 3.26], name="07_mine")
+    leave_report(root, monkeypatch, "paper", [3.25, 3.26])
+    board = reports.board(without=["07_mine"])
+    assert (board.profile, board.verdicts["notebook"].tolist()) == ("paper", ["02_topic"])
+    monkeypatch.setenv("INFOLIB_PROFILE", "paper")
+    leave_report(root, monkeypatch, "quick", [3.25, 3.26])
+    assert reports.board().profile == "paper"
+
+
+@pytest.mark.usefixtures("root")
+def test_board_of_no_reports_is_refused():
+    with pytest.raises(ValueError, match="there are no reports to read: run `infolib run` first"):
+        reports.board()
+
+
+def test_the_table_of_claims_has_those_with_the_verdicts_asked_for(root, monkeypatch):
+    monkeypatch.setenv("INFOLIB_PROFILE", "quick")
+    leave_report(root, monkeypatch, "quick", [3.25, 3.26])
+    leave_report(root, monkeypatch, "quick", [9.0, 9.1], name="04_other")
+    verdicts = reports.board().verdicts
+    asked = [("reproduced",), ("not reproduced",), ("not attempted",), claims.VERDICTS]
+    for words, numbers in zip(asked, (["02"], ["04"], [], ["02", "04"]), strict=True):
+        table = reports.claims_table(verdicts, *words)
+        assert table.data["notebook"].tolist() == numbers
+        assert ("verdict" in table.data) == (len(words) > 1)
+        assert "min-width: 15em" in table.to_html()

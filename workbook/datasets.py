@@ -1,0 +1,307 @@
+"""Data sets, verified by checksum and split with balanced classes.
+
+>>> splits = load("digits", n_train=100, seed=0)
+>>> splits.train.x.shape, splits.train.x.dtype, len(splits.test)
+(torch.Size([100, 1, 8, 8]), torch.float32, 449)
+>>> splits.train.y.bincount().tolist()
+[10, 10, 10, 10, 10, 10, 10, 10, 10, 10]
+"""
+
+import functools
+import gzip
+import hashlib
+import io
+import os
+import pickle
+import tempfile
+import tomllib
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from infolib import checks
+from infolib.data import Data, Splits, stratified_order
+from workbook import cache, root
+
+
+def load(
+    name: str, *, n_train: int | None = None, n_val: int | None = None, n_test: int | None = None, seed: int = 0
+) -> Splits:
+    """Load one of: digits, mnist, fashion-mnist, cifar10, ib.
+
+    One seeded order of the samples decides everything: train is its first `n_train`, val and test lie at its end, so
+    that a smaller subset is part of a larger one. Every prefix of the order is as balanced as the whole
+    (`stratified_order`). Where the set has an official test set, test is taken from that, in an order of its own.
+    Left to themselves, `n_val` and `n_test` are 25 % each (digits), 10,000 and all (mnist, fashion-mnist), 5,000 and
+    all (cifar10), 0 and 15 % (ib); `n_train` is the rest.
+
+    Raises:
+        ValueError: for an unknown name, more samples than there are, or an altered file
+        FileNotFoundError: for a set that is neither in INFOLIB_DATA nor downloaded
+    """
+    checks.choice("data set", name, _SETS)
+    checks.at_least("seed", seed, 0)
+    source = _SETS[name]
+    pool, official = source.read(name)
+    generator = torch.Generator().manual_seed(seed)
+    order = stratified_order(pool.y, generator)
+    if official is None:
+        n_test = _count("n_test", source.n_test if n_test is None else n_test, len(order), name)
+        order, last = order[: len(order) - n_test], order[len(order) - n_test :]
+        test = _take(pool, last, source.scale)
+    else:
+        n_test = _count("n_test", len(official.y) if n_test is None else n_test, len(official.y), name)
+        test = _take(official, stratified_order(official.y, generator)[:n_test], source.scale)
+    n_val = _count("n_val", source.n_val if n_val is None else n_val, len(order), name)
+    left = len(order) - n_val
+    n_train = _count("n_train", left if n_train is None else n_train, left, f"{name} beside n_val={n_val}")
+    train, val = _take(pool, order[:n_train], source.scale), _take(pool, order[left:], source.scale)
+    return Splits(train, val, test, name, _hashes(name, pool))
+
+
+def cluttered(splits: Splits, *, patches: int = 8, seed: int = 0) -> Splits:
+    """The images in the centre of a canvas 1.5 times their side, with clutter around them: a box with a known place.
+
+    Clutter are `patches` squares of half an image's side, cut out of other images of the same part and laid along the
+    edges of the canvas, the brightest on top; none covers the object's box, the canvas' central two thirds.
+
+    Raises:
+        ValueError: for images whose side is not even, or a part of a single image
+    """
+    checks.at_least("patches", patches, 0)
+    generator = torch.Generator().manual_seed(checks.at_least("seed", seed, 0))
+    parts = [Data(_clutter(part.x, patches, generator), part.y) for part in (splits.train, splits.val, splits.test)]
+    return Splits(*parts, f"cluttered {splits.name}", splits.sha256)
+
+
+def read(name: str, file: str) -> bytes:
+    """The bytes of one file of a set (or of "weights"), read once and verified.
+
+    INFOLIB_DATA comes first, then data/cache.
+
+    Raises:
+        FileNotFoundError: if it is in neither
+        ValueError: if its size or SHA-256 is not the one in data/checksums.toml
+    """
+    return _verified(_find(name, file), name, file)
+
+
+def status() -> list[dict[str, Any]]:
+    """One row per set: name, title, samples, shape, licence, where it lies, and its state.
+
+    The state is "verified", "missing", or what is wrong with the first bad file.
+    """
+    return [_status(name, entry) for name, entry in checksums().items()]
+
+
+def download(name: str) -> Path:
+    """Download a data set, or "weights", into data/cache, verify it, and return that folder.
+
+    Files there that are whole stay; the others appear only when all are downloaded and verified.
+
+    Raises:
+        ValueError: for an unknown name
+        OSError: when the source cannot be reached, or serves something else
+    """
+    entry = checksums()[checks.choice("data set", name, checksums())]
+    kept = cache.folder()
+    if all(_sound(kept, name, file) for file in entry["files"]):
+        return kept
+    kept.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=kept, prefix="download-") as temporary:
+        try:
+            _fetch(entry, temporary)
+            for file in entry["files"]:
+                _verified(Path(temporary), name, file)
+        except (OSError, RuntimeError, ValueError) as error:
+            raise OSError(f"download of {name} from {entry['source']} failed: {error}") from error
+        for file in entry["files"]:
+            (kept / file).parent.mkdir(parents=True, exist_ok=True)
+            os.replace(Path(temporary) / file, kept / file)
+    return kept
+
+
+@functools.cache
+def checksums() -> dict[str, dict[str, Any]]:
+    """What data/checksums.toml says: per set its title, source, licence, samples, shape and files."""
+    return tomllib.loads((root() / "data" / "checksums.toml").read_text())
+
+
+class _Arrays(NamedTuple):
+    """Samples as their file holds them, with labels."""
+
+    x: np.ndarray
+    y: Tensor
+
+
+class _Set(NamedTuple):
+    """How a set is read (training pool, and official test set if any), its largest value, and its default sizes."""
+
+    read: Callable[[str], tuple[_Arrays, _Arrays | None]]
+    scale: float
+    n_val: int
+    n_test: int | None
+
+
+def _read_digits(_name: str) -> tuple[_Arrays, None]:
+    from sklearn.datasets import load_digits
+
+    digits = load_digits()
+    return _Arrays(digits.images[:, None].astype(np.uint8), torch.as_tensor(digits.target).long()), None
+
+
+def _read_idx(name: str) -> tuple[_Arrays, _Arrays]:
+    """MNIST's format, gzipped: big-endian, 16 bytes of header before images and 8 before labels."""
+
+    def part(prefix: str) -> _Arrays:
+        images, labels = (_idx(name, f"{prefix}-{kind}.gz") for kind in ("images-idx3-ubyte", "labels-idx1-ubyte"))
+        return _Arrays(images[:, None], torch.from_numpy(labels).long())
+
+    return part("train"), part("t10k")
+
+
+def _idx(name: str, basename: str) -> np.ndarray:
+    folder = checksums()[name]["torchvision"]
+    content = gzip.decompress(read(name, f"{folder}/raw/{basename}"))
+    shape = np.frombuffer(content, ">i4", count=content[3], offset=4)  # byte 3 is the number of dimensions
+    return np.frombuffer(content, np.uint8, offset=4 + 4 * content[3]).reshape(shape).copy()
+
+
+def _read_cifar10(name: str) -> tuple[_Arrays, _Arrays]:
+    train = [_batch(name, f"data_batch_{i}") for i in range(1, 6)]
+    pool = _Arrays(np.concatenate([batch.x for batch in train]), torch.cat([batch.y for batch in train]))
+    return pool, _batch(name, "test_batch")
+
+
+def _batch(name: str, basename: str) -> _Arrays:
+    content = read(name, f"cifar-10-batches-py/{basename}")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the pickles of 2009 name NumPy's old modules
+        batch = pickle.loads(content, encoding="latin1")  # exactly the bytes that were verified
+    return _Arrays(batch["data"].reshape(-1, 3, 32, 32), torch.tensor(batch["labels"]))
+
+
+def _read_ib(name: str) -> tuple[_Arrays, None]:
+    from scipy.io import loadmat
+
+    task = loadmat(io.BytesIO(read(name, "ib/var_u.mat")))
+    return _Arrays(task["F"], torch.from_numpy(task["y"][0]).long()), None
+
+
+_SETS = {
+    "digits": _Set(_read_digits, 16, 449, 449),
+    "mnist": _Set(_read_idx, 255, 10_000, None),
+    "fashion-mnist": _Set(_read_idx, 255, 10_000, None),
+    "cifar10": _Set(_read_cifar10, 255, 5_000, None),
+    "ib": _Set(_read_ib, 1, 0, 614),
+}
+
+
+def _clutter(x: Tensor, patches: int, generator: torch.Generator) -> Tensor:
+    n, side = len(x), x.shape[-1]
+    if side % 2 or x.shape[-2] != side or n == 1:
+        raise ValueError(f"images must be square, of an even side, and more than one, got shape {tuple(x.shape)}")
+    draw = functools.partial(torch.randint, generator=generator)
+    size, border = side // 2, side // 4
+    canvas = x.new_zeros(*x.shape[:-2], side + 2 * border, side + 2 * border)
+    far, square = canvas.shape[-1] - size, torch.arange(size)
+    image = torch.arange(n)[:, None, None]
+    for _ in range(patches if n else 0):
+        other = (image + draw(1, n, (n, 1, 1))) % n
+        row, column = (draw(side - size + 1, (n, 1)) + square for _ in range(2))
+        edge, along, upright = draw(2, (n, 1)) * far, draw(far + 1, (n, 1)), draw(2, (n, 1)).bool()
+        to_row, to_column = (torch.where(way, edge, along) + square for way in (upright, ~upright))
+        cut = x[other, :, row[:, :, None], column[:, None, :]]  # (n, size, size, c): advanced indices come first
+        place = (image, slice(None), to_row[:, :, None], to_column[:, None, :])
+        canvas[place] = torch.maximum(canvas[place], cut)
+    canvas[..., border : border + side, border : border + side] = x
+    return canvas
+
+
+def _count(argument: str, number: int, available: int, of: str) -> int:
+    if checks.at_least(argument, number, 0) > available:
+        raise ValueError(f"{argument}={number} is more than the {available} samples available of {of}")
+    return number
+
+
+def _take(arrays: _Arrays, indices: Tensor, scale: float) -> Data:
+    return Data(torch.from_numpy(arrays.x[indices]).float().div_(scale), arrays.y[indices])
+
+
+def _hashes(name: str, pool: _Arrays) -> dict[str, str]:
+    """SHA-256 of the files just verified; of the arrays for a set without files (digits)."""
+    files = {file: expected["sha256"] for file, expected in checksums()[name]["files"].items()}
+    return files or {name: hashlib.sha256(pool.x.tobytes() + pool.y.numpy().tobytes()).hexdigest()}
+
+
+def _roots() -> list[Path]:
+    shared = os.environ.get("INFOLIB_DATA")
+    return [*([root() / shared] if shared else []), cache.folder()]
+
+
+def _find(name: str, file: str) -> Path:
+    """The folder that holds `file`: INFOLIB_DATA if it does, else data/cache."""
+    for folder in _roots():
+        if (folder / file).is_file():
+            return folder
+    tried, source = " or ".join(map(str, _roots())), checksums()[name]["source"]
+    raise FileNotFoundError(
+        f"{file} is not in {tried}; get it from {source} with: {_command(name)}; or set INFOLIB_DATA to its folder"
+    )
+
+
+def _command(name: str) -> str:
+    return f"infolib data --download {name}"
+
+
+def _verified(folder: Path, name: str, file: str) -> bytes:
+    content = (folder / file).read_bytes()
+    expected = checksums()[name]["files"][file]
+    actual = hashlib.sha256(content).hexdigest()
+    if actual == expected["sha256"]:
+        return content
+    mend = f"mend it with: {_command(name)}"
+    if folder != cache.folder():
+        mend = f"replace this copy in INFOLIB_DATA, or unset INFOLIB_DATA and run: {_command(name)}"
+    what = "altered" if len(content) == expected["bytes"] else f"{len(content)} bytes instead of {expected['bytes']}"
+    raise ValueError(f"{folder / file} is {what} (sha256 {actual[:8]}…, expected {expected['sha256'][:8]}…); {mend}")
+
+
+def _sound(folder: Path, name: str, file: str) -> bool:
+    try:
+        return bool(_verified(folder, name, file))
+    except (OSError, ValueError):
+        return False
+
+
+def _status(name: str, entry: dict[str, Any]) -> dict[str, Any]:
+    row = {"name": name, **{key: entry.get(key) for key in ("title", "samples", "shape", "licence")}}
+    row |= {"where": "scikit-learn", "state": "verified"}
+    for file in entry["files"]:
+        try:
+            row["where"] = str(folder := _find(name, file))
+            _verified(folder, name, file)
+        except FileNotFoundError:
+            return row | {"where": None, "state": "missing"}
+        except (OSError, ValueError) as error:
+            return row | {"state": str(error)}
+    return row
+
+
+def _fetch(entry: dict[str, Any], folder: str) -> None:
+    """Download the files of one set into `folder`."""
+    if "torchvision" in entry:
+        import torchvision
+
+        getattr(torchvision.datasets, entry["torchvision"])(folder, download=True)
+        return
+    import pooch
+
+    for file, expected in entry["files"].items():
+        path = Path(folder) / file
+        pooch.retrieve(entry["source"] + path.name, f"sha256:{expected['sha256']}", path.name, path.parent)

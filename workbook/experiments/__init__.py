@@ -1,0 +1,1 @@
+"""The notebooks' experiments, one module for each."""

@@ -1,0 +1,175 @@
+"""Where a result comes from: commit, versions, device, data; and the files that a run leaves behind."""
+
+import json
+import os
+import platform
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterable, Mapping
+from importlib.metadata import PackageNotFoundError, requires, version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+
+import torch
+from packaging.requirements import Requirement
+
+from workbook import root
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.figure import Figure
+
+PACKAGES = ("infolib", "torch", "torchvision", "numpy", "scipy", "scikit-learn", "pandas", "seaborn", "papermill")
+
+
+def _git(*arguments: str) -> str | None:
+    try:
+        done = subprocess.run(["git", *arguments], cwd=root(), capture_output=True, text=True, check=True)
+    except (OSError, subprocess.CalledProcessError):
+        return None  # not a checkout, or no git: the report says so
+    return done.stdout.strip()
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
+
+
+def describe() -> dict[str, Any]:
+    """Commit, whether anything but reports/ differs from it, versions, platform, device and threads of this process."""
+    changes = _git("status", "--porcelain", "--", ".", ":!reports")
+    return {
+        "commit": _git("rev-parse", "HEAD"),
+        "dirty": None if changes is None else bool(changes),
+        "profile": os.environ.get("INFOLIB_PROFILE", "quick"),
+        "python": platform.python_version(),
+        "platform": f"{platform.system()} {platform.machine()}",
+        "device": torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu",
+        "threads": torch.get_num_threads(),
+        "versions": {name: _version(name) for name in PACKAGES},
+    }
+
+
+def line() -> str:
+    """One line for a notebook's set-up cell: what runs here."""
+    d = describe()
+    commit = (d["commit"] or "no commit")[:9] + ("+" if d["dirty"] else "")
+    return (
+        f"infolib {d['versions']['infolib']} ({commit}), torch {d['versions']['torch']}, Python {d['python']}, "
+        f"{d['device']}, {d['threads']} threads, {d['profile']} profile"
+    )
+
+
+def save(
+    *,
+    results: "pd.DataFrame",
+    verdicts: "pd.DataFrame",
+    figures: Mapping[str, "Figure"],
+    data: Iterable["Source"] = (),
+) -> str:
+    """Write results.csv, verdicts.csv, figures/*.png and provenance.json where `infolib run` asked for them.
+
+    `data` are what the results were made from, such as `datasets.Splits`: anything with a name and SHA-256 of files.
+
+    In JupyterLab nobody asked, so nothing is written; the returned line says which of the two it was.
+    """
+    if "INFOLIB_REPORT" not in os.environ:
+        return "nothing saved: only `infolib run` writes a report"
+    folder = Path(os.environ["INFOLIB_REPORT"])
+    (folder / "figures").mkdir(parents=True, exist_ok=True)
+    results.to_csv(folder / "results.csv", index=False)
+    verdicts.to_csv(folder / "verdicts.csv", index=False)
+    for name, figure in figures.items():
+        figure.savefig(folder / "figures" / f"{name}.png", dpi=150, bbox_inches="tight")
+    sets = {source.name: dict(source.sha256) for source in data}
+    record = describe() | {"data": sets, "figures": list(figures)}
+    (folder / "provenance.json").write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+    return f"saved {len(results)} results, {len(verdicts)} verdicts, {len(figures)} figures"
+
+
+class Source(Protocol):
+    """Something that results are made from."""
+
+    @property
+    def name(self) -> str:
+        """What it is called."""
+
+    @property
+    def sha256(self) -> Mapping[str, str]:
+        """The SHA-256 of each of its files."""
+
+
+class Check(NamedTuple):
+    """One line of `infolib doctor`: what was found, whether it is good, and how to mend it."""
+
+    name: str
+    good: bool
+    found: str
+    mend: str
+
+
+def check_environment() -> list[Check]:
+    """Look at Python, packages, torch with torchvision, the kernel, the data and reports folders and the disk."""
+    probes = (_check_python, _check_packages, _check_vision, _check_kernel, _check_data, _check_reports, _check_disk)
+    return [probe() for probe in probes]
+
+
+def _check_python() -> Check:
+    good = (3, 11) <= sys.version_info[:2] <= (3, 13)
+    return Check("Python", good, platform.python_version(), "use Python 3.11 to 3.13: `make clean`, then `make test`")
+
+
+def _check_packages() -> Check:
+    wanted = [Requirement(text) for text in requires("infolib") or ()]
+    wanted = [r for r in wanted if r.marker is None or r.marker.evaluate({"extra": ""})]
+    bad = [
+        f"{r.name} {_version(r.name) or 'missing'}" for r in wanted if not r.specifier.contains(_version(r.name) or "0")
+    ]
+    found = f"out of bounds: {', '.join(bad)}" if bad else f"{len(wanted)} packages within their bounds"
+    mend = "`make clean`, then `make test`; with conda: `conda env update -f environment.yml`"
+    return Check("packages", not bad, found, mend)
+
+
+def _check_vision() -> Check:
+    mend = "take torch and torchvision from one source: `make clean`, then `make test`"
+    try:
+        import torchvision
+
+        torchvision.ops.nms(torch.eye(1, 4), torch.ones(1), 0.5)
+    except (ImportError, RuntimeError, AttributeError) as error:
+        return Check("torch and torchvision", False, f"{type(error).__name__}: {error}", mend)
+    return Check("torch and torchvision", True, f"{torch.__version__} and {torchvision.__version__}", mend)
+
+
+def _check_kernel() -> Check:
+    from jupyter_client.kernelspec import find_kernel_specs
+
+    specs = find_kernel_specs()
+    mend = "`python -m ipykernel install --sys-prefix`"
+    return Check("Jupyter kernel", "python3" in specs, ", ".join(sorted(specs)) or "none", mend)
+
+
+def _check_data() -> Check:
+    folder = os.environ.get("INFOLIB_DATA")
+    good = folder is None or (root() / folder).is_dir()
+    found = f"INFOLIB_DATA={folder}" if folder else "digits, and downloads in data/cache"
+    return Check("data", good, found, "set INFOLIB_DATA to a folder in torchvision's layout, or unset it")
+
+
+def _check_reports() -> Check:
+    folder = root() / "reports"
+    try:
+        folder.mkdir(exist_ok=True)
+        tempfile.TemporaryFile(dir=folder).close()
+    except OSError as error:
+        return Check("reports", False, str(error), "make reports/ writable for you")
+    return Check("reports", True, "writable", "")
+
+
+def _check_disk() -> Check:
+    free = shutil.disk_usage(root()).free / 2**30
+    return Check("disk", free > 2, f"{free:.0f} GiB free", "free 2 GiB for data and reports")

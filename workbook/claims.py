@@ -186,9 +186,8 @@ class Book:
         """
         if claim not in self.claims:
             raise ValueError(f"unknown claim {claim!r}; claims: {', '.join(self.claims)}")
-        row = self._rows[id] = _row(
-            self.claims[id], list(values), None if control is None else list(control), self.profile
-        )
+        others = None if control is None else list(control)
+        row = self._rows[claim] = _row(self.claims[claim], list(values), others, self.profile)
         print(f"{SYMBOL[row['verdict']]} {row['verdict']}: {row['statement']} ({claim})")
 
     @property

@@ -512,7 +512,8 @@ def test_arm_in_another_form_is_refused(text, message):
 
 
 def test_survey_analyses_each_network_of_each_arm_and_permutes_only_what_is_scored():
-    arms = [study.parse_arm(f"digits 9-8 {network} 2 {labels}") for network in ("relu none 1e-3 3", "sigmoid none 1e-3 0")
+    networks = ("relu none 1e-3 3", "sigmoid none 1e-3 0")
+    arms = [study.parse_arm(f"digits 9-8 {network} 2 {labels}") for network in networks
             for labels in ("true", "permuted")]  # fmt: skip
     untrained = "digits sigmoid none untrained"
     assert [arm.name for arm in arms] == [

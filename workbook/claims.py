@@ -166,10 +166,11 @@ class Book:
 
     claims: in the order in which they are listed
     profile: the one that runs, unless given
+    show: whether `judge` prints
     """
 
-    def __init__(self, claims: Sequence[Claim], *, profile: str | None = None) -> None:
-        self.claims = {claim.id: claim for claim in claims}
+    def __init__(self, claims: Sequence[Claim], *, profile: str | None = None, show: bool = True) -> None:
+        self.claims, self.show = {claim.id: claim for claim in claims}, show
         self.profile = profile or os.environ.get("INFOLIB_PROFILE", "quick")
         self._rows: dict[str, dict[str, Any]] = {}
 
@@ -188,7 +189,8 @@ class Book:
             raise ValueError(f"unknown claim {claim!r}; claims: {', '.join(self.claims)}")
         others = None if control is None else list(control)
         row = self._rows[claim] = _row(self.claims[claim], list(values), others, self.profile)
-        print(f"{SYMBOL[row['verdict']]} {row['verdict']}: {row['statement']} ({claim})")
+        if self.show:
+            print(f"{SYMBOL[row['verdict']]} {row['verdict']}: {row['statement']} ({claim})")
 
     @property
     def verdicts(self) -> pd.DataFrame:
@@ -214,9 +216,9 @@ class Book:
         return table.assign(tolerance=[f"{t:g}" for t in table["tolerance"]]).set_index("claim")
 
 
-def book(name: str, folder: Path | None = None) -> Book:
+def book(name: str, *, show: bool = True) -> Book:
     """The book of a notebook's claims; ValueError as `load_claims`."""
-    return Book(load_claims(name, folder))
+    return Book(load_claims(name), show=show)
 
 
 def _row(claim: Claim, values: Sequence | None, control: Sequence | None, profile: str) -> dict[str, Any]:

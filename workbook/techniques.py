@@ -42,7 +42,7 @@ def variant(kind: str, start: nn.Module, student: nn.Module, splits: Splits, *, 
     makers: dict[str, Callable[[], nn.Module]] = {
         "untrained": lambda: start.eval(),
         "trained": lambda: learnt(start, data),
-        "shuffled labels": lambda: learnt(start, splits.shuffled_labels(seed=seed).train),
+        "shuffled labels": lambda: learnt(start, splits.permuted_labels(seed=seed).train),
         "one epoch": lambda: learnt(start, data, 1),
         "student of labels": lambda: learnt(student, few, 3 * epochs),
         "student of the network": lambda: distilled(student, learnt(start, data), few, **long),

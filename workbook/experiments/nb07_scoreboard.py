@@ -83,7 +83,7 @@ def split(source: str, seed: int, *, n_train: int, n_test: int) -> Splits:
 def network(line: str, splits: Splits, seed: int) -> nn.Module:
     """The trained network of a line; its weights are kept in the cache."""
     made, shape = parse(line), splits.train.x[0].shape
-    data = splits.shuffled_labels(seed=seed).train if made.labels == "shuffled" else splits.train
+    data = splits.permuted_labels(seed=seed).train if made.labels == "shuffled" else splits.train
     net = models.vgg6(width=made.width, in_shape=shape, seed=seed)
     decay = made.strength if made.regulariser == "L2" else 0.0
     how = {"epochs": made.epochs, "batch_size": 64, "lr": 2e-3, "weight_decay": decay, "seed": seed}

@@ -26,7 +26,7 @@ from torch import Tensor
 
 from infolib import checks
 from infolib.data import Data, Splits, stratified_order
-from workbook import cache, root
+from workbook import root, store
 
 
 def load(
@@ -118,7 +118,7 @@ def download(name: str) -> Path:
         OSError: when the source cannot be reached, or serves something else
     """
     entry = checksums()[checks.choice("data set", name, checksums())]
-    kept = cache.folder()
+    kept = store.folder()
     if all(_sound(kept, name, file) for file in entry["files"]):
         return kept
     kept.mkdir(parents=True, exist_ok=True)
@@ -263,7 +263,7 @@ def _hashes(name: str, pool: _Arrays) -> dict[str, str]:
 
 def _roots() -> list[Path]:
     shared = os.environ.get("INFOLIB_DATA")
-    return [*([root() / shared] if shared else []), cache.folder()]
+    return [*([root() / shared] if shared else []), store.folder()]
 
 
 def _find(name: str, file: str) -> Path:
@@ -288,7 +288,7 @@ def _verified(folder: Path, name: str, file: str) -> bytes:
     if actual == expected["sha256"]:
         return content
     mend = f"mend it with: {_command(name)}"
-    if folder != cache.folder():
+    if folder != store.folder():
         mend = f"replace this copy in INFOLIB_DATA, or unset INFOLIB_DATA and run: {_command(name)}"
     what = "altered" if len(content) == expected["bytes"] else f"{len(content)} bytes instead of {expected['bytes']}"
     raise ValueError(f"{folder / file} is {what} (sha256 {actual[:8]}…, expected {expected['sha256'][:8]}…); {mend}")

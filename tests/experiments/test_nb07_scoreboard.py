@@ -110,7 +110,7 @@ def test_a_table_holds_what_the_lenses_find_in_the_network():
     assert table[list(records.columns(Network(3, 1)))].iloc[0].to_dict() == records.columns(Network(3, 1))
     assert table["accuracy"].unique().tolist() == [training.evaluate(net, splits.test).accuracy]
     assert table["source"].unique().tolist() == ["digits"]
-    assert set(study.QUANTITIES) <= set(table["quantity"])
+    assert set(lenses.QUANTITIES) <= set(table["quantity"])
     found = study.ablation("digits", Network(3, 1), 1, layers=["conv6"], n=32, **FEW)
     curves = lenses.ablation_curves(net, splits.test, ["conv6"], n=32)
     assert found["accuracy"].tolist() == curves["accuracy"].tolist()

@@ -40,6 +40,7 @@ from infolib import checks
 from infolib.activations import device_of, evaluating
 from infolib.data import Data
 
+Loss = Callable[[Tensor], Tensor]  # of the indices of a batch: a scalar, in any unit
 Term = Callable[[nn.Module, Tensor], Tensor]  # of the network in training and the images of the step, added to the loss
 T = TypeVar("T")
 
@@ -86,8 +87,7 @@ def fit(
     """
     if len(data) == 0 or len(data.x) != len(data.y):
         raise ValueError(f"data must hold samples with one label each, got {len(data.x)} and {len(data.y)}")
-    device = device_of(model)
-    x, y = data.x.to(device), data.y.to(device)
+    x, y = (part.to(device_of(model)) for part in (data.x, data.y))
     steps = minimise(
         model,
         lambda batch: cross_entropy(model(x[batch]), y[batch]),
@@ -106,7 +106,7 @@ def fit(
 
 def minimise(
     model: nn.Module,
-    loss: Callable[[Tensor], Tensor],
+    loss: Loss,
     n: int,
     *,
     epochs: int,

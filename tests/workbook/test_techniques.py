@@ -119,18 +119,15 @@ def test_training_is_a_plain_loop_in_batches_of_64_and_kept(net, splits, tmp_pat
     """Of a student: temperature 4, its square as a factor; a last batch of one image is left out."""
     few, student = splits.train[:129], models.vgg6(width=2, in_shape=(1, 8, 8), seed=1)
     first, again = (techniques.distilled(student, net, few, **HOW, **batch_size) for _ in range(2))
-    plain, generator = copy.deepcopy(student), torch.Generator().manual_seed(0)
-    update = torch.optim.Adam(plain.parameters(), 3e-3, fused=True)
+    plain = copy.deepcopy(student)
     with torch.no_grad():
         target = (net(few.x) / 4).softmax(1)
-    for _ in range(3):
-        for batch in torch.randperm(129, generator=generator).split(batch_size.get("batch_size", 64)):
-            if len(batch) > 1:
-                log_p = (plain(few.x[batch]) / 4).log_softmax(1)
-                loss = 16 * nn.functional.kl_div(log_p, target[batch], reduction="batchmean")
-                update.zero_grad()
-                loss.backward()
-                update.step()
+
+    def loss(batch):
+        log_p = (plain(few.x[batch]) / 4).log_softmax(1)
+        return 16 * nn.functional.kl_div(log_p, target[batch], reduction="batchmean")
+
+    loop(plain, loss, 129, **batch_size)
     same_state(first, plain)
     same_state(again, plain)
     assert not first.training
@@ -144,6 +141,20 @@ def test_dropout_draws_from_the_seed_of_the_training(splits, monkeypatch):
     student, teacher = (models.mlp([64, 8, 10], dropout=[0.5], seed=seed) for seed in (0, 1))
     one, other = (techniques.distilled(student, teacher, splits.train[:99], **HOW) for _ in range(2))
     same_state(one, other)
+
+
+def loop(model, loss, n, batch_size=64, after=lambda: None):
+    """Three epochs of Adam at 3e-3, as one would first write them down."""
+    model.train()
+    update, generator = torch.optim.Adam(model.parameters(), 3e-3, fused=True), torch.Generator().manual_seed(0)
+    for _ in range(3):
+        for batch in torch.randperm(n, generator=generator).split(batch_size):
+            if len(batch) > 1:
+                value = loss(batch)
+                update.zero_grad()
+                value.backward()
+                update.step()
+                after()
 
 
 def same_state(one, other):
@@ -164,20 +175,40 @@ def test_pruning_takes_equal_weights_together_and_keeps_the_order_of_parameters(
 
 
 def test_fine_tuning_is_a_plain_loop_with_the_zeros_put_back(net, splits):
-    small = techniques.pruned(net, 0.8)
-    plain, generator = copy.deepcopy(small).train(), torch.Generator().manual_seed(0)
-    parts = [m.weight for m in plain.modules() if isinstance(m, nn.Linear | nn.Conv2d)]
-    masks, update = [part != 0 for part in parts], torch.optim.Adam(plain.parameters(), 3e-3, fused=True)
-    for _ in range(3):
-        for batch in torch.randperm(400, generator=generator).split(64):
-            loss = nn.functional.cross_entropy(plain(splits.train.x[batch]), splits.train.y[batch])
-            update.zero_grad()
-            loss.backward()
-            update.step()
-            with torch.no_grad():
-                for part, mask in zip(parts, masks, strict=True):
-                    part.mul_(mask)
+    small, (x, y) = techniques.pruned(net, 0.8), (splits.train.x, splits.train.y)
+    plain = copy.deepcopy(small)
+    parts = [m.weight.data for m in plain.modules() if isinstance(m, nn.Linear | nn.Conv2d)]
+    masks = [part != 0 for part in parts]
+
+    def put_back():
+        for part, mask in zip(parts, masks, strict=True):
+            part.mul_(mask)
+
+    loop(plain, lambda batch: nn.functional.cross_entropy(plain(x[batch]), y[batch]), 400, after=put_back)
     same_state(techniques.finetuned(small, splits.train, **HOW), plain)
+
+
+def test_decoders_and_autoencoders_are_plain_loops_on_rectified_features(net, splits):
+    few = splits.train[:80]
+    decode = techniques.decoder(net, "conv3", few, **HOW | {"epochs": 0})
+    pair = nn.ModuleDict({"encoder": copy.deepcopy(net), "decoder": copy.deepcopy(decode)})
+    features = activations.collect(net, few.x, ["conv3"])["conv3"].clamp(min=0)
+    loop(decode, lambda batch: (decode(features[batch]) - few.x[batch]).square().mean(), 80)
+    same_state(techniques.decoder(net, "conv3", few, **HOW), decode.eval())
+    with activations.upto(pair["encoder"], "conv3") as run:
+        loop(pair, lambda batch: (pair["decoder"](run(few.x[batch]).relu()) - few.x[batch]).square().mean(), 80)
+    same_state(techniques.autoencoder(net, "conv3", few, **HOW), pair["encoder"])
+
+
+def test_an_attack_by_hand(net, splits):
+    """Three steps of half of eps along the gradient's sign, cut to eps and to [0, 1]."""
+    x, y = splits.test.x[:20], splits.test.y[:20]
+    best = x
+    for _ in range(3):
+        at = best.clone().requires_grad_()
+        nn.functional.cross_entropy(net(at), y).backward()
+        best = (best + 0.05 * at.grad.sign()).clamp(x - 0.1, x + 0.1).clamp(0, 1)
+    assert torch.equal(techniques.attacked(net, x, y, eps=0.1, steps=3), best)
 
 
 def test_by_default_attacks_take_two_steps_and_decoders_have_sixteen_maps(net, splits):

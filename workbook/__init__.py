@@ -19,7 +19,9 @@ def root() -> Path:
     """
     if named := os.environ.get("INFOLIB_ROOT"):
         if not (Path(named) / MARK).is_file():
-            raise ValueError(f"INFOLIB_ROOT={named} is no workbook: set it to the folder that holds {MARK}, or unset it")
+            raise ValueError(
+                f"INFOLIB_ROOT={named} is no workbook: set it to the folder that holds {MARK}, or unset it"
+            )
         return Path(named).resolve()
     here = Path.cwd()
     for folder in (here, *here.parents, Path(__file__).resolve().parents[1]):

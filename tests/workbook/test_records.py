@@ -112,8 +112,14 @@ def test_field_of_a_wrong_type_is_named_with_notebook_parameter_and_row(changes,
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"networks": [GOOD | {"epoch": 5}]}, "networks[0] has an unknown field 'epoch'; did you mean 'epochs'? allowed: "),
-        ({"networks": [GOOD | {"zzz": 5}]}, "networks[0] has an unknown field 'zzz'; allowed: hidden, activation, lr, "),
+        (
+            {"networks": [GOOD | {"epoch": 5}]},
+            "networks[0] has an unknown field 'epoch'; did you mean 'epochs'? allowed: ",
+        ),
+        (
+            {"networks": [GOOD | {"zzz": 5}]},
+            "networks[0] has an unknown field 'zzz'; allowed: hidden, activation, lr, ",
+        ),
         ({"networks": [GOOD | {7: 5}]}, "networks[0] has an unknown field '7'; allowed: hidden, "),
         ({"networks": [{"hiden": [1], "activation": 3}]}, "networks[0] has an unknown field 'hiden'; did you mean"),
         ({"networks": [{"activation": 3}]}, "networks[0] lacks the field 'hidden'; fields: hidden, activation, lr, "),
@@ -194,7 +200,12 @@ def test_a_set_up_cell_that_runs_once_more_finds_its_own_records():
 
 def test_what_a_reader_has_annotated_in_later_cells_does_no_harm():
     values = cell(best=lambda x: x, model=3, table=None)
-    values["__annotations__"] |= {"best": Callable[[int], int], "model": "Tensor", "table": Any and object, "later": int}
+    values["__annotations__"] |= {
+        "best": Callable[[int], int],
+        "model": "Tensor",
+        "table": Any and object,
+        "later": int,
+    }
     assert len(records.prepared("99_made_here", values)) == 2
 
 

@@ -132,7 +132,7 @@ def type_name(kind: Any) -> str:
     if origin is Literal:
         return f"one of {', '.join(map(repr, inner))}"
     name = str(kind) if origin or not isinstance(kind, type) else kind.__name__
-    return "None" if kind is NoneType else name.replace("tuple[", "list[").replace(", ...]", "]")
+    return "None" if kind is NoneType else name.replace("tuple[", "list[").replace(", ...]", "]").replace("typing.", "")
 
 
 def _refusal(name: str, kind: Any, value: Any) -> str:

@@ -133,7 +133,7 @@ def _parameter(notebook: str, found: Mapping[str, str]) -> Parameter:
             f"a type made of {', '.join(NAMES)}" if kind is None else f"a default that is {records.type_name(kind)}"
         )
         raise ValueError(f"{place} must have {wanted}, got {default!r}")
-    return Parameter(found["name"], kind, default, found["help"].removesuffix("# fmt: skip").strip(" #"))
+    return Parameter(found["name"], kind, default, found["help"].removesuffix("fmt: skip").strip(" #"))
 
 
 def waves(names: Sequence[str]) -> list[list[str]]:

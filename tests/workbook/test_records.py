@@ -22,6 +22,7 @@ class Network:
     dropout: float | None = None
     places: tuple[tuple[int, ...], ...] = ()
     size: tuple[int, int] = (28, 28)
+    modes: tuple[Literal["mean", "zero"], ...] = ("mean",)
     strengths: dict[str, float] = field(default_factory=dict)
     data: str = "digits"
 
@@ -98,6 +99,7 @@ def test_records_come_in_the_order_of_records_with_lists_as_tuples():
         ({"places": [[0, 1], [2, "x"]]}, "places must be list[list[int]], got [[0, 1], [2, 'x']] (list)"),
         ({"size": [28, 28, 1]}, "size must be list[int, int], got [28, 28, 1] (list)"),
         ({"strengths": {"ewc": "big"}}, "strengths must be dict[str, float], got {'ewc': 'big'} (dict)"),
+        ({"modes": ["mean", "none"]}, "modes must be list[Literal['mean', 'zero']], got ['mean', 'none'] (list)"),
         ({"strengths": {1: 2}}, "strengths must be dict[str, float], got {1: 2} (dict)"),
         ({"data": 5}, "data must be str, got 5 (int)"),
     ],
@@ -224,7 +226,7 @@ def test_values_are_left_as_they_are():
 def test_columns_hold_numbers_and_strings():
     assert records.columns(Network((100, 50), "relu", dropout=None, strengths={"ewc": 100, "replay": 0.5})) == {
         "hidden": "100-50", "activation": "relu", "lr": 0.001, "epochs": 3, "batch_norm": False, "dropout": "",
-        "places": "", "size": "28-28", "strengths": "ewc 100, replay 0.5", "data": "digits",
+        "places": "", "size": "28-28", "modes": "mean", "strengths": "ewc 100, replay 0.5", "data": "digits",
     }  # fmt: skip
 
 

@@ -18,11 +18,11 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from infolib.data import Data
 from safetensors.torch import load_file, save_file
 from torch import nn
 
 import workbook
+from infolib.data import Data
 from workbook import store
 from workbook.store import cached, content, fingerprint, key, table, tabulate, trained
 

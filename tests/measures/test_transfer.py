@@ -546,7 +546,7 @@ def test_replay_walks_through_the_past_as_a_slow_version_does():
     assert found.ends == [*range(0, 41, 4)]
 
 
-# compare, calibrate, surplus, cache
+# compare, calibrate, surplus, one block
 
 
 @pytest.mark.parametrize("batched", [False, True])
@@ -580,28 +580,12 @@ def test_surplus_by_hand():
         transfer.surplus_description_length(code, tolerance=-1)
 
 
-def test_a_killed_run_continues(monkeypatch):
-    data, trained = digits(100), []
-    original = learning.train
-
-    def counted(model, prefix, **options):
-        trained.append(len(prefix))
-        return original(model, prefix, **options)
-
-    monkeypatch.setattr(learning, "train", counted)
-    code = partial(prequential_codelength, partial(network, **SMALL), START, cache=True)
-    whole = code(data)
-    assert trained == [8, 16, 32, 64]
-    assert torch.equal(code(data).costs, whole.costs)
-    assert trained == [8, 16, 32, 64]
-    code(Data(data.x, torch.cat([data.y[:70], data.y[70:].flip(0)])))  # the last block alone is another
-    assert trained == [8, 16, 32, 64, 64]
-    for other in ({"seed": 1}, {"calibrate": True}):
-        trained.clear()
-        code(data, **other)
-        assert len(trained) >= 4
-    with pytest.raises(ValueError, match="cache needs a learner that is a function in a file"):
-        prequential_codelength(eval("lambda s, p, i: s"), START, data, cache=True)
+def test_a_block_costs_the_logarithm_of_its_probabilities():
+    data = Data(torch.zeros(3, 1), torch.tensor([0, 0, 1]))
+    log_p = torch.tensor([[0.25, 0.75]]).log()
+    assert transfer.block_bits(lambda x: log_p.expand(len(x), 2), data) == pytest.approx(4 - math.log2(0.75))
+    mixed = -math.log2((0.25**2 * 0.75 + 0.5**3) / 2)
+    assert transfer.block_bits(lambda x: log_p.expand(len(x), 2), data, mixture=True) == pytest.approx(mixed)
 
 
 # bad input

@@ -9,7 +9,6 @@ from torch.nn.functional import cross_entropy
 from infolib import training
 from infolib.data import Data
 from infolib.training import evaluate, fit
-from workbook.experiments import nb04_neuron_importance as study
 from workbook.models import mlp
 from workbook.store import trained
 
@@ -240,38 +239,3 @@ def test_the_code_of_other_classes_than_torchs_counts(data, monkeypatch):
     exec("from torch import nn\nclass Typed(nn.ReLU):\n    def forward(self, x): return x", typed)
     with pytest.raises(ValueError, match="the cache needs the source of Typed; define it in a file or notebook"):
         trained(nn.Sequential(network(), typed["Typed"]()), data, **OPTIONS)
-
-
-def test_perceptron_is_what_its_description_says(data):
-    fit_options = {"epochs": 1, "batch_size": 8, "lr": 0.01, "seed": 3}
-    classes = int(data.y.max()) + 1
-
-    def same(description, weight_decay=0.0, **options):
-        plain = mlp([data.x[0].numel(), 8, 7, classes], seed=3, **options)
-        trained(plain, data, weight_decay=weight_decay, **fit_options)
-        ours = study.perceptron(data, description, **fit_options)
-        return repr(ours) == repr(plain) and all(map(torch.equal, ours.parameters(), plain.parameters()))
-
-    assert same("8-7 relu none")
-    assert same("8-7 sigmoid L2:1e-2", 1e-2, activation="sigmoid")
-    assert same("8-7 relu dropout:.3,.4", dropout=[0.3, 0.4])
-    assert same("8-7 tanh batch-norm", activation="tanh", batch_norm="before")
-    assert not same("8-7 relu L2:1e-1")
-
-
-@pytest.mark.parametrize(
-    ("description", "message"),
-    [
-        ("8-7 relu", "description must be like '100-100 relu L2:1e-4', got '8-7 relu'"),
-        ("8-x relu none", "description must be like .*got '8-x relu none'"),
-        ("8-7 relu L2", "L2 takes 1 numbers"),
-        ("8-7 relu none:1", "none takes 0 numbers"),
-        ("8-7 relu L1:1", "unknown regulariser 'L1'; allowed: none, L2, dropout, batch-norm"),
-        ("8-7 swish none", "unknown activation 'swish'"),
-        ("8-7 relu dropout:.3", "got '8-7 relu dropout:.3': dropout takes 2 numbers"),
-        ("8-7 relu dropout", "dropout takes 2 numbers"),
-    ],
-)
-def test_perceptron_refuses_another_description(data, description, message):
-    with pytest.raises(ValueError, match=message):
-        study.perceptron(data, description, epochs=1, batch_size=8, lr=0.01, seed=0)

@@ -41,7 +41,7 @@ from infolib.measures._measurable import checked, measurable, no_accuracy
 from infolib.measures.discarding import box, concentration, strict_information_discarding
 
 __all__ = [
-    "LENSES", "ablation_curves", "checked", "class_information", "codelength", "discarding", "finest_grid",
+    "LENSES", "checked", "clamped_accuracy", "class_information", "codelength", "discarding", "finest_grid",
     "information", "look", "measurable", "probe", "redundancy",
 ]  # fmt: skip
 
@@ -130,7 +130,7 @@ def class_information(
 ) -> pd.DataFrame:
     """Lens 3: mean class information of a layer's units in bits, and what is left of the accuracy without them.
 
-    "ablation area" is the mean accuracy along `ablation_curves` with the most informative units first, "ablation gap"
+    "ablation area" is the mean accuracy along `clamped_accuracy` with the most informative units first, "ablation gap"
     what it is more with the least informative first: positive where class information shows who matters.
 
     Raises: ValueError as `checked`, and for fewer than 2 n samples
@@ -147,7 +147,7 @@ def class_information(
     return _table("class_information", layers, found, n, "one bit per unit, at its median; clamped to the mean")
 
 
-def ablation_curves(
+def clamped_accuracy(
     model: nn.Module, data: Data, layers: Sequence[str], *, n: int = 256, shares: Sequence[float] = SHARES
 ) -> pd.DataFrame:
     """Accuracy with a share of a layer's units clamped to their means, in the order of their class information.

@@ -87,7 +87,7 @@ def test_a_survey_is_what_the_lenses_say_of_the_network():
     assert table["source"].unique().tolist() == ["digits"]
     assert set(study.QUANTITIES) <= set(table["quantity"])
     found = study.curves("digits", "3 1 none true", 1, layers=["conv6"], n=32, **FEW)
-    curves = lenses.ablation_curves(net, splits.test, ["conv6"], n=32)
+    curves = lenses.clamped_accuracy(net, splits.test, ["conv6"], n=32)
     assert found["accuracy"].tolist() == curves["accuracy"].tolist()
     assert set(found["network"] + found["source"]) == {"width 3, 1 epochsdigits"}
 

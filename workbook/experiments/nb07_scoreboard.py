@@ -113,9 +113,9 @@ def survey(
 def curves(
     source: str, line: str, seed: int, *, layers: Sequence[str], n_train: int, n_test: int, n: int
 ) -> pd.DataFrame:
-    """`lenses.ablation_curves` of one network, with source, network and seed."""
+    """`lenses.clamped_accuracy` of one network, with source, network and seed."""
     splits = split(source, seed, n_train=n_train, n_test=n_test)
-    found = lenses.ablation_curves(network(line, splits, seed), splits.test, layers, n=n)
+    found = lenses.clamped_accuracy(network(line, splits, seed), splits.test, layers, n=n)
     return found.assign(source=source, network=parse(line).name, seed=seed)
 
 

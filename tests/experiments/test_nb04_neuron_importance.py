@@ -105,7 +105,10 @@ def test_a_record_that_cannot_be_is_refused_by_row_and_field(changes, message):
             rows(0, data="mnist") | sizes(n_test=10_001),
             r"networks\[0\]: .* 70000 of mnist, 10,000 of which are for tes",
         ),
-        (rows(3, data="cifar10") | sizes(n_val=50_000), r"networks\[3\]: n_val=50000 and n_test=120 leave no"),
+        (
+            {"deep_networks": [PLAIN | {"data": "cifar10"}], "deep_protocol": SIZES | {"n_val": 50_000}},
+            r"deep_networks\[0\]: n_val=50000 and n_test=120 leave no training images of the 60000 of cifar10, 10,000",
+        ),
         ({"deep_networks": [PLAIN], "deep_protocol": SIZES | {"n_val": 1700}}, r"deep_networks\[0\]: n_val=1700"),
         ({"networks": []}, "networks must be a list that holds a trained relu network without regulariser, got "),
         (rows(2, dropout=[0.5, 0.5]), "networks must be a list that holds a trained relu network without regulariser"),

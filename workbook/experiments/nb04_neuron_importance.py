@@ -76,7 +76,18 @@ RECORDS = {"networks": Network, "protocol": Protocol, "deep_networks": Network, 
 
 
 def check(parameters: Mapping[str, Any]) -> None:
-    """Raises ValueError for two networks of one name, too few images, and what the claims cannot be judged by."""
+    """Refuse two networks of one name, more images than there are, and what the claims cannot be judged by.
+
+    Parameters
+    ----------
+    parameters : mapping
+        The parameters of notebook 04 by name; those of RECORDS are records.
+
+    Raises
+    ------
+    ValueError
+        Names the parameter, what it must be, and what was given.
+    """
     networks, protocol, deep, deep_protocol = (parameters[name] for name in RECORDS)
     for group, how, name in ((networks, protocol, "networks"), (deep, deep_protocol, "deep_networks")):
         names = [network.name for network in group]
@@ -86,9 +97,7 @@ def check(parameters: Mapping[str, Any]) -> None:
     judged, fewest = roles(networks), min(sum(network.hidden) for network in networks)
     alike = {(network.hidden, network.n_networks) for network in judged}
     comparable = len(alike) == 1 and len(judged[0].hidden) == 2 <= judged[0].n_networks
-    _hold(
-        "networks", alike, comparable, "alike in hidden, two layers, and n_networks, at least 2, where claims compare"
-    )
+    _hold("networks", alike, comparable, "alike in hidden, two layers, and n_networks, at least 2, for the claims")
     _hold("modes of protocol", protocol.modes, "zero" in protocol.modes, "mean and zero, which claims compare")
     step = math.ceil(max(sum(network.hidden) for network in networks) / protocol.points)
     _hold("upto", parameters["upto"], step <= parameters["upto"] <= fewest, f"from {step}, the first step, to {fewest}")
@@ -102,8 +111,10 @@ def roles(networks: Sequence[Network]) -> list[Network]:
     Of each kind the first in the list: a trained ReLU network without regulariser; a trained sigmoid network; an
     untrained one; and the first of them once more, its neurons scored on permuted labels.
 
-    Raises:
-        ValueError: if there is none of a kind
+    Raises
+    ------
+    ValueError
+        If there is none of a kind.
     """
     true = [network for network in networks if network.labels == "true"]
     plain = [n for n in true if n.epochs > 0 and n.activation == "relu" and n == replace(n, **PLAIN)][:1]
@@ -120,7 +131,17 @@ def roles(networks: Sequence[Network]) -> list[Network]:
 
 
 def train(network: Network, seed: int, protocol: Protocol) -> tuple[Splits, nn.Module]:
-    """The splits of one seed, and the network trained on them; trained once, then cached."""
+    """The splits of one seed, and the network trained on them; trained once, then cached.
+
+    Parameters
+    ----------
+    network : Network
+        How to train it; its labels do not count here.
+    seed : int
+        Of the split, the initial weights and the training.
+    protocol : Protocol
+        Its sizes are those of the validation and the test images; all others are trained on.
+    """
     splits = datasets.load(network.data, n_val=protocol.n_val, n_test=protocol.n_test, seed=seed)
     sizes = [splits.train.x[0].numel(), *network.hidden, int(splits.train.y.max()) + 1]
     how = {"activation": network.activation, "dropout": network.dropout, "seed": seed}
@@ -130,7 +151,18 @@ def train(network: Network, seed: int, protocol: Protocol) -> tuple[Splits, nn.M
 
 
 def measure(network: Network, seed: int, protocol: Protocol) -> Analysis:
-    """`analyse` of one network; the frames gain its name, a column for each of its fields, and its seed."""
+    """Scores of all neurons of one network, and its ablation curves: `analyse`, on its validation and test images.
+
+    Parameters
+    ----------
+    network, seed, protocol
+        As `train` takes them. Permuted labels are those of the validation images alone.
+
+    Returns
+    -------
+    Analysis
+        The frames of `analyse` with the network's name, a column for each of its fields but n_networks, and its seed.
+    """
     splits, model = train(network, seed, protocol)
     if network.labels == "permuted":
         splits = replace(splits, val=splits.shuffled_labels(seed=seed).val)
@@ -152,6 +184,13 @@ def figure_numbers(table: pd.DataFrame, curves: pd.DataFrame, *, upto: int) -> p
 
     Points of the ablation curves (column `at` holds k), areas under their first `upto` neurons ("area"), and the ends
     of the scores' distributions in each layer ("lowest", "highest"), for each seed; column names are those of `curves`.
+
+    Parameters
+    ----------
+    table, curves : DataFrame
+        Scores and curves as `measure` returns them, of one group of networks.
+    upto : int
+        Neurons clamped at the end of an area.
     """
     keys = ["seed", "layers", "mode", "quantity"]
     on_curves = curves.rename(columns={"k": "at", "accuracy": "ours"})

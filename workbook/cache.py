@@ -4,7 +4,6 @@
 '0463dbd8c238'
 """
 
-import dataclasses
 import hashlib
 import os
 import warnings
@@ -131,8 +130,6 @@ def _chunks(part: Any) -> Iterator[bytes]:
             for name in sorted(part):
                 yield from _chunks(name)
                 yield from _chunks(part[name])
-        case _ if dataclasses.is_dataclass(part):
-            yield from _chunks({field.name: getattr(part, field.name) for field in dataclasses.fields(part)})
         case Tensor():
             yield from _tagged(f"{part.dtype}{tuple(part.shape)}", _content(part))
         case dict():

@@ -41,11 +41,10 @@ class Network:
         for name, least in (("epochs", 0), ("n_networks", 1), ("batch_size", 1 if self.batch_norm == "none" else 2)):
             _hold(name, getattr(self, name), getattr(self, name) >= least, f"at least {least}")
         _hold("hidden", self.hidden, min(self.hidden, default=0) >= 1, "a number of units for each layer")
-        _hold("lr", self.lr, 0 < self.lr < math.inf, "above 0 and finite")
-        _hold("weight_decay", self.weight_decay, 0 <= self.weight_decay < math.inf, "at least 0 and finite")
+        _hold("lr", self.lr, self.lr > 0, "above 0")
+        _hold("weight_decay", self.weight_decay, self.weight_decay >= 0, "at least 0")
         each = len(self.dropout) in (0, len(self.hidden)) and all(0 <= p < 1 for p in self.dropout)
         _hold("dropout", self.dropout, each, "empty, or a probability below 1 for each hidden layer")
-        _hold("threshold", self.threshold, math.isfinite(self.threshold), "finite")
 
     @property
     def name(self) -> str:
@@ -93,7 +92,10 @@ def check(parameters: Mapping[str, Any]) -> None:
         names = [network.name for network in group]
         _hold(name, names, len(set(names)) == len(names), "of different names")
         for i, network in enumerate(group):
-            _check_images(f"{name}[{i}]", network.data, how)
+            try:
+                datasets.sizes(network.data, n_train=1, n_val=how.n_val, n_test=how.n_test)
+            except ValueError as error:
+                raise ValueError(f"{name}[{i}]: {error}") from error
     judged, fewest = roles(networks), min(sum(network.hidden) for network in networks)
     alike = {(network.hidden, network.n_networks) for network in judged}
     comparable = len(alike) == 1 and len(judged[0].hidden) == 2 <= judged[0].n_networks
@@ -165,7 +167,7 @@ def measure(network: Network, seed: int, protocol: Protocol) -> Analysis:
     """
     splits, model = train(network, seed, protocol)
     if network.labels == "permuted":
-        splits = replace(splits, val=splits.shuffled_labels(seed=seed).val)
+        splits = replace(splits, val=splits.permuted_labels(seed=seed).val)
     layers, bit = activations.layers(model)[:-1], partial(binning.sign, threshold=network.threshold)
     how = {"modes": protocol.modes, "random": protocol.n_random, "points": protocol.points}
     result = analyse(model, splits, layers, quantise=bit, permutations=protocol.n_permutations, seed=seed, **how)
@@ -202,16 +204,6 @@ def figure_numbers(table: pd.DataFrame, curves: pd.DataFrame, *, upto: int) -> p
     ends = ends.melt([*keys, "direction"], ["lowest", "highest"], "at", "ours")
     ours = pd.concat([on_curves, under, ends]).astype({"at": str})
     return ours.groupby([*keys, "direction", "at"])["ours"].mean().reset_index()
-
-
-def _check_images(place: str, data: str, protocol: Protocol) -> None:
-    samples = datasets.checksums()[data]["samples"]
-    test, most = (protocol.n_test, samples) if data == "digits" else (10_000, 10_000)  # an official test set
-    if protocol.n_test > most or protocol.n_val + test >= samples:
-        raise ValueError(
-            f"{place}: n_val={protocol.n_val} and n_test={protocol.n_test} leave no training images of the {samples} "
-            f"of {data}" + (", 10,000 of which are for testing" if most < samples else "")
-        )
 
 
 def _hold(name: str, value: Any, holds: Any, what: str) -> None:

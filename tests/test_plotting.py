@@ -157,9 +157,9 @@ def neurons():
 @pytest.fixture
 def curves():
     rows = [
-        {"arm": arm, "layers": layers, "mode": mode, "quantity": quantity, "direction": direction, "seed": seed,
+        {"network": network, "layers": layers, "mode": mode, "quantity": quantity, "direction": direction, "seed": seed,
          "repeat": 0, "k": k, "accuracy": 1 - k / 10 - seed / 10}
-        for arm in ("b", "a")
+        for network in ("b", "a")
         for layers in ("hidden1", "hidden2", "hidden1+hidden2")
         for mode in ("mean", "zero")
         for quantity, direction in (("entropy", "ascending"), ("entropy", "descending"), ("random", "random"))
@@ -202,7 +202,7 @@ def test_codelengths_have_the_code_as_the_area_under_each_curve():
 
 
 def test_ablation_shows_means_of_networks_lowest_first_above_highest_first(curves):
-    figure = plotting.ablation(curves[(curves["arm"] == "a") & (curves["mode"] == "mean")], title="t")
+    figure = plotting.ablation(curves[(curves["network"] == "a") & (curves["mode"] == "mean")], title="t")
     assert len(figure.axes) == 6
     assert [ax.get_title(loc="left") for ax in figure.axes[:3]] == ["hidden1", "hidden2", "all layers"]
     assert figure.axes[3].get_ylabel() == "accuracy, highest first"
@@ -210,10 +210,10 @@ def test_ablation_shows_means_of_networks_lowest_first_above_highest_first(curve
         assert line.get_ydata().tolist() == pytest.approx([0.9, 0.8, 0.7])  # mean over seeds 0 and 2
 
 
-def test_ablation_modes_has_a_panel_for_each_arm_and_layer(curves):
+def test_ablation_modes_has_a_panel_for_each_network_and_layer(curves):
     figure = plotting.ablation_modes(curves[curves["quantity"] == "random"])
     assert [ax.get_title(loc="left") for ax in figure.axes] == [
-        f"{arm}: {layers}" for arm in ("b", "a") for layers in ("hidden1", "hidden2", "all layers")
+        f"{network}: {layers}" for network in ("b", "a") for layers in ("hidden1", "hidden2", "all layers")
     ]
     assert [len(ax.get_lines()) for ax in figure.axes] == [2] * 6
 

@@ -56,8 +56,10 @@ def test_parameters_become_records_with_the_papers_settings_as_defaults():
         ({"epochs": 0}, r"networks\[0\]: epochs must be positive, got 0"),
         ({"sigma0": -0.1}, r"networks\[0\]: sigma0 must be positive, got -0.1"),
         ({"samples": 5}, r"networks\[0\]: samples must be even, as noise comes in pairs, got 5"),
+        ({"held_out": 2}, r"networks\[0\]: held_out must be an integer of at least 4, got 2"),
         ({"held_out": 7}, r"networks\[0\]: held_out must be even, as noise comes in pairs, got 7"),
         ({"pruned_share": 1.5}, r"networks\[0\]: pruned_share must be a number from 0 to 1, got 1.5"),
+        ({"pruned_share": 1.0}, r"networks\[0\]: 1 - pruned_share must be positive, got 0"),
         ({"student_width": 2.0}, r"networks\[0\]: student_width must be a number from 0 to 1, got 2"),
         ({"student_width": 0.2}, r"networks\[0\]: the width of students must be an integer of at least 1, got 0"),
         ({"student_images": 0.01}, r"networks\[0\]: the number of images of students must be .* at least 2, got 1"),
@@ -125,7 +127,7 @@ def by_hand(kind, seed):
     if kind == "untrained":
         return start.eval()
     if kind == "permuted labels":
-        return learnt(start, splits.shuffled_labels(seed=seed).train, 2)
+        return learnt(start, splits.permuted_labels(seed=seed).train, 2)
     if kind == "one epoch":
         return learnt(start, data, 1)
     if kind == "student of labels":
@@ -179,6 +181,9 @@ def test_a_table_is_that_of_one_network_and_its_record():
     assert rows["layer"].tolist() == ["conv4"] * 2 + ["conv6"] * 2
     assert last["discarding"].tolist() == d.mean.tolist()
     assert last["concentration"].tolist() == discarding.concentration(d.entropy, discarding.box(6)).tolist()
+    places = torch.rand(2, 36, generator=torch.Generator().manual_seed(1)).argsort(1)
+    moved = d.entropy.flatten(1).gather(1, places).view(2, 6, 6)
+    assert last["elsewhere"].tolist() == discarding.concentration(moved, discarding.box(6)).tolist()
     assert set(rows["accuracy"]) == {training.evaluate(net, splits.test).accuracy}
     for column, value in {**records.columns(NETWORK), "kind": "trained", "seed": 1}.items():
         assert set(rows[column]) == {value}
@@ -221,7 +226,7 @@ def test_without_clutter_there_is_no_concentration():
 
 
 def test_layers_are_measured_where_their_kind_needs_them():
-    few = replace(NETWORK, samples=2, held_out=2, epochs=1)
+    few = replace(NETWORK, samples=2, held_out=4, epochs=1)
     tables = {kind: study.measure(few, kind, 0, layers=LAYERS, n_images=1, steps=0) for kind in study.KINDS}
     layers = {kind: rows["layer"].tolist() for kind, rows in tables.items()}
     assert [kind for kind in layers if layers[kind] == LAYERS] == [*study.MAIN, "damaged"]
@@ -239,13 +244,13 @@ def test_a_public_network_is_measured_in_five_blocks_from_first_to_last(monkeypa
         return Splits(*[Data(x, torch.zeros(len(x)))] * 3, name, {})
 
     monkeypatch.setattr(datasets, "load", load)
-    rows = study.measure_resnet(study.ResNet(depth=20, n_test=4, n_images=2), "untrained", 1, steps=1)
+    rows = study.measure_resnet(study.ResNet(depth=20, n_test=2, n_images=1), "untrained", 1, steps=1)
     names = [name for name in activations.layers(models.resnet(20)) if name.startswith("stage")]
-    assert rows["layer"].tolist() == [names[i] for i in (0, 2, 4, 6, 8) for _ in range(2)]
-    assert rows["block"].tolist() == [block for block in range(5) for _ in range(2)]
+    assert rows["layer"].tolist() == [names[i] for i in (0, 2, 4, 6, 8)]
+    assert rows["block"].tolist() == [0, 1, 2, 3, 4]
     ((name, x),), net = asked, models.resnet(20, seed=1).eval()
     how = {"grid": 8, "steps": 1, "samples": 8, "held_out": 64, "sigma0": 0.01, "alpha": 1.5}
-    d = discarding.strict_information_discarding(net, x[2:], names[4], **how)
+    d = discarding.strict_information_discarding(net, x[1:], names[4], **how)
     assert name == "cifar10"
     assert rows.loc[rows["block"] == 2, "discarding"].tolist() == d.mean.tolist()
     assert set(rows["depth"]) == {20}

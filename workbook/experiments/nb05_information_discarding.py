@@ -41,8 +41,8 @@ class Search:
         for name, value in vars(self).items():
             if not isinstance(value, str | bool):
                 checks.positive(name, value)
-        for name in ("samples", "held_out"):
-            if getattr(self, name) % 2:
+        for name, least in (("samples", 2), ("held_out", 4)):  # a standard error takes two pairs
+            if checks.at_least(name, getattr(self, name), least) % 2:
                 raise ValueError(f"{name} must be even, as noise comes in pairs, got {getattr(self, name)}")
         if self.side % checks.at_least("grid", self.grid, 2):
             raise ValueError(f"grid must divide the side of the images, {self.side}, got {self.grid}")
@@ -63,7 +63,7 @@ class Network(Search):
     width: int  # maps of the first two convolutions
     epochs: int
     lr: float = 2e-3
-    batch_size: int = 64
+    batch_size: int = 64  # of training on labels; what changes a trained network has its own 64
     student_width: float = 0.5  # share of the width
     student_images: float = 0.25  # share of the training images
     student_epochs: int = 3  # times the epochs
@@ -85,6 +85,7 @@ class Network(Search):
         datasets.sizes(self.data, n_train=self.n_train, n_val=0, n_test=self.n_test)
         for name in ("student_width", "student_images", "pruned_share", "damaged_share"):
             checks.within(name, getattr(self, name), 0, 1)
+        checks.positive("1 - pruned_share", 1 - self.pruned_share)
         checks.at_least("batch_size", self.batch_size, 2)
         checks.at_least("the width of students", int(self.student_width * self.width), 1)
         checks.at_least("the number of images of students", int(self.student_images * self.n_train), 2)
@@ -172,7 +173,7 @@ def train(network: Network, kind: str, seed: int) -> nn.Module:
     return {
         "untrained": lambda: start.eval(),
         "trained": lambda: learnt(),
-        "permuted labels": lambda: learnt(data=splits.shuffled_labels(seed=seed).train),
+        "permuted labels": lambda: learnt(data=splits.permuted_labels(seed=seed).train),
         "one epoch": lambda: learnt(epochs=1),
         "student of labels": lambda: learnt(student, few, **long),
         "student of the network": lambda: techniques.distilled(student, learnt(), few, **soft),

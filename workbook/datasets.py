@@ -48,20 +48,29 @@ def load(
     checks.at_least("seed", seed, 0)
     source = _SETS[name]
     pool, official = source.read(name)
+    n_train, n_val, n_test = _sizes(name, len(pool.y), official and len(official.y), n_train, n_val, n_test)
     generator = torch.Generator().manual_seed(seed)
     order = stratified_order(pool.y, generator)
     if official is None:
-        n_test = _count("n_test", source.n_test if n_test is None else n_test, len(order), name)
         order, last = order[: len(order) - n_test], order[len(order) - n_test :]
         test = _take(pool, last, source.scale)
     else:
-        n_test = _count("n_test", len(official.y) if n_test is None else n_test, len(official.y), name)
         test = _take(official, stratified_order(official.y, generator)[:n_test], source.scale)
-    n_val = _count("n_val", source.n_val if n_val is None else n_val, len(order), name)
-    left = len(order) - n_val
-    n_train = _count("n_train", left if n_train is None else n_train, left, f"{name} beside n_val={n_val}")
-    train, val = _take(pool, order[:n_train], source.scale), _take(pool, order[left:], source.scale)
+    train, val = _take(pool, order[:n_train], source.scale), _take(pool, order[len(order) - n_val :], source.scale)
     return Splits(train, val, test, name, _hashes(name, pool))
+
+
+def sizes(
+    name: str, *, n_train: int | None = None, n_val: int | None = None, n_test: int | None = None
+) -> tuple[int, int, int]:
+    """How many samples `load` gives for training, validation and test, told without reading the set.
+
+    Raises:
+        ValueError: for an unknown name, and more samples than there are
+    """
+    source = _SETS[checks.choice("data set", name, _SETS)]
+    pool = checksums()[name]["samples"] - (source.n_official or 0)
+    return _sizes(name, pool, source.n_official, n_train, n_val, n_test)
 
 
 def cluttered(splits: Splits, *, patches: int = 8, seed: int = 0) -> Splits:
@@ -140,12 +149,13 @@ class _Arrays(NamedTuple):
 
 
 class _Set(NamedTuple):
-    """How a set is read (training pool, and official test set if any), its largest value, and its default sizes."""
+    """How a set is read (training pool, and official test set if any), its largest value, and its sizes."""
 
     read: Callable[[str], tuple[_Arrays, _Arrays | None]]
     scale: float
-    n_val: int
-    n_test: int | None
+    n_val: int  # by default
+    n_test: int | None  # by default; None if there is an official test set
+    n_official: int | None  # samples of that
 
 
 def _read_digits(_name: str) -> tuple[_Arrays, None]:
@@ -194,11 +204,11 @@ def _read_ib(name: str) -> tuple[_Arrays, None]:
 
 
 _SETS = {
-    "digits": _Set(_read_digits, 16, 449, 449),
-    "mnist": _Set(_read_idx, 255, 10_000, None),
-    "fashion-mnist": _Set(_read_idx, 255, 10_000, None),
-    "cifar10": _Set(_read_cifar10, 255, 5_000, None),
-    "ib": _Set(_read_ib, 1, 0, 614),
+    "digits": _Set(_read_digits, 16, 449, 449, None),
+    "mnist": _Set(_read_idx, 255, 10_000, None, 10_000),
+    "fashion-mnist": _Set(_read_idx, 255, 10_000, None, 10_000),
+    "cifar10": _Set(_read_cifar10, 255, 5_000, None, 10_000),
+    "ib": _Set(_read_ib, 1, 0, 614, None),
 }
 
 
@@ -221,6 +231,18 @@ def _clutter(x: Tensor, patches: int, generator: torch.Generator) -> Tensor:
         canvas[place] = torch.maximum(canvas[place], cut)
     canvas[..., border : border + side, border : border + side] = x
     return canvas
+
+
+def _sizes(
+    name: str, pool: int, official: int | None, n_train: int | None, n_val: int | None, n_test: int | None
+) -> tuple[int, int, int]:
+    source, tested = _SETS[name], pool if official is None else official
+    n_test = _count("n_test", (official or source.n_test) if n_test is None else n_test, tested, name)
+    left = pool if official else pool - n_test
+    n_val = _count("n_val", source.n_val if n_val is None else n_val, left, name)
+    left -= n_val
+    n_train = _count("n_train", left if n_train is None else n_train, left, f"{name} beside n_val={n_val}")
+    return n_train, n_val, n_test
 
 
 def _count(argument: str, number: int, available: int, of: str) -> int:

@@ -102,7 +102,7 @@ def test_permuted_labels_are_those_of_the_splits_and_the_images_stay():
     splits = datasets.load("digits", n_val=0, seed=1)
     permuted = experiment.train(experiment.Network(**PERCEPTRON, labels="permuted"), 1)[1]
     true = experiment.train(experiment.Network(**PERCEPTRON), 1)[1]
-    assert torch.equal(permuted.train.y, splits.shuffled_labels(seed=1).train.y)
+    assert torch.equal(permuted.train.y, splits.permuted_labels(seed=1).train.y)
     assert torch.equal(true.train.y, splits.train.y)
     assert (permuted.train.y != true.train.y).double().mean() > 0.8
     assert torch.equal(permuted.train.x, true.train.x)

@@ -130,7 +130,7 @@ def check(parameters: Mapping[str, Any]) -> None:
 def train(network: Network, seed: int) -> tuple[nn.Module, Splits, Iterator[training.Step]]:
     """A perceptron or CNN with batch normalisation after each activation, its images, and the steps of its training."""
     splits = datasets.load(network.data, n_val=0, seed=seed)
-    splits = splits.shuffled_labels(seed=seed) if network.labels == "permuted" else splits
+    splits = splits.permuted_labels(seed=seed) if network.labels == "permuted" else splits
     shape, options = splits.train.x[0].shape, {"activation": network.activation, "seed": seed}
     if network.hidden:
         model = models.mlp([math.prod(shape), *network.hidden, 10], batch_norm="after", **options)

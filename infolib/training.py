@@ -22,9 +22,11 @@ from torch.nn.functional import cross_entropy, log_softmax, nll_loss
 from torch.optim import SGD, Adam, Optimizer
 from tqdm import tqdm
 
-from infolib import checks
+from infolib import _moved, checks
 from infolib.activations import device_of, evaluating
 from infolib.data import Data
+
+__getattr__ = _moved.attributes(__name__)
 
 
 class Step(NamedTuple):

@@ -1,5 +1,6 @@
 """Figures from tidy tables: one theme, ordered variables on a sequential palette, spread over seeds always shown."""
 
+from infolib import _moved
 from infolib.plotting._curves import (
     ablation,
     ablation_modes,
@@ -42,3 +43,5 @@ __all__ = [
     "theme",
     "violins",
 ]
+
+__getattr__ = _moved.attributes(__name__)

@@ -18,11 +18,13 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
-from infolib import activations, checks
+from infolib import _moved, activations, checks
 from infolib.data import Data, Splits
 from infolib.estimators import binning, discrete
 from infolib.estimators.uncertainty import permutation_null
 from infolib.measures.neuron_importance import _ablation
+
+__getattr__ = _moved.attributes(__name__)
 
 MODES = ("mean", "zero")
 AT_ONCE = 16  # steps of an ablation that are scored together

@@ -10,8 +10,6 @@ from matplotlib.colors import to_rgb
 from PIL import Image
 
 from infolib import plotting
-from infolib.plotting import _style
-from workbook import charts, claims
 
 matplotlib.use("agg")
 
@@ -135,17 +133,6 @@ def test_planes_of_layers_share_their_colours_and_ring_the_marks(paths):
 def test_sequential_colours_darken():
     brightness = [sum(colour) for colour in plotting.sequential(5)]
     assert brightness == sorted(brightness, reverse=True)
-
-
-def test_verdict_chart_has_one_row_per_judged_claim():
-    claim = claims.Claim("a", "s", "p", "w", "paper", "sign", "positive", 0.1, "w")
-    other = claims.Claim("b", "s", "p", "w", "paper", "value", 1.0, 0.1, "w")
-    figure = charts.verdicts(claims.judge([claim, other], {"a": [1.0, 1.2]}))
-    (ax,) = figure.axes
-    assert ax.get_ylabel() == "a"
-    low, high = ax.get_xlim()
-    assert low < 0.1
-    assert high > 1.2  # band and interval lie inside
 
 
 def test_images_show_their_labels():
@@ -294,7 +281,7 @@ def test_agreement_has_a_panel_for_each_unit_with_the_diagonal():
 def test_notebook_images_have_256_colours_and_the_size_of_the_figure():
     figure, ax = plt.subplots(figsize=(4, 3))
     ax.scatter(range(300), range(300), c=range(300))
-    image = Image.open(io.BytesIO(_style.light_png(figure)))
+    image = Image.open(io.BytesIO(plotting.light_png(figure)))
     assert image.mode == "P"
     assert image.format == "PNG"
     assert abs(image.size[0] - 4 * figure.dpi) < figure.dpi
@@ -406,21 +393,3 @@ def test_rank_matrix_is_a_triangle_of_means_and_spreads():
     assert [t.get_text() for t in ax.get_yticklabels()] == ["a", "c"]
     assert [t.get_text() for t in ax.texts] == ["+0.60\n± 0.14", "-0.40\n± 0.14", "+0.10\n± 0.14"]
     assert ax.collections[0].get_clim() == (-1, 1)
-
-
-def test_tally_counts_the_verdicts_of_each_notebook():
-    table = pd.DataFrame({"notebook": ["02", "02", "02", "01"],
-                          "verdict": ["reproduced", "not reproduced", "reproduced", "not attempted"]})  # fmt: skip
-    (ax,) = charts.tally(table, by="notebook").axes
-    assert [t.get_text() for t in ax.get_yticklabels()] == ["02", "01"]
-    assert ax.get_ylim()[0] > ax.get_ylim()[1]  # the first one on top
-    widths = {bars.get_label(): [bar.get_width() for bar in bars] for bars in ax.containers}
-    assert widths == {
-        "reproduced": [2, 0],
-        "partly reproduced": [0, 0],
-        "not reproduced": [1, 0],
-        "not attempted": [0, 1],
-    }
-    assert to_rgb(ax.containers[2][0].get_facecolor()) == to_rgb(_style.VERDICT_COLOURS["not reproduced"])
-    starts = [bar.get_x() for bars in ax.containers for bar in bars if bar.get_width()]
-    assert starts == [0, 2, 0]

@@ -37,12 +37,13 @@ from infolib import activations, checks, training
 from infolib.data import Data
 from infolib.estimators import binning, discrete, renyi
 from infolib.measures import information_plane, synergy, transfer
+from infolib.measures._agreement import QUANTITIES, agreement, between_lenses, pair
 from infolib.measures._measurable import checked, measurable, no_accuracy
 from infolib.measures.discarding import box, concentration, strict_information_discarding
 
 __all__ = [
-    "LENSES", "ablation_curves", "checked", "class_information", "codelength", "discarding", "finest_grid",
-    "information", "look", "measurable", "probe", "redundancy",
+    "LENSES", "QUANTITIES", "ablation_curves", "agreement", "between_lenses", "checked", "class_information",
+    "codelength", "discarding", "finest_grid", "information", "look", "measurable", "pair", "probe", "redundancy",
 ]  # fmt: skip
 
 COLUMNS = ["lens", "layer", "depth", "quantity", "value", "unit", "n", "settings", "why not"]

@@ -47,7 +47,7 @@ def follow(description: str, seed: int, *, input_width: float, moments: int = 60
         raise ValueError(f"the sixth word of a description can only be random, got {labels[0]!r}")
 
     splits = datasets.load(name, n_val=0, seed=seed)
-    splits = splits.shuffled_labels(seed=seed) if labels else splits
+    splits = splits.permuted_labels(seed=seed) if labels else splits
     model = _network(kind, activation, splits.train.x[0].shape, seed)
     at = _dense_at_first(int(epochs) * math.ceil(len(splits.train) / BATCH), moments)
     options = {"lr": float(lr), "epochs": int(epochs), "batch_size": BATCH, "optimizer": "sgd", "seed": seed}

@@ -119,7 +119,7 @@ def numbers(table: pd.DataFrame, curves: pd.DataFrame, *, upto: int) -> pd.DataF
 def _survey_one(arm: Arm, seed: int, fit: Mapping[str, Any], protocol: Mapping[str, Any]) -> Analysis:
     splits, model = arm.trained(seed, **fit)
     if arm.labels == "permuted":
-        splits = replace(splits, val=splits.shuffled_labels(seed=seed).val)
+        splits = replace(splits, val=splits.permuted_labels(seed=seed).val)
     quantise = partial(binning.sign, threshold=0.5 if arm.network.split()[1] == "sigmoid" else 0.0)
     result = analyse(model, splits, activations.layers(model)[:-1], quantise=quantise, seed=seed, **protocol)
     return Analysis(*(table.assign(arm=arm.name, seed=seed) for table in result))

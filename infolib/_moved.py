@@ -19,6 +19,7 @@ MOVED = {
     "infolib.datasets.stratified_order": "infolib.data.stratified_order",
     "infolib.execution": "workbook.execution",
     "infolib.experiment": "workbook.store",
+    "infolib.learning": "infolib.training",
     "infolib.loading": "workbook.loading",
     "infolib.measures.discarding_study": "workbook.experiments.nb05_information_discarding",
     "infolib.measures.lens_study": "workbook.experiments.nb07_scoreboard",

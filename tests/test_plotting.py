@@ -10,7 +10,6 @@ from matplotlib.colors import to_rgb
 from PIL import Image
 
 from infolib import plotting
-from infolib.plotting import _style
 
 matplotlib.use("agg")
 
@@ -282,7 +281,7 @@ def test_agreement_has_a_panel_for_each_unit_with_the_diagonal():
 def test_notebook_images_have_256_colours_and_the_size_of_the_figure():
     figure, ax = plt.subplots(figsize=(4, 3))
     ax.scatter(range(300), range(300), c=range(300))
-    image = Image.open(io.BytesIO(_style.light_png(figure)))
+    image = Image.open(io.BytesIO(plotting.light_png(figure)))
     assert image.mode == "P"
     assert image.format == "PNG"
     assert abs(image.size[0] - 4 * figure.dpi) < figure.dpi

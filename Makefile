@@ -19,9 +19,9 @@ test: $(VENV)/.ready  ## lint, unit tests, nbval
 	$(BIN)/ruff format --check .
 	$(BIN)/pytest
 
-notebooks: $(VENV)/.ready  ## execute the notebooks in place, as they are committed
+notebooks: $(VENV)/.ready  ## execute the notebooks in place, as they are committed (all, or one: NB=04)
 	TQDM_DISABLE=1 $(BIN)/jupyter nbconvert --log-level=WARN --to notebook --execute --inplace \
-		--ExecutePreprocessor.record_timing=False notebooks/[0-9]*.ipynb
+		--ExecutePreprocessor.record_timing=False notebooks/$(or $(NB),[0-9])*.ipynb
 
 lab: $(VENV)/.ready  ## open the notebooks in JupyterLab
 	$(BIN)/jupyter lab notebooks

@@ -31,6 +31,11 @@ RENDERING = threading.Lock()  # one page at a time: the runner's threads share a
 FORMULA = re.compile(r"\$\$(.+?)\$\$|\$(.+?)\$", re.DOTALL)
 
 
+def cells(notebook: Path) -> list[Any]:
+    """The cells of a notebook."""
+    return nbformat.read(notebook, as_version=4).cells
+
+
 def execute(notebook: Path, values: dict[str, Any], work: Path, position: int = 0) -> None:
     """Execute one notebook with papermill into `work`/report.ipynb; a kernel that does not start is tried again."""
     import papermill
@@ -102,10 +107,10 @@ def _begun(output: Path) -> bool:
     if not output.exists():
         return False
     try:
-        cells = nbformat.read(output, as_version=4).cells
+        found = cells(output)
     except ValueError:  # cut off by a full disk
         return True
-    return any(c.get("metadata", {}).get("papermill", {}).get("status") not in (None, "pending") for c in cells)
+    return any(c.get("metadata", {}).get("papermill", {}).get("status") not in (None, "pending") for c in found)
 
 
 def _end_with(parent: int) -> None:

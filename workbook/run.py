@@ -24,7 +24,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import nbformat
 import psutil
 from filelock import FileLock
 from joblib import Parallel, delayed
@@ -87,7 +86,7 @@ def select(names: Sequence[str]) -> list[str]:
 
 def title(name: str) -> str:
     """The first heading of a notebook."""
-    cells = nbformat.read(notebooks()[name], as_version=4).cells
+    cells = execution.cells(notebooks()[name])
     lines = "\n".join(c.source for c in cells if c.cell_type == "markdown").splitlines()
     return next((line.lstrip("# ") for line in lines if line.startswith("# ")), name)
 
@@ -144,8 +143,7 @@ def waves(names: Sequence[str]) -> list[list[str]]:
 
 def _cells(name: str, tag: str) -> list[Any]:
     """The cells of a notebook with a tag."""
-    cells = nbformat.read(notebooks()[name], as_version=4).cells
-    return [c for c in cells if tag in c.metadata.get("tags", [])]
+    return [c for c in execution.cells(notebooks()[name]) if tag in c.metadata.get("tags", [])]
 
 
 def resolve(name: str, profile: str, overrides: Mapping[str, Any]) -> dict[str, Any]:

@@ -63,7 +63,7 @@ class Network(Search):
     width: int  # maps of the first two convolutions
     epochs: int
     lr: float = 2e-3
-    batch_size: int = 64  # of training on labels; what changes a trained network has its own 64
+    batch_size: int = 64
     student_width: float = 0.5  # share of the width
     student_images: float = 0.25  # share of the training images
     student_epochs: int = 3  # times the epochs
@@ -162,13 +162,13 @@ def train(network: Network, kind: str, seed: int) -> nn.Module:
     data, shape = splits.train, splits.train.x[0].shape
     start, student = (models.vgg6(width=int(w * n.width), in_shape=shape, seed=seed) for w in (1, n.student_width))
     few = data[: int(n.student_images * len(data))]
-    how = {"epochs": n.epochs, "lr": n.lr, "seed": seed}
-    more = {"epochs": n.further_epochs, "lr": n.further_lr, "seed": seed}
-    long, attack = how | {"epochs": n.student_epochs * n.epochs}, {"eps": n.eps, "steps": n.attack_steps}
-    soft = long | {"temperature": n.temperature}
+    how = {"epochs": n.epochs, "lr": n.lr, "batch_size": n.batch_size, "seed": seed}
+    more = how | {"epochs": n.further_epochs, "lr": n.further_lr}
+    long = how | {"epochs": n.student_epochs * n.epochs}
+    soft, attack = long | {"temperature": n.temperature}, more | {"eps": n.eps, "steps": n.attack_steps}
 
     def learnt(model: nn.Module = start, data: Data = data, **changed: Any) -> nn.Module:
-        return store.trained(model, data, batch_size=n.batch_size, **how | changed)
+        return store.trained(model, data, **how | changed)
 
     return {
         "untrained": lambda: start.eval(),
@@ -180,7 +180,7 @@ def train(network: Network, kind: str, seed: int) -> nn.Module:
         "pruned": lambda: techniques.pruned(learnt(), n.pruned_share),
         "pruned, trained on": lambda: techniques.finetuned(techniques.pruned(learnt(), n.pruned_share), data, **more),
         "damaged": lambda: techniques.damaged(learnt(), n.damaged_layer, share=n.damaged_share, seed=seed),
-        "attacked in training": lambda: techniques.adversarial(learnt(), data, **attack, **more),
+        "attacked in training": lambda: techniques.adversarial(learnt(), data, **attack),
         "autoencoder": lambda: techniques.autoencoder(start, n.encoder, data, width=n.decoder_width, **how),
     }[kind]()
 

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.nn.functional import adaptive_avg_pool2d, interpolate, relu
 
 from infolib import activations, checks
-from infolib.measures.discarding import _noise
+from infolib.measures.discarding import constrained
 from infolib.measures.discarding._strict import strict_information_discarding
 
 
@@ -27,13 +27,13 @@ def sensitivity(
     a_g is the sum over the cell's pixels of |∂h/∂x_i|², from random cotangents, unbiased; closed form of information
     discarding in a linear layer. Raises ValueError as `strict_information_discarding` does.
     """
-    x = _noise.checked_images(model, x, grid)
-    with _noise.tapped(model, layer, rectify=rectify) as features:
+    x = constrained.checked_images(model, x, grid)
+    with constrained.tapped(model, layer, rectify=rectify) as features:
         with torch.no_grad():
             shape = features(x[:1]).shape[1:]
         generator = torch.Generator().manual_seed(checks.at_least("seed", seed, 0))
         v = torch.randn(checks.at_least("cotangents", cotangents, 1), *shape, generator=generator, dtype=x.dtype)
-        return _noise.cell_sums(_noise.sensitivities(features, x, v.to(x.device)).sum(1), grid).sqrt()
+        return constrained.cell_sums(constrained.sensitivities(features, x, v.to(x.device)).sum(1), grid).sqrt()
 
 
 def jacobian(model: nn.Module, x: Tensor, layer: str, *, grid: int = 16, rectify: bool = True) -> Tensor:
@@ -41,8 +41,8 @@ def jacobian(model: nn.Module, x: Tensor, layer: str, *, grid: int = 16, rectify
 
     The features are summed with their signs, so that they may cancel; `sensitivity` cannot.
     """
-    x = _noise.checked_images(model, x, grid)
-    with _noise.tapped(model, layer, rectify=rectify) as features:
+    x = constrained.checked_images(model, x, grid)
+    with constrained.tapped(model, layer, rectify=rectify) as features:
         at = x.clone().requires_grad_()
         with torch.enable_grad():
             said = features(at).sum()
@@ -52,15 +52,15 @@ def jacobian(model: nn.Module, x: Tensor, layer: str, *, grid: int = 16, rectify
 
 def perturbation(model: nn.Module, x: Tensor, layer: str, *, grid: int = 16, rectify: bool = True) -> Tensor:
     """Distance that the features move when a cell is painted in the image's mean colour: (n, grid, grid)."""
-    x = _noise.checked_images(model, x, grid)
+    x = constrained.checked_images(model, x, grid)
     (h, w), n = x.shape[2:], len(x)
     cells = torch.eye(grid**2, dtype=torch.bool, device=x.device).view(-1, 1, grid, grid)
     cells = cells.repeat_interleave(h // grid, 2).repeat_interleave(w // grid, 3)  # (g², 1, h, w)
     mean = x.mean((2, 3), keepdim=True)
     moved = []
-    with _noise.tapped(model, layer, rectify=rectify) as features, torch.no_grad():
+    with constrained.tapped(model, layer, rectify=rectify) as features, torch.no_grad():
         clean = features(x)
-        for part in cells.split(max(1, _noise.VALUES // x.numel())):
+        for part in cells.split(max(1, constrained.VALUES // x.numel())):
             painted = torch.where(part[None], mean[:, None], x[:, None])
             change = features(painted.flatten(0, 1)).unflatten(0, (n, len(part))) - clean[:, None]
             moved.append(change.flatten(2).norm(dim=2))
@@ -73,8 +73,8 @@ def grad_cam(model: nn.Module, x: Tensor, layer: str, *, grid: int = 16) -> Tens
     Resized to (n, grid, grid): averaged if the maps are finer, bilinear if they are coarser. Raises ValueError also for
     a layer without maps.
     """
-    x = _noise.checked_images(model, x, grid)
-    _noise.checked_mode(model)
+    x = constrained.checked_images(model, x, grid)
+    constrained.checked_mode(model)
     said: list[Tensor] = []
 
     def keep(t: Tensor) -> Tensor:

@@ -7,8 +7,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from infolib.measures.discarding import _noise
-from infolib.measures.discarding._noise import Problem
+from infolib.measures.discarding import constrained
+from infolib.measures.discarding.constrained import Problem
 
 
 class Reconstruction(NamedTuple):
@@ -34,7 +34,7 @@ def reconstruction_uncertainty(
     rectify: bool = True,
     steps: int = 60,
     samples: int = 32,
-    held_out: int = _noise.HELD_OUT,
+    held_out: int = constrained.HELD_OUT,
     seed: int = 0,
 ) -> Reconstruction:
     """Reconstruction uncertainty RU of a layer, image by image, in bits: how little a decoder can be sure of the image.
@@ -52,7 +52,7 @@ def reconstruction_uncertainty(
     """
     options = {"sigma0": sigma0, "alpha": alpha, "held_out": held_out, "samples": samples, "seed": seed}
     results = []
-    for problem in _noise.problems(model, x, layer, grid=grid, rectify=rectify, **options):
+    for problem in constrained.problems(model, x, layer, grid=grid, rectify=rectify, **options):
         results.append(_reconstructed(problem, decoder, steps=steps, samples=samples))
     return Reconstruction(*(torch.cat(column) for column in zip(*results, strict=True)))
 
@@ -77,12 +77,12 @@ def _reconstructed(
     found = []
     for theta in (
         start,
-        _noise.refined(problem, start, lambda f, _: uncertainty(images(f)), steps=steps, samples=samples),
+        constrained.refined(problem, start, lambda f, _: uncertainty(images(f)), steps=steps, samples=samples),
     ):
-        theta, distances = _noise.matched(problem, theta)
+        theta, distances = constrained.matched(problem, theta)
         made = problem.on_held_out(theta, images)
         variance = _half_log(2 * math.pi * math.e * made.var(1, correction=0)[:, None])
-        f, _ = _noise.ratio(problem, distances)
+        f, _ = constrained.ratio(problem, distances)
         found.append(Reconstruction(uncertainty(made), unperturbed, variance, theta.exp(), f, problem.meets(f)))
     wins = found[1].code > found[0].code
     return Reconstruction(*(torch.where(wins.view(-1, *[1] * (b.ndim - 1)), b, a) for a, b in zip(*found, strict=True)))

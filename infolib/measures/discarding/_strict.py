@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from infolib import checks
-from infolib.measures.discarding import _noise
-from infolib.measures.discarding._noise import Problem
+from infolib.measures.discarding import constrained
+from infolib.measures.discarding.constrained import Problem
 
 METHODS = ("certified", "closed_form", "authors")
 KEPT = ("uniform", "closed form", "Adam")  # what a certified σ may come from
@@ -47,7 +47,7 @@ def strict_information_discarding(
     rectify: bool = True,
     steps: int | None = None,
     samples: int | None = None,
-    held_out: int = _noise.HELD_OUT,
+    held_out: int = constrained.HELD_OUT,
     seed: int = 0,
 ) -> Discarding:
     """Strict information discarding (CID in the paper's last version) of a layer, image by image, in bits.
@@ -83,7 +83,7 @@ def strict_information_discarding(
         "authors": partial(_authors, steps=steps, samples=samples),
     }[method]
     options = {"sigma0": sigma0, "alpha": alpha, "held_out": held_out, "samples": samples, "seed": seed}
-    parts = _noise.problems(model, x, layer, grid=grid, rectify=rectify, **options)
+    parts = constrained.problems(model, x, layer, grid=grid, rectify=rectify, **options)
     return _together([result(problem, *search(problem)) for problem in parts])
 
 
@@ -96,7 +96,7 @@ def certify(
     sigma0: float = 0.01,
     alpha: float = 1.5,
     rectify: bool = True,
-    held_out: int = _noise.HELD_OUT,
+    held_out: int = constrained.HELD_OUT,
     seed: int = 0,
 ) -> Discarding:
     """Any σ (n, grid, grid), scaled by one number per image to F = alpha on held-out noise: a lower bound in bits.
@@ -111,9 +111,9 @@ def certify(
     thetas = iter(sigma.log())
     options = {"sigma0": sigma0, "alpha": alpha, "held_out": held_out, "samples": held_out, "seed": seed}
     results = []
-    for problem in _noise.problems(model, x, layer, grid=sigma.shape[1], rectify=rectify, **options):
+    for problem in constrained.problems(model, x, layer, grid=sigma.shape[1], rectify=rectify, **options):
         theta = torch.stack([next(thetas) for _ in problem.x]).to(problem.x)
-        results.append(result(problem, *_noise.matched(problem, theta)))
+        results.append(result(problem, *constrained.matched(problem, theta)))
     return _together(results)
 
 
@@ -125,11 +125,11 @@ def measured(model: nn.Module, x: Tensor, layers: Sequence[str], **options: Any)
     Raises: ValueError as `strict_information_discarding` for everything else
     """
     grid = options.get("grid", 16)
-    x = _noise.checked_images(model, x, grid)
+    x = constrained.checked_images(model, x, grid)
     same = {name: options[name] for name in ("held_out", "sigma0", "rectify", "seed") if name in options}
 
     def find(layer: str) -> Discarding:
-        nothing, alive = _nothing(x, grid), _noise.moving(model, x, layer, **{"held_out": _noise.HELD_OUT} | same)
+        nothing, alive = _nothing(x, grid), constrained.moving(model, x, layer, **same)
         if alive.any():
             found = strict_information_discarding(model, x[alive], layer, **options)
             for all_images, some in zip(nothing, found, strict=True):
@@ -145,13 +145,13 @@ def measured(model: nn.Module, x: Tensor, layers: Sequence[str], **options: Any)
 def _certified(problem: Problem, *, steps: int, samples: int) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
     """The largest of the candidates, each scaled to F = alpha."""
     level = math.log(problem.sigma0) + math.log(problem.alpha) / 2  # right for a linear layer
-    start = _noise.matched(problem, torch.full_like(problem.base[:, :1, None], level))
+    start = constrained.matched(problem, torch.full_like(problem.base[:, :1, None], level))
     best = tuple(t.expand(-1, problem.grid, problem.grid) if t.ndim == 3 else t for t in start)
     kept = torch.zeros_like(problem.base[:, 0])
-    best, kept = _better(problem, best, kept, _noise.matched(problem, _linear(problem)), 1)
+    best, kept = _better(problem, best, kept, constrained.matched(problem, _linear(problem)), 1)
     if steps:
-        theta = _noise.refined(problem, best[0], mean_theta, steps=steps, samples=samples)
-        best, kept = _better(problem, best, kept, _noise.matched(problem, theta), 2)
+        theta = constrained.refined(problem, best[0], mean_theta, steps=steps, samples=samples)
+        best, kept = _better(problem, best, kept, constrained.matched(problem, theta), 2)
     return *best, {"kept": kept.long()}
 
 
@@ -162,25 +162,25 @@ def mean_theta(_features: Tensor, theta: Tensor) -> Tensor:
 
 def _better(problem: Problem, best: tuple, kept: Tensor, other: tuple, index: int) -> tuple[tuple, Tensor]:
     """Image by image, the candidate of the larger mean θ; one of F above alpha is none."""
-    allowed = _noise.ratio(problem, other[1])[0] <= problem.alpha * (1 + _noise.TOLERANCE)
+    allowed = constrained.ratio(problem, other[1])[0] <= problem.alpha * (1 + constrained.TOLERANCE)
     wins = allowed & (other[0].mean((1, 2)) > best[0].mean((1, 2)))
     pick = [torch.where(wins.view(-1, *[1] * (t.ndim - 1)), t, b) for t, b in zip(other, best, strict=True)]
     return tuple(pick), torch.where(wins, index, kept)
 
 
 def _closed_form(problem: Problem) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
-    return *_noise.matched(problem, _linear(problem)), {"kept": torch.ones_like(problem.base[:, 0]).long()}
+    return *constrained.matched(problem, _linear(problem)), {"kept": torch.ones_like(problem.base[:, 0]).long()}
 
 
 def _linear(problem: Problem) -> Tensor:
     """θ of the closed form, σ² = alpha σ0² mean(a) / a, with sensitivities from Gaussian cotangents."""
     v = torch.randn(COTANGENTS, *problem.clean.shape[1:], generator=problem.generator, dtype=problem.x.dtype)
-    pixels = _noise.sensitivities(problem.features, problem.x, v.to(problem.x.device)).sum(1)
-    a = _noise.cell_sums(pixels, problem.grid)
+    pixels = constrained.sensitivities(problem.features, problem.x, v.to(problem.x.device)).sum(1)
+    a = constrained.cell_sums(pixels, problem.grid)
     mean = a.mean((1, 2), keepdim=True)
     # A dead cell is left at the cut-off; where all are dead at this very point, the answer is uniform.
-    relative = torch.where(mean > 0, a / mean, 1.0).clamp_min(_noise.TINY)
-    return (problem.alpha * problem.sigma0**2 / relative).log().clamp_max(math.log(_noise.SIGMA_MAX) + 2) / 2
+    relative = torch.where(mean > 0, a / mean, 1.0).clamp_min(constrained.TINY)
+    return (problem.alpha * problem.sigma0**2 / relative).log().clamp_max(math.log(constrained.SIGMA_MAX) + 2) / 2
 
 
 def _authors(problem: Problem, *, steps: int, samples: int) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
@@ -192,7 +192,7 @@ def _authors(problem: Problem, *, steps: int, samples: int) -> tuple[Tensor, Ten
     scale = problem.distances(first).mean(1)  # their δ², from as few samples
     best, nearest = sigma.clone(), torch.full_like(scale, math.inf)
     for _ in range(steps):
-        sigma = sigma.clamp(LEAST, _noise.SIGMA_MAX).requires_grad_()
+        sigma = sigma.clamp(LEAST, constrained.SIGMA_MAX).requires_grad_()
         with torch.enable_grad():
             features = problem.noisy(sigma.log(), draw().to(problem.x.device))
             f = problem.distances(features).mean(1) / scale
@@ -210,9 +210,9 @@ def result(problem: Problem, theta: Tensor, distances: Tensor, extra: dict[str, 
     """What is known of θ (n, grid, grid) from its distances (n, m) on the held-out noise."""
     extra = extra or {}
     entropy, sigma = theta / math.log(2) + CONSTANT, theta.exp()
-    f, error = _noise.ratio(problem, distances)
-    mean_error = error / f / _noise.slope(problem, theta, distances) / math.log(2)
-    capped = ((sigma >= _noise.SIGMA_MAX * (1 - 1e-6)) | (sigma <= LEAST * (1 + 1e-6))).to(f).mean((1, 2))
+    f, error = constrained.ratio(problem, distances)
+    mean_error = error / f / constrained.slope(problem, theta, distances) / math.log(2)
+    capped = ((sigma >= constrained.SIGMA_MAX * (1 - 1e-6)) | (sigma <= LEAST * (1 + 1e-6))).to(f).mean((1, 2))
     reached = extra.get("reached", problem.meets(f))
     kept = extra.get("kept", f.new_full((len(f),), -1, dtype=torch.long))
     return Discarding(entropy, sigma, entropy.mean((1, 2)), mean_error, f, error, capped, reached, kept)

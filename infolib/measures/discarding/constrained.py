@@ -1,4 +1,4 @@
-"""Noise on an image that a layer hardly notices: the engine of `discarding`.
+"""The noise on an image under which a layer changes by a fixed amount: what all of `discarding` rests on.
 
 A noise is one σ per cell of a grid, kept as θ = ln σ (n, grid, grid). Its samples (m, c, h, w) are antithetic, the
 second half being minus the first, and the same for every image: what is found for an image does not depend on which
@@ -113,7 +113,14 @@ def antithetic(samples: int, x: Tensor, generator: torch.Generator) -> Tensor:
 
 
 def moving(
-    model: nn.Module, x: Tensor, layer: str, *, held_out: int, sigma0: float = 0.01, rectify: bool = True, seed: int = 0
+    model: nn.Module,
+    x: Tensor,
+    layer: str,
+    *,
+    held_out: int = HELD_OUT,
+    sigma0: float = 0.01,
+    rectify: bool = True,
+    seed: int = 0,
 ) -> Tensor:
     """Which images (n,) move a layer under the held-out noise of sigma0; of the others a dead layer sees nothing."""
     still = torch.ones(len(x), dtype=torch.bool, device=x.device)
@@ -226,6 +233,7 @@ def tapped(model: nn.Module, layer: str, *, rectify: bool) -> Iterator[Callable[
 
 
 def checked_mode(model: nn.Module) -> None:
+    """Refuse a model of which any module is in training mode."""
     if modes := [name or "the model" for name, module in model.named_modules() if module.training]:
         raise ValueError(f"model must be in eval mode, but {modes[0]} is in training mode; call model.eval()")
 

@@ -210,6 +210,7 @@ def test_all_units_clamped_leave_a_single_answer_in_maps_tokens_and_units(net, d
 
 def test_half_of_the_features_are_clamped_in_all_tokens(net, data):
     with torch.no_grad():
+        net.output.bias -= net(data.x).mean(0)  # so that it gives several classes
         data = Data(data.x, net(data.x).argmax(1))  # all are right while nothing is clamped
     curves = lenses.clamped_accuracy(net, data, ["mixed"], n=N, shares=[0.5])
     t = activations.collect(net, data.x[:N], ["mixed"])["mixed"].mean(1)

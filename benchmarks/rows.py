@@ -13,7 +13,7 @@ from scipy.spatial.distance import pdist, squareform
 from sklearn.metrics import mutual_info_score
 from torch import nn
 
-from infolib import activations, learning, training
+from infolib import activations, training
 from infolib.estimators import binning, discrete, knn, renyi, truth
 from infolib.measures import discarding, information_plane, neuron_importance, synergy, transfer
 from workbook import datasets, models
@@ -304,7 +304,7 @@ def code_rows() -> Iterator[Row]:
     The codes of the second row are not the same: compared is what the single pass costs beyond the blocks, if it does.
     """
     digits = datasets.load("digits", seed=0).train
-    start, sizes = learning.zero_head(models.mlp([64, 32, 10], seed=0)), [8 * 2 ** (i % 6) for i in range(48)]
+    start, sizes = training.zero_head(models.mlp([64, 32, 10], seed=0)), [8 * 2 ** (i % 6) for i in range(48)]
     prefixes = [digits[:n] for n in sizes]
 
     def weights(nets):
@@ -312,8 +312,8 @@ def code_rows() -> Iterator[Row]:
 
     yield Row(
         "48 networks 64-32-10 on 8 to 256 digits, 100 steps, in one batch against one by one",
-        lambda: weights(learning.train_many([start] * 48, prefixes, steps=100, seed=list(range(48)))),
-        lambda: weights([learning.train(start, prefix, steps=100, seed=i) for i, prefix in enumerate(prefixes)]),
+        lambda: weights(training.train_many([start] * 48, prefixes, steps=100, seed=list(range(48)))),
+        lambda: weights([training.train(start, prefix, steps=100, seed=i) for i, prefix in enumerate(prefixes)]),
         "4 ×",
         tolerance=1e-3,  # Adam's first steps are signs of gradients, and a gradient near 0 may round either way
     )
@@ -322,7 +322,7 @@ def code_rows() -> Iterator[Row]:
     except FileNotFoundError as error:
         warnings.warn(f"the row of MNIST's codes is left out: {error}", stacklevel=2)
         return
-    perceptron, lengths = learning.zero_head(models.mlp([784, 128, 10], seed=0)), {}
+    perceptron, lengths = training.zero_head(models.mlp([784, 128, 10], seed=0)), {}
 
     def blocks():
         learner = partial(transfer.network, steps=300, epochs=10, batch_size=32)

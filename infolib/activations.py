@@ -1,4 +1,4 @@
-"""Read and change what the layers of any network say; hooks never outlive their `with`.
+"""Read and change the outputs of any network's layers; hooks never outlive their `with`.
 
 >>> from torch import nn, ones
 >>> net = nn.Sequential(nn.Identity(), nn.ReLU(inplace=True))
@@ -38,15 +38,15 @@ def record(model: nn.Module, layers: Sequence[str], *, detach: bool = True) -> I
     """
     outputs: dict[str, Tensor] = {}
 
-    def keep(layer: str, output: Tensor) -> None:
-        seen = layer in outputs
+    def keep(layer: str, output: Any) -> None:
+        seen, output = layer in outputs, _tensor(layer, output)
         outputs[layer] = (output.detach() if detach else output).clone()  # a later in-place ReLU would overwrite it
         if not seen:
             for name in layers:  # in the order asked for, whatever the order of the pass
                 if name in outputs:
                     outputs[name] = outputs.pop(name)
 
-    with _hooked(model, dict.fromkeys(layers, keep)):
+    with hooked(model, dict.fromkeys(layers, keep)):
         yield outputs
 
 
@@ -60,8 +60,8 @@ def replace(model: nn.Module, changes: Mapping[str, Callable[[Tensor], Tensor]])
         ValueError: for a layer that the model does not have, or (on forward) a result of another shape or dtype
     """
 
-    def change(function: Callable[[Tensor], Tensor], layer: str, output: Tensor) -> Tensor:
-        result = function(output.clone())
+    def change(function: Callable[[Tensor], Tensor], layer: str, output: Any) -> Tensor:
+        result = function(_tensor(layer, output).clone())
         if not isinstance(result, Tensor):
             raise ValueError(f"the replacement of layer {layer!r} is no tensor but {type(result).__name__}")
         if (result.shape, result.dtype) != (output.shape, output.dtype):
@@ -71,7 +71,7 @@ def replace(model: nn.Module, changes: Mapping[str, Callable[[Tensor], Tensor]])
             )
         return result
 
-    with _hooked(model, {layer: partial(change, function) for layer, function in changes.items()}):
+    with hooked(model, {layer: partial(change, function) for layer, function in changes.items()}):
         yield
 
 
@@ -84,7 +84,7 @@ def collect(model: nn.Module, x: Tensor, layers: Sequence[str], *, batch_size: i
     checks.at_least("batch_size", batch_size, 1)
     if len(x) == 0:
         raise ValueError(f"x is empty, got shape {tuple(x.shape)}")
-    device = next((parameter.device for parameter in model.parameters()), x.device)
+    device = device_of(model, x.device)
     parts: dict[str, list[Tensor]] = {layer: [] for layer in layers}
     with evaluating(model), record(model, layers) as outputs:
         for batch in x.split(batch_size):
@@ -113,8 +113,8 @@ def upto(model: nn.Module, layer: str) -> Iterator[Callable[[Tensor], Tensor]]:
     torch.Size([7, 3])
     """
 
-    def stop(_layer: str, output: Tensor) -> None:
-        raise _Reached(output)
+    def stop(layer: str, output: Any) -> None:
+        raise _Reached(_tensor(layer, output))
 
     def run(x: Tensor) -> Tensor:
         try:
@@ -123,7 +123,7 @@ def upto(model: nn.Module, layer: str) -> Iterator[Callable[[Tensor], Tensor]]:
             return reached.output
         raise ValueError(f"the forward pass does not reach {layer}")
 
-    with _hooked(model, {layer: stop}):
+    with hooked(model, {layer: stop}):
         yield run
 
 
@@ -136,16 +136,28 @@ class _Reached(Exception):  # noqa: N818
 
 
 @contextmanager
-def _hooked(model: nn.Module, actions: Mapping[str, Callable[[str, Tensor], Tensor | None]]) -> Iterator[None]:
-    """Call `actions[layer](layer, output)` after the layer's forward; a tensor that it returns is the new output."""
+def hooked(model: nn.Module, actions: Mapping[str, Callable[[str, Any], Tensor | None]]) -> Iterator[None]:
+    """Call `actions[layer](layer, output)` after each forward pass of a layer inside the `with`.
+
+    Parameters
+    ----------
+    model : nn.Module
+        Any network; its hooks are removed at the end, whatever happens.
+    actions : mapping
+        By dotted name of the layer; "" is the model itself. The output may be of any type. A tensor that an action
+        returns takes the output's place.
+
+    Raises
+    ------
+    ValueError
+        For a layer that the model does not have.
+    """
     modules = dict(model.named_modules(remove_duplicate=False))
     for layer in actions:
         if layer not in modules:
             raise ValueError(f"unknown layer {layer!r}; there are: {', '.join(filter(None, modules))}")
 
     def hook(layer: str, _module: nn.Module, _inputs: Any, output: Any) -> Tensor | None:
-        if not isinstance(output, Tensor):
-            raise ValueError(f"the output of layer {layer!r} is no tensor but {type(output).__name__}")
         return actions[layer](layer, output)
 
     handles = []
@@ -156,6 +168,12 @@ def _hooked(model: nn.Module, actions: Mapping[str, Callable[[str, Tensor], Tens
     finally:
         for handle in handles:
             handle.remove()
+
+
+def _tensor(layer: str, output: Any) -> Tensor:
+    if not isinstance(output, Tensor):
+        raise ValueError(f"the output of layer {layer!r} is no tensor but {type(output).__name__}")
+    return output
 
 
 def layers(model: nn.Module) -> list[str]:
@@ -184,6 +202,14 @@ def evaluating(model: nn.Module) -> Iterator[None]:
             module.training = training
 
 
-def device_of(model: nn.Module) -> torch.device:
-    """The device of the model's first parameter or buffer; the CPU for a model that has neither."""
-    return next((t.device for t in (*model.parameters(), *model.buffers())), torch.device("cpu"))
+def device_of(model: nn.Module, default: torch.device | str = "cpu") -> torch.device:
+    """The device of the model's first parameter or buffer; `default` for a model that has neither.
+
+    Parameters
+    ----------
+    model : nn.Module
+        Any network.
+    default : torch.device or str
+        Such as the device of the samples that the model is to take.
+    """
+    return next((tensor.device for tensor in (*model.parameters(), *model.buffers())), torch.device(default))

@@ -1,6 +1,6 @@
 """One place where arguments become tensors or a ValueError that names the argument."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import torch
@@ -71,5 +71,19 @@ def at_least(name: str, value: int, least: int) -> int:
 def choice(name: str, value: str, allowed: Collection[str]) -> str:
     """`value` if it is one of `allowed`."""
     if value not in allowed:
-        raise ValueError(f"unknown {name} {value!r}; allowed: {', '.join(allowed)}")
+        raise ValueError(f"unknown {name} {value!r}; allowed: {', '.join(map(str, allowed))}")
     return value
+
+
+def within(name: str, value: float, least: float, most: float) -> float:
+    """`value` if it is a number from `least` to `most`."""
+    if not isinstance(value, int | float) or isinstance(value, bool) or not least <= value <= most:
+        raise ValueError(f"{name} must be a number from {least:g} to {most:g}, got {value!r}")
+    return value
+
+
+def increasing(name: str, values: Sequence[int], least: int) -> Sequence[int]:
+    """`values` if they are whole numbers, at least one, that rise from `least` or more."""
+    if not values or values[0] < least or list(values) != sorted(set(values)):
+        raise ValueError(f"{name} must rise from {least} or more, got {list(values)}")
+    return values

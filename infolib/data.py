@@ -31,7 +31,7 @@ class Splits:
     name: str
     sha256: Mapping[str, str]
 
-    def shuffled_labels(self, *, seed: int) -> "Splits":
+    def permuted_labels(self, *, seed: int) -> "Splits":
         """The same images with labels permuted within each part: a control in which there is nothing to learn."""
         generator = torch.Generator().manual_seed(seed)
         parts = (self.train, self.val, self.test)

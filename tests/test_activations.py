@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch import nn
 
-from infolib.activations import collect, record, replace, upto
+from infolib.activations import collect, device_of, hooked, record, replace, upto
 
 
 @pytest.fixture
@@ -171,9 +171,9 @@ def test_upto_runs_no_further_than_the_layer_and_keeps_the_graph():
     broken = nn.Sequential(nn.Linear(2, 3), nn.ReLU(), nn.Linear(4, 5))  # the last does not fit
     x = torch.randn(7, 2, requires_grad=True)
     with upto(broken, "1") as run:
-        said = run(x)
-    torch.testing.assert_close(said, broken[0](x).relu())
-    said.sum().backward()
+        output = run(x)
+    torch.testing.assert_close(output, broken[0](x).relu())
+    output.sum().backward()
     assert x.grad.abs().sum() > 0
     assert not any(module._forward_hooks for module in broken.modules())
 
@@ -191,3 +191,41 @@ def test_upto_refuses_a_layer_that_is_not_there_or_not_reached():
         run(torch.ones(1, 2))
     with pytest.raises(ValueError, match="unknown layer 'none'"), upto(Skips(), "none"):
         pass
+
+
+def test_hooked_gives_any_output_by_name_the_model_itself_included(x):
+    net, seen = nn.Sequential(nn.LSTM(4, 2)), []
+    with hooked(net, dict.fromkeys(["", "0"], lambda layer, output: seen.append((layer, type(output))))):
+        net(x)
+        assert hooks(net) == 2
+    assert seen == [("0", tuple), ("", tuple)]
+    assert hooks(net) == 0
+
+
+def test_a_tensor_that_an_action_returns_takes_the_outputs_place(net, x):
+    with hooked(net, {"3": lambda _, output: output + 1}):
+        changed = net.eval()(x)
+    torch.testing.assert_close(changed, net(x) + 1)
+
+
+def test_hooked_refuses_a_layer_that_is_not_there(net):
+    with pytest.raises(ValueError, match=r"unknown layer 'none'; there are: 0, 0\.0"), hooked(net, {"none": print}):
+        pass
+    assert hooks(net) == 0
+
+
+class Buffered(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.register_buffer("mean", torch.zeros(1, device="meta"))
+
+
+def test_the_device_is_that_of_parameters_then_of_buffers_then_the_default():
+    assert device_of(nn.Linear(1, 1, device="meta")) == torch.device("meta")
+    assert device_of(Buffered()) == torch.device("meta")
+    assert device_of(nn.ReLU()) == torch.device("cpu")
+    assert device_of(nn.ReLU(), "meta") == device_of(nn.ReLU(), torch.device("meta")) == torch.device("meta")
+
+
+def test_a_network_without_parameters_is_measured_where_its_samples_are(x):
+    assert collect(nn.Sequential(nn.ReLU()), x.to("meta"), ["0"])["0"].device == torch.device("meta")

@@ -10,8 +10,6 @@ from matplotlib.colors import to_rgb
 from PIL import Image
 
 from infolib import plotting
-from infolib.plotting import _style
-from workbook import charts, claims
 
 matplotlib.use("agg")
 
@@ -137,17 +135,6 @@ def test_sequential_colours_darken():
     assert brightness == sorted(brightness, reverse=True)
 
 
-def test_verdict_chart_has_one_row_per_judged_claim():
-    claim = claims.Claim("a", "s", "p", "w", "paper", "sign", "positive", 0.1, "w")
-    other = claims.Claim("b", "s", "p", "w", "paper", "value", 1.0, 0.1, "w")
-    figure = charts.verdicts(claims.judge([claim, other], {"a": [1.0, 1.2]}))
-    (ax,) = figure.axes
-    assert ax.get_ylabel() == "a"
-    low, high = ax.get_xlim()
-    assert low < 0.1
-    assert high > 1.2  # band and interval lie inside
-
-
 def test_images_show_their_labels():
     figure = plotting.images(torch.zeros(9, 1, 4, 4), torch.arange(9), n=3)
     assert [ax.get_title() for ax in figure.axes] == ["0", "1", "2"]
@@ -169,9 +156,9 @@ def neurons():
 @pytest.fixture
 def curves():
     rows = [
-        {"arm": arm, "layers": layers, "mode": mode, "quantity": quantity, "direction": direction, "seed": seed,
+        {"network": network, "layers": layers, "mode": mode, "quantity": quantity, "direction": direction, "seed": seed,
          "repeat": 0, "k": k, "accuracy": 1 - k / 10 - seed / 10}
-        for arm in ("b", "a")
+        for network in ("b", "a")
         for layers in ("hidden1", "hidden2", "hidden1+hidden2")
         for mode in ("mean", "zero")
         for quantity, direction in (("entropy", "ascending"), ("entropy", "descending"), ("random", "random"))
@@ -214,7 +201,7 @@ def test_codelengths_have_the_code_as_the_area_under_each_curve():
 
 
 def test_ablation_shows_means_of_networks_lowest_first_above_highest_first(curves):
-    figure = plotting.ablation(curves[(curves["arm"] == "a") & (curves["mode"] == "mean")], title="t")
+    figure = plotting.ablation(curves[(curves["network"] == "a") & (curves["mode"] == "mean")], title="t")
     assert len(figure.axes) == 6
     assert [ax.get_title(loc="left") for ax in figure.axes[:3]] == ["hidden1", "hidden2", "all layers"]
     assert figure.axes[3].get_ylabel() == "accuracy, highest first"
@@ -222,10 +209,10 @@ def test_ablation_shows_means_of_networks_lowest_first_above_highest_first(curve
         assert line.get_ydata().tolist() == pytest.approx([0.9, 0.8, 0.7])  # mean over seeds 0 and 2
 
 
-def test_ablation_modes_has_a_panel_for_each_arm_and_layer(curves):
+def test_ablation_modes_has_a_panel_for_each_network_and_layer(curves):
     figure = plotting.ablation_modes(curves[curves["quantity"] == "random"])
     assert [ax.get_title(loc="left") for ax in figure.axes] == [
-        f"{arm}: {layers}" for arm in ("b", "a") for layers in ("hidden1", "hidden2", "all layers")
+        f"{network}: {layers}" for network in ("b", "a") for layers in ("hidden1", "hidden2", "all layers")
     ]
     assert [len(ax.get_lines()) for ax in figure.axes] == [2] * 6
 
@@ -294,7 +281,7 @@ def test_agreement_has_a_panel_for_each_unit_with_the_diagonal():
 def test_notebook_images_have_256_colours_and_the_size_of_the_figure():
     figure, ax = plt.subplots(figsize=(4, 3))
     ax.scatter(range(300), range(300), c=range(300))
-    image = Image.open(io.BytesIO(_style.light_png(figure)))
+    image = Image.open(io.BytesIO(plotting.light_png(figure)))
     assert image.mode == "P"
     assert image.format == "PNG"
     assert abs(image.size[0] - 4 * figure.dpi) < figure.dpi
@@ -406,21 +393,3 @@ def test_rank_matrix_is_a_triangle_of_means_and_spreads():
     assert [t.get_text() for t in ax.get_yticklabels()] == ["a", "c"]
     assert [t.get_text() for t in ax.texts] == ["+0.60\n± 0.14", "-0.40\n± 0.14", "+0.10\n± 0.14"]
     assert ax.collections[0].get_clim() == (-1, 1)
-
-
-def test_tally_counts_the_verdicts_of_each_notebook():
-    table = pd.DataFrame({"notebook": ["02", "02", "02", "01"],
-                          "verdict": ["reproduced", "not reproduced", "reproduced", "not attempted"]})  # fmt: skip
-    (ax,) = charts.tally(table, by="notebook").axes
-    assert [t.get_text() for t in ax.get_yticklabels()] == ["02", "01"]
-    assert ax.get_ylim()[0] > ax.get_ylim()[1]  # the first one on top
-    widths = {bars.get_label(): [bar.get_width() for bar in bars] for bars in ax.containers}
-    assert widths == {
-        "reproduced": [2, 0],
-        "partly reproduced": [0, 0],
-        "not reproduced": [1, 0],
-        "not attempted": [0, 1],
-    }
-    assert to_rgb(ax.containers[2][0].get_facecolor()) == to_rgb(_style.VERDICT_COLOURS["not reproduced"])
-    starts = [bar.get_x() for bars in ax.containers for bar in bars if bar.get_width()]
-    assert starts == [0, 2, 0]

@@ -5,21 +5,27 @@ import pytest
 import torch
 from torch import nn
 from torch.nn.functional import cross_entropy
+from torch.optim import SGD, Adam
 
-from infolib import training
 from infolib.data import Data
-from infolib.training import evaluate, fit
-from workbook.experiments import nb04_neuron_importance as study
+from infolib.training import (
+    descend,
+    distillation,
+    evaluate,
+    ewc,
+    fit,
+    fold,
+    last_linear,
+    minimise,
+    narrow,
+    train,
+    train_many,
+    zero_head,
+)
+from workbook import datasets
 from workbook.models import mlp
-from workbook.store import trained
 
 OPTIONS = {"epochs": 3, "batch_size": 10, "lr": 0.05, "seed": 0}
-
-
-@pytest.fixture(autouse=True)
-def folder(tmp_path, monkeypatch):
-    monkeypatch.setenv("INFOLIB_CACHE", str(tmp_path))
-    return tmp_path
 
 
 @pytest.fixture(scope="module")
@@ -29,14 +35,95 @@ def data():
     return Data(x, (x.sum(1) > 3).long())
 
 
+@pytest.fixture(scope="module")
+def digits():
+    return datasets.load("digits", seed=0).train[:200]
+
+
 def network():
     """With dropout, which draws random numbers at every step, and batch normalisation."""
     net = mlp([6, 8, 2], batch_norm="after", seed=0)
     return nn.Sequential(net.flatten, net.hidden1, nn.Dropout(0.5), net.output)
 
 
+def digit_net(seed=0, width=16, outputs=10):
+    return mlp([64, width, outputs], seed=seed)
+
+
 def weights(net):
     return nn.utils.parameters_to_vector(net.parameters()).detach().clone()
+
+
+# the loop
+
+
+def test_descent_is_a_plain_loop_over_batches_that_may_come_late():
+    w, plain = (torch.tensor([1.0, 2.0], requires_grad=True) for _ in range(2))
+    seen = []
+
+    def batches():
+        for factor in (1.0, 3.0):
+            seen.append(w.detach().clone())  # the step before is done when the next batch is drawn
+            yield factor
+
+    found = list(descend(SGD([w], 0.1), lambda factor: factor * w.square().sum(), batches()))
+    update, losses = SGD([plain], 0.1), []
+    for factor in (1.0, 3.0):
+        assert torch.equal(seen.pop(0), plain)
+        loss = factor * plain.square().sum()
+        losses.append((factor, loss.item()))
+        update.zero_grad()
+        loss.backward()
+        update.step()
+    assert found == losses
+    assert torch.equal(w, plain)
+
+
+def test_descent_refuses_a_loss_and_weights_that_are_not_finite():
+    w = torch.tensor([1.0], requires_grad=True)
+    with pytest.raises(FloatingPointError, match=r"the loss is nan at step 2; lower lr=0\.1"):
+        list(descend(SGD([w], 0.1), lambda factor: factor * w.sum(), [1.0, math.nan]))
+    w = torch.tensor([0.0], requires_grad=True)  # the slope of a root at 0 is infinite, its value is not
+    with pytest.raises(FloatingPointError, match=r"the weights are no longer finite; lower lr=0\.1"):
+        list(descend(SGD([w], 0.1), lambda _: w.sqrt().sum(), [None]))
+
+
+def test_a_loss_of_ones_own_is_minimised_as_by_a_plain_loop(data):
+    net = mlp([6, 6], seed=0)
+    plain = copy.deepcopy(net)
+    update, generator, losses = Adam(plain.parameters(), 0.05, fused=True), torch.Generator().manual_seed(0), []
+    for _ in range(3):
+        for batch in torch.randperm(35, generator=generator).split(10):
+            loss = (plain(data.x[batch]) - data.x[batch]).square().mean()
+            losses.append(loss.item())
+            update.zero_grad()
+            loss.backward()
+            update.step()
+    found = minimise(net, lambda batch: (net(data.x[batch]) - data.x[batch]).square().mean(), 35, **OPTIONS)
+    assert [step.loss for step in found] == losses  # in the loss's own unit
+    assert torch.equal(weights(net), weights(plain))
+
+
+def test_a_loss_of_ones_own_draws_from_a_private_stream_in_training_mode(data):
+    made, modes = [], []
+    for before in (0, 1):
+        net = network()
+
+        def loss(batch, net=net):
+            modes.append([module.training for module in net.modules()])
+            return cross_entropy(net(data.x[batch] + torch.rand(6)), data.y[batch])
+
+        torch.manual_seed(before)
+        for _ in minimise(net, loss, 35, **OPTIONS):
+            net.eval()
+        made.append((weights(net), torch.rand(1)))
+        torch.manual_seed(before)
+        assert torch.equal(made[-1][1], torch.rand(1))
+    assert torch.equal(made[0][0], made[1][0])
+    assert all(map(all, modes))
+
+
+# by epochs
 
 
 @pytest.mark.parametrize(("optimizer", "momentum"), [("adam", 0.0), ("sgd", 0.0), ("sgd", 0.9)])
@@ -110,7 +197,7 @@ def test_frozen_parameters_stay(data):
 @pytest.mark.parametrize("optimizer", ["adam", "sgd"])
 def test_a_diverging_loss_names_step_and_learning_rate(data, optimizer):
     options = OPTIONS | {"lr": 1e30, "optimizer": optimizer, "epochs": 20}
-    with pytest.raises(FloatingPointError, match=r"loss is (nan|inf) at step \d+, epoch \d+; lower lr=1e\+30"):
+    with pytest.raises(FloatingPointError, match=r"loss is (nan|inf) at step \d+; lower lr=1e\+30"):
         list(fit(mlp([6, 8, 2], seed=0), data, **options))
 
 
@@ -128,6 +215,8 @@ def test_a_diverging_loss_names_step_and_learning_rate(data, optimizer):
 def test_impossible_options_are_refused_before_the_first_step(data, options, message):
     with pytest.raises(ValueError, match=message):
         fit(network(), data, **OPTIONS | options)
+    with pytest.raises(ValueError, match=message):
+        minimise(network(), torch.sum, 35, **OPTIONS | options)
 
 
 def test_impossible_data_and_models_are_refused(data):
@@ -137,6 +226,8 @@ def test_impossible_data_and_models_are_refused(data):
         fit(network(), Data(data.x[:0], data.y[:0]), **OPTIONS)
     with pytest.raises(ValueError, match="no parameters to train"):
         fit(network().requires_grad_(False), data, **OPTIONS)
+    with pytest.raises(ValueError, match="n must be an integer of at least 1, got 0"):
+        minimise(network(), torch.sum, 0, **OPTIONS)
     with pytest.raises(ValueError, match="data is empty"):
         evaluate(network(), Data(data.x[:0], data.y[:0]))
 
@@ -167,111 +258,157 @@ def test_evaluation_uses_eval_mode_and_restores_it(data):
     assert all(module.training for module in net.modules())
 
 
-def refuse(*_, **__):
-    raise AssertionError("trained again")
+# in steps
 
 
-def test_a_network_is_trained_once(data, monkeypatch):
-    plain = network()
-    list(fit(plain, data, **OPTIONS))
-    first = trained(network(), data, **OPTIONS)
-    monkeypatch.setattr(training, "fit", refuse)
-    net = network()
-    second = trained(net, data, **OPTIONS, progress=True)
-    assert second is net
-    assert not second.training
-    for name, value in plain.state_dict().items():
-        assert torch.equal(value, first.state_dict()[name])
-        assert torch.equal(value, second.state_dict()[name])
+@pytest.mark.parametrize("dropout", [0.0, 0.5])
+def test_training_in_steps_is_a_plain_loop(digits, dropout):
+    """Batches of 32, drawn with replacement, half of them from the memory; Adam at 1e-3; a term; one head."""
+    start, memory = mlp([64, 16, 20], dropout=[dropout], seed=0), Data(digits.x.flip(0), digits.y)
+    made = train(
+        start, digits, steps=3, epochs=2, seed=5, head=slice(10, 20), memory=memory, term=lambda net, x: net(x).mean()
+    )
+    plain, draw = copy.deepcopy(start), torch.Generator().manual_seed(5)
+    update = Adam(plain.parameters(), 1e-3, fused=True)
+    torch.manual_seed(5)
+    for _ in range(math.ceil(2 * 200 / 32)):
+        u = torch.rand(32, generator=draw)
+        new, old = digits[(u[:16] * 200).long()], memory[(u[16:] * 200).long()]
+        x, y = torch.cat([new.x, old.x]), torch.cat([new.y, old.y])
+        loss = cross_entropy(plain(x)[:, 10:20], y) + plain(x).mean()
+        update.zero_grad()
+        loss.backward()
+        update.step()
+    assert torch.equal(weights(made), weights(plain))
+    assert not made.training
 
 
-class Doubled(nn.Linear):
-    def forward(self, x):
-        return 2 * super().forward(x)
-
-    def extra_repr(self):
-        return "the same"
-
-
-class Tripled(Doubled):
-    def forward(self, x):
-        return 1.5 * super().forward(x)
+def test_training_in_steps_leaves_the_callers_random_state(digits):
+    torch.manual_seed(7)
+    undisturbed = torch.rand(3)
+    torch.manual_seed(7)
+    train(mlp([64, 16, 10], dropout=[0.5], seed=0), digits, steps=5, seed=0)
+    train_many([digit_net()], [digits], steps=5, seed=0)
+    assert torch.equal(torch.rand(3), undisturbed)
 
 
-Tripled.__name__ = "Doubled"
+def test_without_data_or_steps_there_is_a_copy(digits):
+    start = network()
+    for made in (train(start, digits[:0], steps=9, seed=0), train(start, digits, steps=0, seed=0)):
+        assert torch.equal(weights(made), weights(start))
+        assert made is not start
+    (made,) = train_many([digit_net()], [digits[:0]], steps=9, seed=0)
+    assert torch.equal(weights(made), weights(digit_net()))
 
 
-def with_head(net, head):
-    nn.init.ones_(head.weight)
-    nn.init.ones_(head.bias)
-    return nn.Sequential(*net[:3], head)
+def test_many_networks_share_the_defaults_of_one(digits):
+    (together,) = train_many([digit_net()], [digits], steps=30, seed=2)
+    alone = train(digit_net(), digits, steps=30, seed=2)
+    torch.testing.assert_close(weights(together), weights(alone), atol=2e-5, rtol=1e-4)
 
 
-def changed_weights(net):
-    nn.init.ones_(net[3].bias)
-    return net
+def test_distillation_by_hand(digits):
+    """By default 4 times the cross-entropy from the old outputs to the new, both at temperature 2."""
+    old, now, x = digit_net(0), digit_net(1), digits.x[:9]
+    expected = -((old(x)[:, 2:6] / 2).softmax(1) * (now(x)[:, 2:6] / 2).log_softmax(1)).sum(1).mean() * 4
+    torch.testing.assert_close(distillation(old, slice(2, 6))(now, x), expected)
 
 
-@pytest.mark.parametrize(
-    ("change_net", "change_data", "options"),
-    [
-        (lambda net: net, lambda d: d, {"seed": 1}),
-        (lambda net: net, lambda d: Data(d.x, 1 - d.y), {}),
-        (lambda net: net, lambda d: Data(d.x.flip(0), d.y), {}),
-        (changed_weights, lambda d: d, {}),
-        (lambda net: nn.Sequential(*net[:2], nn.Dropout(0.1), net[3]), lambda d: d, {}),
-        (lambda net: nn.Sequential(net[0], net[1].requires_grad_(False), *net[2:]), lambda d: d, {}),
-    ],
-)
-def test_whatever_changes_the_weights_trains_again(data, monkeypatch, change_net, change_data, options):
-    trained(network(), data, **OPTIONS)
-    monkeypatch.setattr(training, "fit", refuse)
-    with pytest.raises(AssertionError, match="trained again"):
-        trained(change_net(network()), change_data(data), **OPTIONS | options)
+def test_ewc_takes_200_samples_of_the_data(digits):
+    moved, by = fold(digit_net(), 2.0), []
+    twice = Data(digits.x.repeat(2, 1, 1, 1), digits.y.repeat(2))
+    for options in ({}, {"samples": 200}, {"samples": 100}):
+        by.append(ewc(digit_net(), twice, strength=1.0, seed=0, **options)(moved, digits.x))
+    assert by[0] == by[1] != by[2]
 
 
-def test_the_code_of_other_classes_than_torchs_counts(data, monkeypatch):
-    trained(with_head(network(), Doubled(8, 2)), data, **OPTIONS)
-    monkeypatch.setattr(training, "fit", refuse)
-    trained(with_head(network(), Doubled(8, 2)), data, **OPTIONS)
-    with pytest.raises(AssertionError, match="trained again"):
-        trained(with_head(network(), Tripled(8, 2)), data, **OPTIONS)
-    typed = {}
-    exec("from torch import nn\nclass Typed(nn.ReLU):\n    def forward(self, x): return x", typed)
-    with pytest.raises(ValueError, match="the cache needs the source of Typed; define it in a file or notebook"):
-        trained(nn.Sequential(network(), typed["Typed"]()), data, **OPTIONS)
+def test_many_networks_at_once_are_the_networks_one_by_one(digits):
+    starts, prefixes, seeds = (
+        [digit_net(0), digit_net(1), digit_net(2)],
+        [digits[:20], digits[:0], digits[:150]],
+        [3, 3, 4],
+    )
+    together = train_many(starts, prefixes, steps=40, batch_size=8, seed=seeds)
+    for start, prefix, seed, found in zip(starts, prefixes, seeds, together, strict=True):
+        alone = train(start, prefix, steps=40, batch_size=8, seed=seed)
+        torch.testing.assert_close(weights(found), weights(alone), atol=2e-5, rtol=1e-4)
+    assert (weights(together[0]) - weights(starts[0])).abs().max() > 0.01  # far more than the tolerance
 
 
-def test_perceptron_is_what_its_description_says(data):
-    fit_options = {"epochs": 1, "batch_size": 8, "lr": 0.01, "seed": 3}
-    classes = int(data.y.max()) + 1
-
-    def same(description, weight_decay=0.0, **options):
-        plain = mlp([data.x[0].numel(), 8, 7, classes], seed=3, **options)
-        trained(plain, data, weight_decay=weight_decay, **fit_options)
-        ours = study.perceptron(data, description, **fit_options)
-        return repr(ours) == repr(plain) and all(map(torch.equal, ours.parameters(), plain.parameters()))
-
-    assert same("8-7 relu none")
-    assert same("8-7 sigmoid L2:1e-2", 1e-2, activation="sigmoid")
-    assert same("8-7 relu dropout:.3,.4", dropout=[0.3, 0.4])
-    assert same("8-7 tanh batch-norm", activation="tanh", batch_norm="before")
-    assert not same("8-7 relu L2:1e-1")
+def test_training_in_steps_depends_on_the_seed_alone_and_leaves_its_start(digits):
+    start = mlp([64, 16, 10], dropout=[0.5], seed=0)
+    before = weights(start)
+    one = train(start, digits, steps=20, seed=5)
+    torch.rand(7)
+    assert torch.equal(weights(one), weights(train(start, digits, steps=20, seed=5)))
+    assert not torch.equal(weights(one), weights(train(start, digits, steps=20, seed=6)))
+    assert torch.equal(weights(start), before)
 
 
-@pytest.mark.parametrize(
-    ("description", "message"),
-    [
-        ("8-7 relu", "description must be like '100-100 relu L2:1e-4', got '8-7 relu'"),
-        ("8-x relu none", "description must be like .*got '8-x relu none'"),
-        ("8-7 relu L2", "L2 takes 1 numbers"),
-        ("8-7 relu none:1", "none takes 0 numbers"),
-        ("8-7 relu L1:1", "unknown regulariser 'L1'; allowed: none, L2, dropout, batch-norm"),
-        ("8-7 swish none", "unknown activation 'swish'"),
-        ("8-7 relu dropout:.3", "got '8-7 relu dropout:.3': dropout takes 2 numbers"),
-        ("8-7 relu dropout", "dropout takes 2 numbers"),
-    ],
-)
-def test_perceptron_refuses_another_description(data, description, message):
-    with pytest.raises(ValueError, match=message):
-        study.perceptron(data, description, epochs=1, batch_size=8, lr=0.01, seed=0)
+def test_epochs_count_where_they_are_more_than_the_steps(digits):
+    one = train(digit_net(), digits, steps=50, batch_size=8, seed=0)
+    assert torch.equal(weights(train(digit_net(), digits, steps=3, epochs=2, batch_size=8, seed=0)), weights(one))
+
+
+def test_heads_zero_folded_and_narrowed(digits):
+    model = digit_net(outputs=20)
+    assert last_linear(model) is model.output
+    assert zero_head(model)(digits.x).abs().max() == 0
+    torch.testing.assert_close(fold(model, 0.5)(digits.x), 0.5 * model(digits.x))
+    torch.testing.assert_close(narrow(model, slice(10, 20))(digits.x), model(digits.x)[:, 10:20])
+
+
+def test_only_the_head_is_trained_for_the_task(digits):
+    model = digit_net(outputs=20)
+    made = train(model, digits, steps=150, lr=0.01, seed=0, head=slice(10, 20))
+    accuracy = (made(digits.x)[:, 10:].argmax(1) == digits.y).float().mean()
+    assert accuracy > 0.9
+    assert torch.equal(made.output.weight[:10], model.output.weight[:10])
+
+
+def test_ewc_is_the_fisher_of_softmax_regression(digits):
+    """Labels drawn from the model: the mean of (p - 1{y})² x² tends to p (1 - p) x²."""
+    model = mlp([64, 10], seed=0)
+    some = digits[:50]
+    penalty = ewc(model, Data(some.x.repeat(80, 1, 1, 1), some.y.repeat(80)), strength=2.0, samples=4000, seed=0)
+    moved = copy.deepcopy(model)
+    with torch.no_grad():
+        moved.output.weight[3] += 0.1
+    p = model(some.x).softmax(1)[:, 3]
+    expected = ((p * (1 - p))[:, None] * some.x.flatten(1).square()).mean(0).sum() * 0.1**2
+    assert penalty(moved, some.x).item() == pytest.approx(expected.item(), rel=0.1)
+    assert penalty(model, some.x) == 0
+
+
+def test_ewc_replay_and_distillation_hold_the_old_task(digits):
+    old, new = digits, Data(digits.x, 9 - digits.y)  # the opposite of the old task
+    after = train(digit_net(), old, steps=300, lr=3e-3, seed=0)
+
+    def then(**options):
+        return train(after, new, steps=300, lr=3e-3, seed=1, **options)
+
+    def right(model):
+        return (model(old.x).argmax(1) == old.y).float().mean().item()
+
+    plain = right(then())
+    held = then(term=ewc(after, old, strength=1e6, seed=0))
+    assert right(held) > plain + 0.2
+    assert right(then(memory=old)) > plain + 0.2
+    assert right(then(term=distillation(after, slice(0, 10), weight=50.0))) > plain + 0.1
+
+
+def test_training_in_steps_refuses(digits):
+    with pytest.raises(ValueError, match=r"steps must be an integer of at least 0, got -1"):
+        train(digit_net(), digits, steps=-1, seed=0)
+    with pytest.raises(ValueError, match="epochs must be a number of at least 0, got nan"):
+        train(digit_net(), digits, steps=1, epochs=float("nan"), seed=0)
+    with pytest.raises(ValueError, match="as many, got 1, 2 and 1"):
+        train_many([digit_net()], [digits, digits], steps=1, seed=[0])
+    with pytest.raises(ValueError, match=r"ReLU perceptrons of one shape, got 1 shapes, \['Tanh'\]"):
+        train_many([mlp([64, 4, 10], activation="tanh", seed=0)], [digits], steps=1, seed=0)
+    with pytest.raises(ValueError, match="ReLU perceptrons of one shape, got 2 shapes"):
+        train_many([digit_net(), digit_net(width=5)], [digits, digits], steps=1, seed=0)
+    with pytest.raises(ValueError, match="no linear layer"):
+        zero_head(nn.ReLU())
+    with pytest.raises(FloatingPointError, match=r"lower lr=1e\+30"):
+        train(digit_net(), digits, steps=5, lr=1e30, seed=0)

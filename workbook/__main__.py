@@ -1,11 +1,13 @@
 """The command line: `infolib doctor | list | data | run | index`."""
 
 import os
+import re
 import sys
 import threading
 from collections.abc import Callable
 from contextlib import suppress
 from functools import wraps
+from typing import Any
 
 import click
 
@@ -41,9 +43,8 @@ def doctor() -> None:
 
     checks = provenance.check_environment()
     for check in checks:
-        click.echo(f"{'✓' if check.good else '✗'} {check.name}: {check.found}")
-        if not check.good:
-            click.echo(f"  mend: {check.mend}")
+        mend = "" if check.good else f"\n  mend: {check.mend}"
+        click.echo(f"{'✓' if check.good else '✗'} {check.name}: {check.found}{mend}")
     sys.exit(0 if all(check.good for check in checks) else 1)
 
 
@@ -87,11 +88,8 @@ def data(download: tuple[str, ...]) -> None:
 @click.option("--fresh", is_flag=True, help="Ignore cached networks and measurements.")
 @click.option("--time-limit", type=float, metavar="MINUTES", help="For each notebook [default: 20 quick, 240 paper].")
 @_plain_errors
-def run(
-    names: tuple[str, ...], profile: str, jobs: int, pairs: tuple[str, ...], fresh: bool, time_limit: float | None
-) -> None:
+def run(names: tuple[str, ...], profile: str, pairs: tuple[str, ...], **options: Any) -> None:
     """Execute notebooks (all, or some: `02 05`) into reports/<profile>/ and renew the scoreboards as each ends."""
-
     from workbook import run as runner
 
     renewing = threading.Lock()
@@ -107,16 +105,8 @@ def run(
             click.echo(done.error, err=True)
 
     chosen = runner.select(names)
-    click.echo(f"running {', '.join(chosen)} in the {profile} profile, {jobs} at a time")
-    done = runner.run(
-        chosen,
-        profile=profile,
-        jobs=jobs,
-        overrides=dict(map(_parse, pairs)),
-        fresh=fresh,
-        time_limit=time_limit,
-        report=report,
-    )
+    click.echo(f"running {', '.join(chosen)} in the {profile} profile, {options['jobs']} at a time")
+    done = runner.run(chosen, profile=profile, overrides=dict(map(_parse, pairs)), report=report, **options)
     from workbook import reports
 
     page = reports.index()
@@ -127,14 +117,16 @@ def run(
 
 
 def _parse(pair: str) -> tuple[str, object]:
-    """`name=value` with the value read as YAML."""
+    """`name=value` with the value read as YAML, in which 1e-3 is a number, as it is in JSON and Python."""
     import yaml
 
+    loader = type("Loader", (yaml.SafeLoader,), {})
+    loader.add_implicit_resolver("tag:yaml.org,2002:float", re.compile(r"[-+]?\d*\.?\d+[eE][-+]?\d+$"), "-+.0123456789")
     name, equals, text = pair.partition("=")
     if not equals:
         raise ValueError(f"-p takes NAME=YAML, got {pair!r}")
     try:
-        return name.strip(), yaml.safe_load(text)
+        return name.strip(), yaml.load(text, loader)
     except yaml.YAMLError as error:
         raise ValueError(f"-p {name}: {text!r} is not YAML: {error}") from error
 

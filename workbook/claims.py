@@ -25,8 +25,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from scipy.special import stdtrit
-from scipy.stats import rankdata
+from scipy import stats
 
 from infolib import checks
 from workbook import root
@@ -97,18 +96,19 @@ class Claim:
         if self.kind == "order":
             steps = np.diff(value)
             return float(min(-steps if self.expected == "decreasing" else steps))
-        return _spearman(value) if self.kind == "trend" else float(value)
+        return _rank_correlation(value) if self.kind == "trend" else float(value)
 
 
 def _is_number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
-def _spearman(value: np.ndarray) -> float:
-    """Rank correlation of a sequence with its index; a constant sequence has none, so 0."""
+def _rank_correlation(value: np.ndarray) -> float:
+    """Spearman's, of a sequence with its index; a constant sequence has none, so 0."""
     if np.ptp(value) == 0:
         return 0.0
-    return float(np.corrcoef(rankdata(value), np.arange(len(value)))[0, 1])
+    with np.errstate(invalid="ignore"):  # of two numbers scipy also wants a p-value
+        return float(stats.spearmanr(value, range(len(value))).statistic)
 
 
 def load_claims(name: str, folder: Path | None = None) -> list[Claim]:
@@ -149,9 +149,9 @@ def interval(values: Sequence[float], confidence: float = CONFIDENCE) -> tuple[f
     values = np.asarray(values, dtype=float)
     if values.ndim != 1 or len(values) < 2:
         raise ValueError(f"values must hold one number for each of at least 2 seeds, got shape {values.shape}")
-    mean, n = values.mean(), len(values)
-    half = stdtrit(n - 1, (1 + confidence) / 2) * values.std(ddof=1) / math.sqrt(n)
-    return float(mean), float(mean - half), float(mean + half)
+    mean, spread = values.mean(), stats.sem(values)
+    low, high = stats.t.interval(confidence, len(values) - 1, mean, spread) if spread > 0 else (mean, mean)
+    return float(mean), float(low), float(high)
 
 
 def _verdict(claim: Claim, low: float, high: float) -> str:
@@ -166,10 +166,11 @@ class Book:
 
     claims: in the order in which they are listed
     profile: the one that runs, unless given
+    show: whether `judge` prints
     """
 
-    def __init__(self, claims: Sequence[Claim], *, profile: str | None = None) -> None:
-        self.claims = {claim.id: claim for claim in claims}
+    def __init__(self, claims: Sequence[Claim], *, profile: str | None = None, show: bool = True) -> None:
+        self.claims, self.show = {claim.id: claim for claim in claims}, show
         self.profile = profile or os.environ.get("INFOLIB_PROFILE", "quick")
         self._rows: dict[str, dict[str, Any]] = {}
 
@@ -188,7 +189,8 @@ class Book:
             raise ValueError(f"unknown claim {claim!r}; claims: {', '.join(self.claims)}")
         others = None if control is None else list(control)
         row = self._rows[claim] = _row(self.claims[claim], list(values), others, self.profile)
-        print(f"{SYMBOL[row['verdict']]} {row['verdict']}: {row['statement']} ({claim})")
+        if self.show:
+            print(f"{SYMBOL[row['verdict']]} {row['verdict']}: {row['statement']} ({claim})")
 
     @property
     def verdicts(self) -> pd.DataFrame:
@@ -214,9 +216,9 @@ class Book:
         return table.assign(tolerance=[f"{t:g}" for t in table["tolerance"]]).set_index("claim")
 
 
-def book(name: str, folder: Path | None = None) -> Book:
+def book(name: str, *, show: bool = True) -> Book:
     """The book of a notebook's claims; ValueError as `load_claims`."""
-    return Book(load_claims(name, folder))
+    return Book(load_claims(name), show=show)
 
 
 def _row(claim: Claim, values: Sequence | None, control: Sequence | None, profile: str) -> dict[str, Any]:

@@ -26,7 +26,10 @@ from torch import Tensor
 
 from infolib import checks
 from infolib.data import Data, Splits, stratified_order
-from workbook import cache, root
+from workbook import root, store
+
+COMMAND = "infolib data --download"
+SILENCE = 60.0  # seconds that a download may be silent
 
 
 def load(
@@ -48,20 +51,29 @@ def load(
     checks.at_least("seed", seed, 0)
     source = _SETS[name]
     pool, official = source.read(name)
+    n_train, n_val, n_test = _sizes(name, len(pool.y), official and len(official.y), n_train, n_val, n_test)
     generator = torch.Generator().manual_seed(seed)
     order = stratified_order(pool.y, generator)
     if official is None:
-        n_test = _count("n_test", source.n_test if n_test is None else n_test, len(order), name)
         order, last = order[: len(order) - n_test], order[len(order) - n_test :]
         test = _take(pool, last, source.scale)
     else:
-        n_test = _count("n_test", len(official.y) if n_test is None else n_test, len(official.y), name)
         test = _take(official, stratified_order(official.y, generator)[:n_test], source.scale)
-    n_val = _count("n_val", source.n_val if n_val is None else n_val, len(order), name)
-    left = len(order) - n_val
-    n_train = _count("n_train", left if n_train is None else n_train, left, f"{name} beside n_val={n_val}")
-    train, val = _take(pool, order[:n_train], source.scale), _take(pool, order[left:], source.scale)
+    train, val = _take(pool, order[:n_train], source.scale), _take(pool, order[len(order) - n_val :], source.scale)
     return Splits(train, val, test, name, _hashes(name, pool))
+
+
+def sizes(
+    name: str, *, n_train: int | None = None, n_val: int | None = None, n_test: int | None = None
+) -> tuple[int, int, int]:
+    """How many samples `load` gives for training, validation and test, told without reading the set.
+
+    Raises:
+        ValueError: for an unknown name, and more samples than there are
+    """
+    source = _SETS[checks.choice("data set", name, _SETS)]
+    pool = checksums()[name]["samples"] - (source.n_official or 0)
+    return _sizes(name, pool, source.n_official, n_train, n_val, n_test)
 
 
 def cluttered(splits: Splits, *, patches: int = 8, seed: int = 0) -> Splits:
@@ -108,19 +120,27 @@ def download(name: str) -> Path:
         ValueError: for an unknown name
         OSError: when the source cannot be reached, or serves something else
     """
-    entry = checksums()[checks.choice("data set", name, checksums())]
-    kept = cache.folder()
-    if all(_sound(kept, name, file) for file in entry["files"]):
+    import pooch
+
+    entry, kept = checksums()[checks.choice("data set", name, checksums())], store.folder()
+    if not (missing := [file for file in entry["files"] if not _sound(kept, name, file)]):
         return kept
+    registry = {file: f"sha256:{entry['files'][file]['sha256']}" for file in missing}
+    urls = {file: entry.get("files_at", entry["source"]) + Path(file).name for file in missing}
+    if archive := entry.get("archive"):
+        registry, urls = {"archive": archive["hash"]}, {"archive": archive["url"]}
+    unpack = pooch.Untar(missing, extract_dir=".") if archive else None
     kept.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=kept, prefix="download-") as temporary:
+        source = pooch.create(temporary, "", registry=registry, urls=urls)
         try:
-            _fetch(entry, temporary)
-            for file in entry["files"]:
+            for file in registry:
+                source.fetch(file, unpack, pooch.HTTPDownloader(progressbar=True, chunk_size=2**16, timeout=SILENCE))
+            for file in missing:
                 _verified(Path(temporary), name, file)
-        except (OSError, RuntimeError, ValueError) as error:
+        except (OSError, ValueError) as error:
             raise OSError(f"download of {name} from {entry['source']} failed: {error}") from error
-        for file in entry["files"]:
+        for file in missing:
             (kept / file).parent.mkdir(parents=True, exist_ok=True)
             os.replace(Path(temporary) / file, kept / file)
     return kept
@@ -140,12 +160,13 @@ class _Arrays(NamedTuple):
 
 
 class _Set(NamedTuple):
-    """How a set is read (training pool, and official test set if any), its largest value, and its default sizes."""
+    """How a set is read (training pool, and official test set if any), its largest value, and its sizes."""
 
     read: Callable[[str], tuple[_Arrays, _Arrays | None]]
     scale: float
-    n_val: int
-    n_test: int | None
+    n_val: int  # by default
+    n_test: int | None  # by default; None if there is an official test set
+    n_official: int | None  # samples of that
 
 
 def _read_digits(_name: str) -> tuple[_Arrays, None]:
@@ -166,8 +187,8 @@ def _read_idx(name: str) -> tuple[_Arrays, _Arrays]:
 
 
 def _idx(name: str, basename: str) -> np.ndarray:
-    folder = checksums()[name]["torchvision"]
-    content = gzip.decompress(read(name, f"{folder}/raw/{basename}"))
+    (file,) = (file for file in checksums()[name]["files"] if Path(file).name == basename)
+    content = gzip.decompress(read(name, file))
     shape = np.frombuffer(content, ">i4", count=content[3], offset=4)  # byte 3 is the number of dimensions
     return np.frombuffer(content, np.uint8, offset=4 + 4 * content[3]).reshape(shape).copy()
 
@@ -194,11 +215,11 @@ def _read_ib(name: str) -> tuple[_Arrays, None]:
 
 
 _SETS = {
-    "digits": _Set(_read_digits, 16, 449, 449),
-    "mnist": _Set(_read_idx, 255, 10_000, None),
-    "fashion-mnist": _Set(_read_idx, 255, 10_000, None),
-    "cifar10": _Set(_read_cifar10, 255, 5_000, None),
-    "ib": _Set(_read_ib, 1, 0, 614),
+    "digits": _Set(_read_digits, 16, 449, 449, None),
+    "mnist": _Set(_read_idx, 255, 10_000, None, 10_000),
+    "fashion-mnist": _Set(_read_idx, 255, 10_000, None, 10_000),
+    "cifar10": _Set(_read_cifar10, 255, 5_000, None, 10_000),
+    "ib": _Set(_read_ib, 1, 0, 614, None),
 }
 
 
@@ -223,6 +244,18 @@ def _clutter(x: Tensor, patches: int, generator: torch.Generator) -> Tensor:
     return canvas
 
 
+def _sizes(
+    name: str, pool: int, official: int | None, n_train: int | None, n_val: int | None, n_test: int | None
+) -> tuple[int, int, int]:
+    source, tested = _SETS[name], pool if official is None else official
+    n_test = _count("n_test", (official or source.n_test) if n_test is None else n_test, tested, name)
+    left = pool if official else pool - n_test
+    n_val = _count("n_val", source.n_val if n_val is None else n_val, left, name)
+    left -= n_val
+    n_train = _count("n_train", left if n_train is None else n_train, left, f"{name} beside n_val={n_val}")
+    return n_train, n_val, n_test
+
+
 def _count(argument: str, number: int, available: int, of: str) -> int:
     if checks.at_least(argument, number, 0) > available:
         raise ValueError(f"{argument}={number} is more than the {available} samples available of {of}")
@@ -239,24 +272,17 @@ def _hashes(name: str, pool: _Arrays) -> dict[str, str]:
     return files or {name: hashlib.sha256(pool.x.tobytes() + pool.y.numpy().tobytes()).hexdigest()}
 
 
-def _roots() -> list[Path]:
-    shared = os.environ.get("INFOLIB_DATA")
-    return [*([root() / shared] if shared else []), cache.folder()]
-
-
 def _find(name: str, file: str) -> Path:
     """The folder that holds `file`: INFOLIB_DATA if it does, else data/cache."""
-    for folder in _roots():
+    shared = os.environ.get("INFOLIB_DATA")
+    folders = [*([root() / shared] if shared else []), store.folder()]
+    for folder in folders:
         if (folder / file).is_file():
             return folder
-    tried, source = " or ".join(map(str, _roots())), checksums()[name]["source"]
+    tried, source = " or ".join(map(str, folders)), checksums()[name]["source"]
     raise FileNotFoundError(
-        f"{file} is not in {tried}; get it from {source} with: {_command(name)}; or set INFOLIB_DATA to its folder"
+        f"{file} is not in {tried}; get it from {source} with: {COMMAND} {name}; or set INFOLIB_DATA to its folder"
     )
-
-
-def _command(name: str) -> str:
-    return f"infolib data --download {name}"
 
 
 def _verified(folder: Path, name: str, file: str) -> bytes:
@@ -265,9 +291,9 @@ def _verified(folder: Path, name: str, file: str) -> bytes:
     actual = hashlib.sha256(content).hexdigest()
     if actual == expected["sha256"]:
         return content
-    mend = f"mend it with: {_command(name)}"
-    if folder != cache.folder():
-        mend = f"replace this copy in INFOLIB_DATA, or unset INFOLIB_DATA and run: {_command(name)}"
+    mend = f"mend it with: {COMMAND} {name}"
+    if folder != store.folder():
+        mend = f"replace this copy in INFOLIB_DATA, or unset INFOLIB_DATA and run: {COMMAND} {name}"
     what = "altered" if len(content) == expected["bytes"] else f"{len(content)} bytes instead of {expected['bytes']}"
     raise ValueError(f"{folder / file} is {what} (sha256 {actual[:8]}…, expected {expected['sha256'][:8]}…); {mend}")
 
@@ -291,17 +317,3 @@ def _status(name: str, entry: dict[str, Any]) -> dict[str, Any]:
         except (OSError, ValueError) as error:
             return row | {"state": str(error)}
     return row
-
-
-def _fetch(entry: dict[str, Any], folder: str) -> None:
-    """Download the files of one set into `folder`."""
-    if "torchvision" in entry:
-        import torchvision
-
-        getattr(torchvision.datasets, entry["torchvision"])(folder, download=True)
-        return
-    import pooch
-
-    for file, expected in entry["files"].items():
-        path = Path(folder) / file
-        pooch.retrieve(entry["source"] + path.name, f"sha256:{expected['sha256']}", path.name, path.parent)

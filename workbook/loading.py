@@ -1,20 +1,19 @@
 """Networks and images of your own, from the one line that names them.
 
->>> model("workbook.models:mlp", options=["sizes:64,16,10", "seed:0"]).hidden1.linear
+>>> model("workbook.models:mlp", options={"sizes": [64, 16, 10], "seed": 0}).hidden1.linear
 Linear(in_features=64, out_features=16, bias=True)
->>> images("cluttered digits", n=5).x.shape
+>>> images("digits", clutter=True, n=5).x.shape
 torch.Size([5, 1, 12, 12])
 
 Paths are relative to the workbook. Nothing pickled is run: weights are read as tensors only, arrays as numbers only; a
 TorchScript file and an import path are programs, and as trustworthy as their author.
 """
 
-import ast
 import hashlib
 import importlib
 import warnings
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -29,7 +28,6 @@ from infolib import checks
 from infolib.data import Data
 from workbook import datasets, models, root, store
 
-CLUTTERED = "cluttered "  # before the name of a data set: its images amid pieces of others
 PICTURES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp")
 
 
@@ -49,12 +47,12 @@ class Images(NamedTuple):
         return Data(self.x, self.y)
 
 
-def model(path: str, *, options: Sequence[str] = (), state: str = "", seed: int = 0) -> nn.Module:
+def model(path: str, *, options: Mapping[str, Any] | None = None, state: str = "", seed: int = 0) -> nn.Module:
     """A network in eval mode: from "module:name", called with `options`, or from a TorchScript file.
 
-    `options` are like "num_classes:10" or "in_shape:1,12,12": a name, a colon, a Python literal (or a word). Random
-    weights are those of the seed. `state` names a file of weights, of torch.save or safetensors, read without running
-    any of it; weights under "state_dict" or "model", and names that begin with "module.", are understood.
+    `options` are the function's arguments by name. Random weights are those of the seed. `state` names a file of
+    weights, of torch.save or safetensors, read without running any of it; weights under "state_dict" or "model", and
+    names that begin with "module.", are understood.
 
     TorchScript takes no hooks. Of a file whose network is an nn.Sequential, its steps become layers all the same; any
     other is refused.
@@ -62,9 +60,9 @@ def model(path: str, *, options: Sequence[str] = (), state: str = "", seed: int 
     Raises: ValueError for a path, option or file that is not of this form, and weights that do not fit
     """
     if ":" in path and not (root() / path).is_file():
-        net = _called(path, options, seed)
+        net = _called(path, options or {}, seed)
     elif options:
-        raise ValueError(f"options are for a model named 'module:name', got {list(options)} with {path!r}")
+        raise ValueError(f"options are for a model named 'module:name', got {dict(options)} with {path!r}")
     else:
         net = _unscripted(_file("model", path))
     if state:
@@ -72,13 +70,13 @@ def model(path: str, *, options: Sequence[str] = (), state: str = "", seed: int 
     return net.eval()
 
 
-def images(source: str, *, shape: Sequence[int] = (), n: int, seed: int = 0) -> Images:
+def images(source: str, *, clutter: bool = False, shape: Sequence[int] = (), n: int, seed: int = 0) -> Images:
     """The first n images, in a seeded order in which classes are balanced, of a data set, a folder or a .npz file.
 
-    source: a name that `datasets.load` knows (its test part), perhaps after "cluttered "; a folder with a folder of
-    pictures for each class; or a .npz with x, (n, c, h, w) or (n, h, w), bytes or numbers in [0, 1], and y, (n,)
-    integers. `shape` is the (c, h, w) that they are brought to: sides by bilinear interpolation, one channel to three
-    by repetition, three to one by their mean.
+    source: a name that `datasets.load` knows (its test part), with `clutter` around its images or without; a folder
+    with a folder of pictures for each class; or a .npz with x, (n, c, h, w) or (n, h, w), bytes or numbers in [0, 1],
+    and y, (n,) integers. `shape` is the (c, h, w) that images are brought to: sides by bilinear interpolation, one
+    channel to three by repetition, three to one by their mean.
 
     Raises: ValueError for a source or shape that is not of this form, images out of range, and fewer than n of them
     """
@@ -87,9 +85,10 @@ def images(source: str, *, shape: Sequence[int] = (), n: int, seed: int = 0) -> 
         raise ValueError(f"shape must be empty or channels, height, width, got {list(shape)}")
     for size in shape:
         checks.at_least("shape", size, 1)
-    name = source.removeprefix(CLUTTERED)
-    if name in _sets():
-        found = _ours(source, name, n, seed)
+    if source in _sets():
+        found = _ours(source, clutter, n, seed)
+    elif clutter:
+        raise ValueError(f"clutter is for one of {', '.join(_sets())}, got {source!r}")
     else:
         path = _file("data", source)
         found = _pictures(path, shape, n, seed) if path.is_dir() else _arrays(path, n, seed)
@@ -106,7 +105,7 @@ def example(*, width: int = 6, epochs: int = 8, seed: int = 0) -> nn.Module:
 # Networks
 
 
-def _called(path: str, options: Sequence[str], seed: int) -> nn.Module:
+def _called(path: str, options: Mapping[str, Any], seed: int) -> nn.Module:
     place, _, name = path.partition(":")
     try:
         made = getattr(importlib.import_module(place), name)
@@ -115,28 +114,17 @@ def _called(path: str, options: Sequence[str], seed: int) -> nn.Module:
     if not isinstance(made, nn.Module):
         if not callable(made):
             raise ValueError(f"model {path!r} must be a network or something that makes one, got {type(made).__name__}")
-        known = dict(map(_option, options))
         with fork_rng(devices=[]):
             torch.manual_seed(checks.at_least("seed", seed, 0))
             try:
-                made = made(**known)
+                made = made(**options)
             except TypeError as error:
-                raise ValueError(f"options {list(options)} do not suit {path!r}: {error}") from error
+                raise ValueError(f"options {dict(options)} do not suit {path!r}: {error}") from error
     elif options:
         raise ValueError(f"options are for a function, but {path!r} is a network already")
     if not isinstance(made, nn.Module):
         raise ValueError(f"model {path!r} must make a network, got {type(made).__name__}")
     return made
-
-
-def _option(text: str) -> tuple[str, Any]:
-    name, colon, value = text.partition(":")
-    if not colon or not name.strip().isidentifier():
-        raise ValueError(f"options must be like 'num_classes:10', got {text!r}")
-    try:
-        return name.strip(), ast.literal_eval(value.strip())
-    except (ValueError, SyntaxError):
-        return name.strip(), value.strip()
 
 
 def _unscripted(path: Path) -> nn.Module:
@@ -210,14 +198,14 @@ def _sets() -> list[str]:
     return [name for name, entry in datasets.checksums().items() if "samples" in entry]
 
 
-def _ours(source: str, name: str, n: int, seed: int) -> Images:
-    splits = datasets.load(name, n_train=0, n_val=0, n_test=n, seed=seed)
-    if cluttered := source != name:
+def _ours(source: str, clutter: bool, n: int, seed: int) -> Images:
+    splits = datasets.load(source, n_train=0, n_val=0, n_test=n, seed=seed)
+    if clutter:
         splits = datasets.cluttered(splits)
     if splits.test.x.ndim != 4:
         raise ValueError(f"data {source!r} holds no images but samples of shape {tuple(splits.test.x.shape[1:])}")
     classes = [str(label) for label in range(int(splits.test.y.max()) + 1)]
-    return Images(splits.test.x, splits.test.y, splits.name, dict(splits.sha256), cluttered, classes)
+    return Images(splits.test.x, splits.test.y, splits.name, dict(splits.sha256), clutter, classes)
 
 
 def _pictures(folder: Path, shape: Sequence[int], n: int, seed: int) -> Images:

@@ -7,7 +7,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from importlib.metadata import PackageNotFoundError, requires, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
@@ -15,13 +15,15 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 import torch
 from packaging.requirements import Requirement
 
-from workbook import root
+import infolib
+from workbook import MARK, root
 
 if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.figure import Figure
 
-PACKAGES = ("infolib", "torch", "torchvision", "numpy", "scipy", "scikit-learn", "pandas", "seaborn", "papermill")
+OURS = ("information-workbook", "information-workbook-notebooks")  # infolib and workbook, as they are installed
+PACKAGES = (*OURS, "torch", "torchvision", "numpy", "scipy", "scikit-learn", "pandas", "seaborn", "papermill")
 
 
 def _git(*arguments: str) -> str | None:
@@ -59,7 +61,7 @@ def line() -> str:
     d = describe()
     commit = (d["commit"] or "no commit")[:9] + ("+" if d["dirty"] else "")
     return (
-        f"infolib {d['versions']['infolib']} ({commit}), torch {d['versions']['torch']}, Python {d['python']}, "
+        f"infolib {infolib.__version__} ({commit}), torch {d['versions']['torch']}, Python {d['python']}, "
         f"{d['device']}, {d['threads']} threads, {d['profile']} profile"
     )
 
@@ -113,63 +115,72 @@ class Check(NamedTuple):
 
 
 def check_environment() -> list[Check]:
-    """Look at Python, packages, torch with torchvision, the kernel, the data and reports folders and the disk."""
-    probes = (_check_python, _check_packages, _check_vision, _check_kernel, _check_data, _check_reports, _check_disk)
-    return [probe() for probe in probes]
+    """Look at the workbook; then at Python, packages, torch with torchvision, kernel, data, reports folder and disk."""
+    workbook, *others = PROBES
+    first = _check(*workbook)
+    return [first, *(_check(*probe) for probe in others if first.good)]
 
 
-def _check_python() -> Check:
-    good = (3, 11) <= sys.version_info[:2] <= (3, 13)
-    return Check("Python", good, platform.python_version(), "use Python 3.11 to 3.13: `make clean`, then `make test`")
-
-
-def _check_packages() -> Check:
-    wanted = [Requirement(text) for text in requires("infolib") or ()]
-    wanted = [r for r in wanted if r.marker is None or r.marker.evaluate({"extra": ""})]
-    bad = [
-        f"{r.name} {_version(r.name) or 'missing'}" for r in wanted if not r.specifier.contains(_version(r.name) or "0")
-    ]
-    found = f"out of bounds: {', '.join(bad)}" if bad else f"{len(wanted)} packages within their bounds"
-    mend = "`make clean`, then `make test`; with conda: `conda env update -f environment.yml`"
-    return Check("packages", not bad, found, mend)
-
-
-def _check_vision() -> Check:
-    mend = "take torch and torchvision from one source: `make clean`, then `make test`"
+def _check(name: str, probe: Callable[[], tuple[bool, str]], mend: str) -> Check:
     try:
-        import torchvision
-
-        torchvision.ops.nms(torch.eye(1, 4), torch.ones(1), 0.5)
-    except (ImportError, RuntimeError, AttributeError) as error:
-        return Check("torch and torchvision", False, f"{type(error).__name__}: {error}", mend)
-    return Check("torch and torchvision", True, f"{torch.__version__} and {torchvision.__version__}", mend)
+        return Check(name, *probe(), mend)
+    except (AttributeError, ImportError, OSError, RuntimeError, ValueError) as error:
+        return Check(name, False, str(error), mend)
 
 
-def _check_kernel() -> Check:
+def _python() -> tuple[bool, str]:
+    return (3, 11) <= sys.version_info[:2] <= (3, 13), platform.python_version()
+
+
+def _packages() -> tuple[bool, str]:
+    """Both packages of the checkout, and what they ask for."""
+    asked = [text for name in OURS if _version(name) for text in requires(name) or ()]
+    wanted = [Requirement(text) for text in (*(f"{name}>0" for name in OURS), *asked)]
+    wanted = [r for r in wanted if r.marker is None or r.marker.evaluate({"extra": "plot"})]
+    found = {r: _version(r.name) or "0" for r in wanted}
+    bad = [f"{r.name} {v if v != '0' else 'missing'}" for r, v in found.items() if not r.specifier.contains(v, True)]
+    return not bad, f"out of bounds: {', '.join(bad)}" if bad else f"{len(wanted)} packages within their bounds"
+
+
+def _vision() -> tuple[bool, str]:
+    import torchvision
+
+    torchvision.ops.nms(torch.eye(1, 4), torch.ones(1), 0.5)
+    return True, f"{torch.__version__} and {torchvision.__version__}"
+
+
+def _kernel() -> tuple[bool, str]:
     from jupyter_client.kernelspec import find_kernel_specs
 
     specs = find_kernel_specs()
-    mend = "`python -m ipykernel install --sys-prefix`"
-    return Check("Jupyter kernel", "python3" in specs, ", ".join(sorted(specs)) or "none", mend)
+    return "python3" in specs, ", ".join(sorted(specs)) or "none"
 
 
-def _check_data() -> Check:
+def _data() -> tuple[bool, str]:
     folder = os.environ.get("INFOLIB_DATA")
-    good = folder is None or (root() / folder).is_dir()
     found = f"INFOLIB_DATA={folder}" if folder else "digits, and downloads in data/cache"
-    return Check("data", good, found, "set INFOLIB_DATA to a folder in torchvision's layout, or unset it")
+    return not folder or (root() / folder).is_dir(), found
 
 
-def _check_reports() -> Check:
-    folder = root() / "reports"
-    try:
-        folder.mkdir(exist_ok=True)
-        tempfile.TemporaryFile(dir=folder).close()
-    except OSError as error:
-        return Check("reports", False, str(error), "make reports/ writable for you")
-    return Check("reports", True, "writable", "")
+def _reports() -> tuple[bool, str]:
+    (root() / "reports").mkdir(exist_ok=True)
+    tempfile.TemporaryFile(dir=root() / "reports").close()
+    return True, "writable"
 
 
-def _check_disk() -> Check:
+def _disk() -> tuple[bool, str]:
     free = shutil.disk_usage(root()).free / 2**30
-    return Check("disk", free > 2, f"{free:.0f} GiB free", "free 2 GiB for data and reports")
+    return free > 2, f"{free:.0f} GiB free"
+
+
+ANEW = "`make clean`, then `make test`"
+PROBES = (
+    ("workbook", lambda: (True, str(root())), f"set INFOLIB_ROOT to the folder that holds {MARK}"),
+    ("Python", _python, f"use Python 3.11 to 3.13: {ANEW}"),
+    ("packages", _packages, f"{ANEW}; with conda: `conda env update -f environment.yml`"),
+    ("torch and torchvision", _vision, f"take torch and torchvision from one source: {ANEW}"),
+    ("Jupyter kernel", _kernel, "`python -m ipykernel install --sys-prefix`"),
+    ("data", _data, "set INFOLIB_DATA to a folder in torchvision's layout, or unset it"),
+    ("reports", _reports, "make reports/ writable for you"),
+    ("disk", _disk, "free 2 GiB for data and reports"),
+)

@@ -1,60 +1,83 @@
 """A notebook's parameters as typed records: what its dicts have to hold, refused by name before anything runs.
 
-Each module of `workbook.experiments` has RECORDS, the dataclass of each parameter that is a dict or a list of
-dicts, and `check(parameters)`, which refuses ranges and sizes that cannot be.
+Each module of `workbook.experiments` has RECORDS, the dataclass of each parameter that is a dict or a list of dicts,
+and `check(parameters)`, which refuses ranges and sizes that cannot be. A notebook without a module has no records.
 """
 
 import dataclasses
 from collections.abc import Mapping
+from difflib import get_close_matches
 from importlib import import_module
-from types import NoneType, UnionType
-from typing import Any, Literal, get_args, get_origin, get_type_hints
+from importlib.util import find_spec
+from types import NoneType, SimpleNamespace, UnionType
+from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+
+import numpy as np
 
 
 def prepared(notebook: str, values: Mapping[str, Any]) -> list[Any]:
     """The records of a notebook's parameters, in the order of its RECORDS, once all parameters have been checked.
 
-    values: all parameters by name, as in the `globals()` of a running notebook; names that are no parameters are left
-        alone. What is annotated there has to be of its type.
+    Parameters
+    ----------
+    notebook
+        its name, such as "04_neuron_importance"
+    values
+        all parameters by name, as in the `globals()` of a running notebook; other names are left alone. What is
+        annotated there has to be of its type.
 
-    Raises:
-        ValueError: names the notebook, the parameter, and of a record its row and field
+    Raises
+    ------
+    ValueError
+        names the notebook, the parameter, and of a record its row and field
     """
-    experiment = import_module(f"workbook.experiments.nb{notebook}")
-    values, place = dict(values), f"notebook {notebook}: "
-    for name, kind in values.get("__annotations__", {}).items():
-        if name not in experiment.RECORDS and not matches(values[name], kind):
-            raise ValueError(f"{place}{name} must be {type_name(kind)}, got {values[name]!r}")
-    for name, record in experiment.RECORDS.items():
-        values[name] = built(record, values[name], place + name)
+    values, module = dict(values), f"workbook.experiments.nb{notebook}"
+    experiment = import_module(module) if find_spec(module) else SimpleNamespace(RECORDS={}, check=lambda _: None)
+    kinds = experiment.RECORDS
     try:
+        for name, kind in values.get("__annotations__", {}).items():
+            wanted = kind if name not in kinds else list[object] if get_origin(kind) is list else kind | kinds[name]
+            if name in values and not matches(values[name], wanted):
+                raise ValueError(_refusal(name, kind, values[name]))
+        for name, record in kinds.items():
+            values[name] = built(record, values.get(name), name)
         experiment.check(values)
     except ValueError as error:
-        raise ValueError(f"{place}{error}") from error
-    return [values[name] for name in experiment.RECORDS]
+        raise ValueError(f"notebook {notebook}: {error}") from error
+    return [values[name] for name in kinds]
 
 
 def built(record: type, value: Any, place: str) -> Any:
     """The record that a dict describes, or the list of those of a list; a record that is one already stays.
 
-    Raises:
-        ValueError: begins with `place`, for what is no dict, and for unknown, missing and wrongly typed fields
+    Raises
+    ------
+    ValueError
+        begins with `place`, for what is no dict, for unknown, missing and wrongly typed fields, and for what the record
+        itself refuses
     """
     if isinstance(value, list | tuple):
-        return [built(record, row, f"{place}[{i}]") for i, row in enumerate(value)]
+        return [_built(record, row, f"{place}[{i}]") for i, row in enumerate(value)]
+    return _built(record, value, place)
+
+
+def _built(record: type, value: Any, place: str) -> Any:
     if isinstance(value, record):
         return value
     if not isinstance(value, Mapping):
-        raise ValueError(f"{place} must be a dict or a list of dicts, got {value!r} ({type(value).__name__})")
+        raise ValueError(f"{place} must be a dict, got {value!r} ({type(value).__name__})")
     kinds, fields = get_type_hints(record), {field.name: field for field in dataclasses.fields(record)}
-    if unknown := [name for name in value if name not in fields]:
-        raise ValueError(f"{place} has an unknown field {unknown[0]!r}; allowed: {', '.join(fields)}")
-    if missing := [name for name, field in fields.items() if name not in value and _is_required(field)]:
-        raise ValueError(f"{place} lacks the field {missing[0]!r}; fields: {', '.join(fields)}")
+    if unknown := [str(name) for name in value if name not in fields]:
+        near = "".join(f" did you mean {match!r}?" for match in get_close_matches(unknown[0], fields, 1))
+        raise ValueError(f"{place} has an unknown field {unknown[0]!r};{near} allowed: {', '.join(fields)}")
+    for name, field in fields.items():
+        if name not in value and field.default is field.default_factory is dataclasses.MISSING:
+            raise ValueError(f"{place} lacks the field {name!r}; fields: {', '.join(fields)}")
+    content = {name: _converted(value[name], kinds[name], f"{place}.{name}") for name in fields if name in value}
     try:
-        return record(**{name: _converted(v, kinds[name], f"{place}.{name}") for name, v in value.items()})
+        return record(**content)
     except ValueError as error:
-        raise ValueError(str(error) if str(error).startswith(place) else f"{place}: {error}") from error
+        raise ValueError(f"{place}: {error}") from error
 
 
 def columns(record: Any) -> dict[str, Any]:
@@ -71,25 +94,30 @@ def columns(record: Any) -> dict[str, Any]:
 
 
 def matches(value: Any, kind: Any) -> bool:
-    """Whether a value is of a type: int, float, str, bool, dict, list[...], tuple[..., ...], Literal, unions.
+    """Whether a value is of a type: int, float, str, bool, dict, list[...], tuple[...], Literal, unions.
 
-    A whole number is a float too, True is no number, and a list does for a tuple.
+    A whole number is a float too, True is no number, nor is NaN or infinity, and a list does for a tuple. Another type
+    is taken as Python takes it; one that has no instances, such as `Callable[[int], int]`, is not looked at.
 
     >>> matches([1, 2.5], list[float]), matches(True, int), matches("relu", Literal["relu", "tanh"])
     (True, False, True)
     """
     origin, inner = get_origin(kind), get_args(kind)
-    if origin is UnionType:
+    if origin in (UnionType, Union):
         return any(matches(value, one) for one in inner)
     if origin is Literal:
-        return value in inner
+        return any(type(value) is type(one) and value == one for one in inner)
     if origin in (list, tuple):
-        return isinstance(value, list | tuple) and all(matches(v, inner[0]) for v in value)
+        if not isinstance(value, list | tuple):
+            return False
+        kinds = inner if origin is tuple and ... not in inner else inner[:1] * len(value)
+        return len(kinds) == len(value) and all(map(matches, value, kinds))
     if origin is dict:
         return isinstance(value, dict) and all(matches(k, inner[0]) and matches(v, inner[1]) for k, v in value.items())
-    if kind is float:
-        return isinstance(value, int | float) and not isinstance(value, bool)
-    return isinstance(value, kind) and (kind is bool or not isinstance(value, bool))
+    if kind in (int, float):
+        number = isinstance(value, int | np.integer) or (kind is float and isinstance(value, float | np.floating))
+        return number and not isinstance(value, bool) and abs(value) < np.inf
+    return not isinstance(kind, type) or isinstance(value, kind)
 
 
 def type_name(kind: Any) -> str:
@@ -99,26 +127,33 @@ def type_name(kind: Any) -> str:
     ('list[int]', 'float or None', "one of 'relu', 'tanh'")
     """
     origin, inner = get_origin(kind), get_args(kind)
-    if origin is UnionType:
+    if origin in (UnionType, Union):
         return " or ".join(map(type_name, inner))
     if origin is Literal:
         return f"one of {', '.join(map(repr, inner))}"
-    if origin is tuple:
-        return f"list[{type_name(inner[0])}]"
-    return "None" if kind is NoneType else str(kind) if origin else kind.__name__
+    name = str(kind) if origin or not isinstance(kind, type) else kind.__name__
+    return "None" if kind is NoneType else name.replace("tuple[", "list[").replace(", ...]", "]").replace("typing.", "")
 
 
-def _is_required(field: dataclasses.Field) -> bool:
-    return field.default is field.default_factory is dataclasses.MISSING
+def _refusal(name: str, kind: Any, value: Any) -> str:
+    what = "not finite" if isinstance(value, float) and not abs(value) < np.inf else type(value).__name__
+    return f"{name} must be {type_name(kind)}, got {value!r} ({what})"
 
 
 def _converted(value: Any, kind: Any, place: str) -> Any:
-    """The value of a field: what is a list where the record has a tuple becomes one."""
+    """The value of a field, once its type is right."""
     if dataclasses.is_dataclass(kind):
-        return built(kind, value, place)
+        return _built(kind, value, place)
     if not matches(value, kind):
-        raise ValueError(f"{place} must be {type_name(kind)}, got {value!r} ({type(value).__name__})")
-    return tuple(value) if isinstance(value, list) else value
+        raise ValueError(_refusal(place, kind, value))
+    return _plain(value)
+
+
+def _plain(value: Any) -> Any:
+    """Tuples for lists, as a record does not change, and Python's numbers for NumPy's."""
+    if isinstance(value, list | tuple):
+        return tuple(map(_plain, value))
+    return value.item() if isinstance(value, np.generic) else value
 
 
 def _cell(value: Any) -> Any:

@@ -5,20 +5,16 @@ import hashlib
 import json
 import math
 import os
-import tempfile
 from collections.abc import Collection
 from contextlib import ExitStack
-from importlib.resources import files
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
+from uuid import uuid4
 
 import pandas as pd
 
 from workbook import claims, execution, root
 from workbook import run as runner
-
-if TYPE_CHECKING:
-    from pandas.io.formats.style import Styler
 
 RECORD = {"commit", "dirty", "data", "versions", "device", "threads", "figures", "wall_seconds"}
 NUMBERS = {"ours": "", "low": "", "high": ""}  # the columns whose empty cells are missing numbers
@@ -60,7 +56,7 @@ def board(*, without: Collection[str] = ()) -> Board:
     raise ValueError("there are no reports to read: run `infolib run` first")
 
 
-def claims_table(verdicts: pd.DataFrame, *words: str) -> "Styler":
+def claims_table(verdicts: pd.DataFrame, *words: str) -> "pd.io.formats.style.Styler":
     """The claims of a `board` that have one of these verdicts, as a table that fits a page."""
     chosen = verdicts[verdicts["verdict"].isin(words)]
     chosen = chosen.assign(notebook=[name[:2] for name in chosen["notebook"]])
@@ -133,15 +129,12 @@ def _write(path: Path, text: str) -> None:
     """Replace a file whole, and only if its text is new."""
     if path.exists() and path.read_text(encoding="utf-8") == text:
         return
-    with tempfile.NamedTemporaryFile("w", encoding="utf-8", dir=path.parent, prefix=".index.", delete=False) as file:
-        try:
-            file.write(text)
-            file.close()
-            os.chmod(file.name, 0o644)
-            os.replace(file.name, path)
-        except BaseException:
-            os.unlink(file.name)
-            raise
+    new = path.with_name(f".{path.name}.{uuid4().hex}")
+    try:
+        new.write_text(text, encoding="utf-8")
+        new.replace(path)
+    finally:
+        new.unlink(missing_ok=True)
 
 
 def _ours(row: dict[str, Any]) -> str:
@@ -167,7 +160,7 @@ def _markdown(reports: dict[str, dict[str, Any]]) -> str:
         "# Scoreboard",
         "",
         "Written by `make reports PROFILE=paper`; never edited by hand. *Ours* is the mean over seeds with its 95 % "
-        "interval. Verdicts follow the rule in [`infolib/claims.py`](../infolib/claims.py), from claims fixed in "
+        "interval. Verdicts follow the rule in [`workbook/claims.py`](../workbook/claims.py), from claims fixed in "
         "[`data/claims/`](../data/claims) before the run.",
     ]
     for name, report in reports.items():
@@ -197,14 +190,13 @@ def _origin(record: dict[str, Any]) -> str:
 def _html(reports: dict[str, dict[str, dict[str, Any]]]) -> str:
     from jinja2 import Environment
 
-    template = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True).from_string(
-        (files("infolib") / "index.html.j2").read_text(encoding="utf-8")
-    )
+    text = Path(__file__).with_name("index.html.j2").read_text(encoding="utf-8")
+    template = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True).from_string(text)
     sections = []
     for profile, found in reports.items():
         cards = [_card(profile, report) for report in found.values()]
-        counts = pd.Series([row["verdict"] for card in cards for row in card["rows"]], dtype=str).value_counts()
-        tally = [(v, claims.SYMBOL[v], int(counts.get(v, 0))) for v in claims.VERDICTS]
+        words = [row["verdict"] for card in cards for row in card["rows"]]
+        tally = [(word, symbol, words.count(word)) for word, symbol in claims.SYMBOL.items()]
         sections.append({"profile": profile, "cards": cards, "tally": tally})
     return template.render(sections=sections)
 
@@ -212,13 +204,8 @@ def _html(reports: dict[str, dict[str, dict[str, Any]]]) -> str:
 def _card(profile: str, report: dict[str, Any]) -> dict[str, Any]:
     folder, record = report["folder"], report["provenance"]
     rows = [
-        row
-        | {
-            "criterion": _criterion(row),
-            "ours": _ours(row),
-            "symbol": claims.SYMBOL[row["verdict"]],
-            "glyph": _glyph(row),
-        }
+        {**row, "criterion": _criterion(row), "ours": _ours(row), "glyph": _glyph(row)}
+        | {"symbol": claims.SYMBOL[row["verdict"]]}
         for row in report["verdicts"].to_dict("records")
     ]
     cover = folder / "figures" / f"{record['figures'][0]}.png"
@@ -238,14 +225,5 @@ def _glyph(row: dict[str, Any]) -> dict[str, float] | None:
     edges = [row[k] for k in ("accepted_low", "accepted_high", "low", "high") if math.isfinite(row[k])]
     span = max(edges) - min(edges) or 1.0
     start, stop = min(edges) - 0.15 * span, max(edges) + 0.15 * span
-
-    def place(value: float) -> float:
-        return round(100 * (min(max(value, start), stop) - start) / (stop - start), 1)
-
-    return {
-        "band": place(row["accepted_low"]),
-        "band_width": place(row["accepted_high"]) - place(row["accepted_low"]),
-        "low": place(row["low"]),
-        "high": place(row["high"]),
-        "mean": place(row["ours"]),
-    }
+    shown = {k: min(max(row[k], start), stop) for k in ("accepted_low", "accepted_high", "low", "high", "ours")}
+    return {k: round(100 * (value - start) / (stop - start), 1) for k, value in shown.items()}

@@ -10,6 +10,7 @@ the folder take the place of the former report. A failure of any kind, or a kill
 import ast
 import contextlib
 import json
+import logging
 import math
 import os
 import shutil
@@ -29,7 +30,7 @@ from filelock import FileLock
 from joblib import Parallel, delayed
 
 from infolib import checks
-from workbook import execution, records, root
+from workbook import MARK, execution, records, root
 
 PROFILES = ("quick", "paper")
 TIME_LIMIT = {"quick": 20.0, "paper": 240.0}  # minutes for one notebook
@@ -98,22 +99,26 @@ def minutes(name: str, profile: str) -> float:
 
 def _settings(name: str) -> dict[str, Any]:
     """What notebooks/profiles.toml says of a notebook."""
-    path = root() / "notebooks" / "profiles.toml"
-    return tomllib.loads(path.read_text(encoding="utf-8")).get(name, {}) if path.exists() else {}
+    return tomllib.loads((root() / MARK).read_text(encoding="utf-8")).get(name, {})
 
 
 def parameters(name: str) -> dict[str, Parameter]:
-    """The parameters of a notebook, read from its cell without running it.
+    """The parameters of a notebook, as papermill finds them in its cell without running it.
 
-    Raises ValueError if there is no such cell, or if a line of it is not `name: type = literal`.
+    It passes over a line that is not `name: type = literal  # help`, and an annotation with `|`.
+
+    Raises
+    ------
+    ValueError
+        if there is no such cell, or a parameter without a type, or one whose default is no literal of its type
     """
     import papermill  # late: it takes a second
 
     (name,) = select([name])
     if not _cells(name, "parameters"):
         raise ValueError(f"notebook {name} has no cell tagged 'parameters'")
-    found = papermill.inspect_notebook(notebooks()[name])
-    return {one["name"]: _parameter(name, one) for one in found.values()}
+    logging.getLogger("papermill").setLevel(logging.ERROR)  # of a line that it passes over it says so on stderr
+    return {key: _parameter(name, found) for key, found in papermill.inspect_notebook(notebooks()[name]).items()}
 
 
 def _parameter(notebook: str, found: Mapping[str, str]) -> Parameter:
@@ -121,14 +126,14 @@ def _parameter(notebook: str, found: Mapping[str, str]) -> Parameter:
     try:
         kind = eval(found["inferred_type_name"], {"__builtins__": {}}, NAMES)
         default = ast.literal_eval(found["default"])
-    except (NameError, SyntaxError, TypeError, ValueError) as error:
-        raise ValueError(
-            f"{place} must be `name: type = literal  # help` with a type made of {', '.join(NAMES)}; got "
-            f"{found['inferred_type_name']!r} = {found['default']!r}"
-        ) from error
-    if not records.matches(default, kind):
-        raise ValueError(f"{place} has a default that is not of its type, {records.type_name(kind)}: {default!r}")
-    return Parameter(found["name"], kind, default, found["help"].removesuffix("# fmt: skip").strip(" #"))
+    except (AttributeError, NameError, SyntaxError, TypeError, ValueError) as error:
+        raise ValueError(f"{place} must be `name: type = literal  # help`, got {found['default']!r}") from error
+    if kind is None or not records.matches(default, kind):
+        wanted = (
+            f"a type made of {', '.join(NAMES)}" if kind is None else f"a default that is {records.type_name(kind)}"
+        )
+        raise ValueError(f"{place} must have {wanted}, got {default!r}")
+    return Parameter(found["name"], kind, default, found["help"].removesuffix("fmt: skip").strip(" #"))
 
 
 def waves(names: Sequence[str]) -> list[list[str]]:
@@ -146,18 +151,17 @@ def _cells(name: str, tag: str) -> list[Any]:
 def resolve(name: str, profile: str, overrides: Mapping[str, Any]) -> dict[str, Any]:
     """What to inject into `name`: the profile's values, then `overrides`; what the notebook would refuse is refused.
 
-    Raises ValueError for unknown names and wrong types, and what `records.prepared` refuses.
+    Raises
+    ------
+    ValueError
+        for an unknown parameter, and for what `records.prepared` refuses
     """
     known = parameters(name)
     values = _settings(name).get(checks.choice("profile", profile, PROFILES), {}) | dict(overrides)
-    for key, value in values.items():
-        if key not in known:
-            raise ValueError(f"unknown parameter {key!r} of {name}; allowed: {', '.join(known)}")
-        if not records.matches(value, known[key].type):
-            kind = records.type_name(known[key].type)
-            raise ValueError(f"parameter {key} of {name} must be {kind}, got {value!r} ({type(value).__name__})")
-    if (Path(__file__).parent / "experiments" / f"nb{name}.py").exists():
-        records.prepared(name, {key: p.default for key, p in known.items()} | values)
+    if unknown := [key for key in values if key not in known]:
+        raise ValueError(f"unknown parameter {unknown[0]!r} of {name}; allowed: {', '.join(known)}")
+    defaults, kinds = ({key: getattr(p, part) for key, p in known.items()} for part in ("default", "type"))
+    records.prepared(name, defaults | values | {"__annotations__": kinds})
     return values
 
 
@@ -236,7 +240,7 @@ def _run_one(
             start = time.monotonic()
             child = psutil.Popen(
                 command,
-                env=os.environ | environment | {"INFOLIB_REPORT": str(work)},
+                env=os.environ | environment | {"INFOLIB_REPORT": str(work), "INFOLIB_ROOT": str(root())},
                 cwd=root() / "notebooks",
                 start_new_session=True,  # Ctrl-C reaches us alone; we end the child and its kernel
             )

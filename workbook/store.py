@@ -1,194 +1,280 @@
-"""Experiments as tables: one function, many cases, one to a thread, and none computed twice."""
+"""Results kept by what determines them, under data/cache: one key for every result, one folder for every function.
 
-import dataclasses
-import dis
-import inspect
-import sys
+>>> fingerprint({"lr": 0.1, "sizes": [784, 10]})[:12]
+'0463dbd8c238'
+"""
+
+import hashlib
+import os
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import lru_cache, partial
+from importlib.metadata import version
+from itertools import chain
 from pathlib import Path
-from types import CodeType, FunctionType, ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any
+from uuid import uuid4
 
-import pandas as pd
+import numpy as np
+import safetensors
+import safetensors.torch
 import torch
 from joblib import Parallel, delayed, parallel_config
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from infolib import training
-from infolib.activations import device_of
-from infolib.data import Data
-from workbook import cache
+from workbook import root
+from workbook.reach import content
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+__all__ = ["cached", "content", "fingerprint", "folder", "key", "table", "tabulate", "trained"]
+
+
+def folder() -> Path:
+    """Where downloads and results are kept: INFOLIB_CACHE (from the workbook, if relative), else data/cache in it."""
+    named = Path(os.environ.get("INFOLIB_CACHE") or "data/cache")
+    return named if named.is_absolute() else root() / named  # without a workbook an absolute one will do
+
+
+def fingerprint(*parts: Any) -> str:
+    """SHA-256 of nested dicts, lists, strings, numbers and tensors, as hex; the same in every process.
+
+    The order of a dict's keys does not count; lists and tuples are alike; 1, 1.0 and True differ.
+
+    Raises:
+        ValueError: for a type without a stable content, such as an object or a function
+    """
+    digest = hashlib.sha256()
+    for chunk in _chunks(parts):
+        digest.update(chunk)
+    return digest.hexdigest()
+
+
+def key(function: Callable[..., Any], *arguments: Any, **options: Any) -> dict[str, Any]:
+    """What the result of `function(*arguments, **options)` hangs on; the option `progress` does not count.
+
+    Raises:
+        ValueError: as `content` does
+    """
+    return {
+        "function": content(function, "function"),
+        "arguments": _arguments(arguments),
+        "options": {name: content(value, f"option {name}") for name, value in options.items() if name != "progress"},
+        "versions": {name: version(name) for name in ("torch", "numpy", "scipy")},
+        "threads": torch.get_num_threads(),  # the last digits of a sum hang on it
+    }
+
+
+def cached(function: Callable[..., dict[str, Tensor]], *arguments: Any, **options: Any) -> dict[str, Tensor]:
+    """The tensors that `function(*arguments, **options)` returns, read when they were computed before under its `key`.
+
+    The tensors come back on the CPU, detached, in the order of their names, found or computed alike. A corrupt entry
+    is computed again with a warning; a cache that cannot be written costs a warning, never the result.
+    INFOLIB_FRESH=1 computes everything again and renews the entries.
+
+    Raises:
+        ValueError: as `key` does, and for a result that is not a dict of tensors
+    """
+    name = fingerprint(key(function, *arguments, **options))
+    return _kept(_kind(function), name, partial(function, *arguments, **options))
+
+
+def table(function: Callable[..., "pd.DataFrame"], *arguments: Any, **options: Any) -> "pd.DataFrame":
+    """The frame that `function(*arguments, **options)` returns, of numbers and strings, kept as by `cached`.
+
+    Rows are numbered from 0. Columns of numbers keep their dtype, found or computed alike.
+
+    Raises:
+        ValueError: as `cached` does, and for a column that is neither numbers nor strings
+    """
+    name = fingerprint(key(function, *arguments, **options))
+    return _frame(_kind(function), name, partial(function, *arguments, **options))
 
 
 def tabulate(
     function: Callable[..., Any], cases: Sequence[Sequence[Any]], *, frames: Sequence[str] = ()
-) -> pd.DataFrame | list[pd.DataFrame]:
+) -> "pd.DataFrame | list[pd.DataFrame]":
     """The tables `function(*case)` of all cases, one under the other, in the order of `cases`.
 
-    Each is kept in the cache once it is computed, so that a run that was interrupted goes on. What determines it makes
-    its key: the case, the function's source, the values and functions that it reads (see `origin`), torch's version.
-    A case is computed on one thread, however many there are, so that its numbers do not hang on the machine's cores.
-    A function of several tables returns a named tuple with the fields `frames`, and there is a frame for each.
+    Each is kept once it is computed, under its `key`, so that a run that was interrupted goes on. A case is computed
+    on one thread, however many there are, so that its numbers do not hang on the machine's cores. A function of
+    several tables returns a named tuple with the fields `frames`, and there is a frame for each.
 
     Raises:
-        ValueError: for no cases, for what `origin` and `cache.table` refuse, and whatever the function raises
+        ValueError: for no cases, as `table` does, and whatever the function raises
     """
+    import pandas as pd  # late: the command line starts without it
+
     if not cases:
         raise ValueError("cases is empty: give at least one")
-    key = {"origin": origin(function), "torch": torch.__version__}
-    kept = (delayed(_kept)(key | {"case": list(c)}, partial(function, *c), frames) for c in cases)
+    shared = key(function) | {"threads": 1}
+    names = [fingerprint(shared | {"arguments": _arguments(case)}) for case in cases]
+    todo = (delayed(_case)(partial(function, *case), name, frames) for case, name in zip(cases, names, strict=True))
     with parallel_config("loky", inner_max_num_threads=1):
-        jobs = Parallel(n_jobs=torch.get_num_threads(), return_as="generator")(kept)
+        jobs = Parallel(n_jobs=torch.get_num_threads(), return_as="generator")(todo)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "A worker stopped while some jobs")  # a worker grown by 100 MB is renewed
         tables = [pd.concat(part, ignore_index=True) for part in zip(*tqdm(jobs, total=len(cases)), strict=True)]
     return tables if frames else tables[0]
 
 
-def _kept(key: dict[str, Any], compute: Callable[[], Any], frames: Sequence[str]) -> list[pd.DataFrame]:
-    """The tables of one case, from the cache or computed once."""
-    if not frames:
-        return [cache.table("tables", key, compute)]
-    once = lru_cache(compute)
-    return [cache.table("tables", key | {"frame": name}, lambda name=name: getattr(once(), name)) for name in frames]
-
-
-def origin(function: Callable[..., Any]) -> dict[str, Any]:
-    """What a function's result hangs on beside its arguments, in a form that has a fingerprint.
-
-    Its own source, that of the functions it calls from the same place (a notebook, a script), the plain values, tensors
-    and data sets it reads there, and the source of every module of this package that it reaches. Other packages are
-    taken to stay as they are, and a module that is imported inside a function is not seen.
+def trained(model: nn.Module, data: Any, **fit_options: Any) -> nn.Module:
+    """The model itself, in eval mode, as `infolib.training.fit(model, data, **fit_options)` leaves it; trained once.
 
     Raises:
-        ValueError: for a value without a stable content, a function without source, or the package read as a whole
+        ValueError, FloatingPointError: as `fit` does; ValueError also as `key` does
     """
-    found: dict[str, Any] = {}
-    _note("function", function, found)
-    return found
-
-
-def _note(name: str, value: Any, found: dict[str, Any]) -> None:
-    """Add what `value`, known as `name`, hangs on."""
-    home = value.__name__ if isinstance(value, ModuleType) else getattr(value, "__module__", None)
-    if name in found:
-        return
-    if isinstance(value, partial):
-        for part, of in (("function", value.func), ("arguments", [*value.args]), ("options", value.keywords)):
-            _note(f"{name}'s {part}", of, found)
-    elif isinstance(home, str) and home.split(".")[0] == "infolib":
-        _note_module(sys.modules[home], found)
-        if dataclasses.is_dataclass(type(value)):
-            found[name] = _plain(name, value)
-    elif isinstance(value, FunctionType) and _is_ours(value):
-        found[name] = _source(value)
-        for read, content in _reads(value):
-            _note(read, content, found)
-    elif isinstance(value, dict) and _holds_functions(value):
-        for part, content in value.items():
-            _note(f"{name}[{part!r}]", content, found)
-    elif not isinstance(value, ModuleType | type | FunctionType) and not callable(value):
-        found[name] = _plain(name, value)
-
-
-def _note_module(module: ModuleType, found: dict[str, Any]) -> None:
-    """Add the module's source and that of the package's modules that it imports."""
-    if module.__name__ == "infolib":
-        raise ValueError("a function reads the package infolib as a whole: import its modules by name")
-    if module.__name__ not in found:
-        found[module.__name__] = inspect.getsource(module)
-        for name, value in vars(module).items():
-            if isinstance(value, ModuleType | type | FunctionType):
-                _note(f"{module.__name__}.{name}", value, found)
-
-
-def _holds_functions(options: dict) -> bool:
-    return any(_holds_functions(part) if isinstance(part, dict) else callable(part) for part in options.values())
-
-
-def _is_ours(function: FunctionType) -> bool:
-    """Whether a function was written in a notebook, a script or a test rather than in an installed package."""
-    return "site-packages" not in function.__code__.co_filename and function.__module__ not in sys.stdlib_module_names
-
-
-def _reads(function: FunctionType) -> Iterator[tuple[str, Any]]:
-    """The names that a function reads from outside, with their values; built-ins are left out."""
-    enclosing = zip(function.__code__.co_freevars, function.__closure__ or (), strict=True)
-    yield from ((f"{function.__qualname__}: {name}", cell.cell_contents) for name, cell in enclosing)
-    defaults = [*(function.__defaults__ or ()), *(function.__kwdefaults__ or {}).values()]
-    yield from ((f"{function.__qualname__}: default {i}", value) for i, value in enumerate(defaults))
-    names = sorted(_globals(function.__code__))
-    yield from ((name, function.__globals__[name]) for name in names if name in function.__globals__)
-
-
-def _globals(code: CodeType) -> set[str]:
-    inner = (_globals(part) for part in code.co_consts if isinstance(part, CodeType))
-    own = {i.argval for i in dis.get_instructions(code) if i.opname in {"LOAD_GLOBAL", "LOAD_NAME"}}
-    return own.union(*inner)
-
-
-def _source(function: FunctionType) -> str:
-    try:
-        return inspect.getsource(function)
-    except OSError:
-        raise ValueError(f"function {function.__qualname__} has no source: define it in a file or a notebook") from None
-
-
-def _plain(name: str, value: Any) -> Any:
-    if dataclasses.is_dataclass(value):
-        value = {field.name: _plain(name, getattr(value, field.name)) for field in dataclasses.fields(value)}
-    try:
-        cache.fingerprint(value)
-    except ValueError as error:
-        raise ValueError(f"a function reads {name}, whose content cannot be told: {error}") from None
-    return value
-
-
-def trained(model: nn.Module, data: Data, **fit_options: Any) -> nn.Module:
-    """The model itself, in eval mode, as `fit(model, data, **fit_options)` leaves it; trained once, then cached.
-
-    What determines the weights makes the cache's key: initial weights, the model's shape and code, the data, the
-    options, torch's version and this module's code.
-
-    Raises:
-        ValueError, FloatingPointError: as `fit` does; ValueError also for a class without source, typed at a prompt
-    """
-
-    def compute() -> dict[str, Tensor]:
-        for _ in training.fit(model, data, **fit_options):
-            pass
-        return model.state_dict()
-
-    options = {name: value for name, value in fit_options.items() if name != "progress"}
-    key = {
-        "model": _network(model),
-        "x": data.x,
-        "y": data.y,
-        "options": options,
-        "code": Path(training.__file__).read_text(),
-    }
-    model.load_state_dict(cache.cached("trained", key | {"torch": torch.__version__}, compute))
+    model.load_state_dict(cached(_trained, model, data, **fit_options))
     return model.eval()
 
 
-def _network(model: nn.Module) -> dict[str, Any]:
-    """What a model is before training: tensors, structure, what is frozen, and the code of classes not torch's own."""
-    classes = {type(module) for module in model.modules() if not type(module).__module__.startswith("torch.")}
-    return {
-        "tensors": {**dict(model.named_parameters()), **dict(model.named_buffers())},
-        "structure": repr(model),
-        "trainable": [name for name, parameter in model.named_parameters() if parameter.requires_grad],
-        "code": sorted(_code(cls) for cls in classes),
-        "device": device_of(model).type,
-    }
+def _trained(model: nn.Module, data: Any, **fit_options: Any) -> dict[str, Tensor]:
+    from infolib.training import fit
+
+    for _ in fit(model, data, **fit_options):
+        pass
+    return model.state_dict()
 
 
-def _code(cls: type) -> str:
-    """The source of a class's functions, one by one: of a class in a notebook, Python finds only these."""
+def _arguments(arguments: Iterable[Any]) -> list[Any]:
+    return [content(value, f"argument {i}") for i, value in enumerate(arguments)]
+
+
+def _kind(function: Any) -> str:
+    """The folder of a function's results: its name."""
+    while isinstance(function, partial):
+        function = function.func
+    return getattr(function, "__name__", type(function).__name__).strip("_<>")
+
+
+def _case(compute: partial, name: str, frames: Sequence[str]) -> list["pd.DataFrame"]:
+    """The tables of one case, from the cache or computed once."""
+    if not frames:
+        return [_frame(_kind(compute), name, compute)]
+    once = lru_cache(compute)
+    return [_frame(_kind(compute), fingerprint(name, part), lambda part=part: getattr(once(), part)) for part in frames]
+
+
+def _kept(kind: str, name: str, compute: Callable[[], dict[str, Tensor]]) -> dict[str, Tensor]:
+    path = folder() / kind / f"{name}.safetensors"
+    found = None if os.environ.get("INFOLIB_FRESH") == "1" else _read(path, name)
+    if found is not None:
+        return found
+    result = _plain(compute())
     try:
-        return "".join(inspect.getsource(function) for function in vars(cls).values() if inspect.isfunction(function))
+        _write(path, name, result)
     except OSError as error:
-        raise ValueError(f"the cache needs the source of {cls.__name__}; define it in a file or notebook") from error
+        # One text for the whole folder, so that Python shows it once.
+        warnings.warn(f"results are not cached in {folder()}: {error.strerror}", stacklevel=3)
+    return result
+
+
+def _frame(kind: str, name: str, compute: Callable[[], "pd.DataFrame"]) -> "pd.DataFrame":
+    import pandas as pd
+
+    def tensors() -> dict[str, Tensor]:
+        frame = compute()
+        parts = (_as_tensors(place, *column) for place, column in enumerate(frame.items()))
+        return {"rows": torch.tensor(len(frame)), **dict(chain.from_iterable(parts))}
+
+    found = _kept(kind, name, tensors)
+    columns = {title: values for title, values in found.items() if title[0].isdigit()}
+    words = {name: bytes(found[f"words {name}"].tolist()) for name in columns if f"words {name}" in found}
+    parts = [_as_words(words[name], codes) if name in words else codes.numpy() for name, codes in columns.items()]
+    frame = pd.DataFrame(dict(enumerate(parts)), index=range(int(found["rows"])))
+    return frame.set_axis([title.split(" ", 1)[1] for title in columns], axis=1)
+
+
+def _as_tensors(place: int, name: Any, column: "pd.Series") -> Iterator[tuple[str, Tensor]]:
+    """A column of numbers as it is, one of strings as codes and the words they stand for."""
+    if not isinstance(name, str):
+        raise ValueError(f"the names of columns must be strings, got {name!r}")
+    if isinstance(column.dtype, np.dtype) and column.dtype.kind in "iufb":
+        yield f"{place:03d} {name}", torch.tensor(column.to_numpy())
+    elif column.map(lambda value: isinstance(value, str) and "\0" not in value).all():
+        codes, words = column.factorize()
+        yield f"{place:03d} {name}", torch.tensor(codes)
+        yield f"words {place:03d} {name}", torch.tensor(list("\0".join(words).encode()), dtype=torch.uint8)
+    else:
+        raise ValueError(f"column {name!r} must hold numbers or strings, got {column.dtype}")
+
+
+def _as_words(words: bytes, codes: Tensor) -> "pd.Series":
+    import pandas as pd
+
+    known = words.decode().split("\0")
+    return pd.Series([known[code] for code in codes], dtype=str)
+
+
+def _chunks(part: Any) -> Iterator[bytes]:
+    """The bytes of one part: a tag with type and length, so that no two contents read alike, then the content."""
+    match part:
+        case None | bool():
+            yield from _tagged("constant", repr(part).encode())
+        case int():
+            yield from _tagged("int", b"%d" % part)
+        case float():
+            yield from _tagged("float", float(part).hex().encode())
+        case str():
+            yield from _tagged("str", part.encode())
+        case bytes():
+            yield from _tagged("bytes", part)
+        case list() | tuple():
+            yield f"list:{len(part)}:".encode()
+            yield from chain.from_iterable(map(_chunks, part))
+        case dict() if all(isinstance(name, str) for name in part):
+            yield f"dict:{len(part)}:".encode()
+            for name in sorted(part):
+                yield from _chunks(name)
+                yield from _chunks(part[name])
+        case Tensor():
+            flat = part.detach().cpu().contiguous().reshape(-1) if part.numel() else torch.empty(0)
+            yield from _tagged(f"{part.dtype}{tuple(part.shape)}", memoryview(flat.view(torch.uint8).numpy()))
+        case dict():
+            raise ValueError(f"a dict with a fingerprint has string keys only, got {list(part)[:5]}")
+        case _:
+            raise ValueError(
+                f"{type(part).__name__} has no stable fingerprint; allowed: dict, list, tuple, str, bytes, int, float, "
+                "bool, None, tensor"
+            )
+
+
+def _tagged(tag: str, data: bytes | memoryview) -> Iterator[bytes | memoryview]:
+    yield f"{tag}:{len(data)}:".encode()
+    yield data
+
+
+def _plain(result: Any) -> dict[str, Tensor]:
+    if not isinstance(result, dict) or not all(isinstance(value, Tensor) for value in result.values()):
+        raise ValueError(f"function must return a dict of tensors, got {type(result).__name__}")
+    # Cloned: safetensors refuses views and tensors that share memory.
+    return {name: result[name].detach().cpu().contiguous().clone() for name in sorted(result)}
+
+
+def _read(path: Path, name: str) -> dict[str, Tensor] | None:
+    """The entry's tensors; None, with a warning if it is corrupt, when there is no entry to use."""
+    if not path.exists():
+        return None
+    try:
+        with safetensors.safe_open(path, framework="pt") as file:
+            tensors = {title: file.get_tensor(title) for title in sorted(file.keys())}
+            if (file.metadata() or {}).get("fingerprint") == fingerprint(name, tensors):
+                return tensors
+        reason = "content or key is not what was written"
+    except (OSError, safetensors.SafetensorError) as error:
+        reason = str(error)
+    warnings.warn(f"the cache entry {path.name} is corrupt and is computed again: {reason}", stacklevel=4)
+    return None
+
+
+def _write(path: Path, name: str, tensors: dict[str, Tensor]) -> None:
+    """Write the entry whole or not at all, whoever else is writing it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f"{path.name}.{uuid4().hex}.tmp")
+    try:
+        temporary.write_bytes(safetensors.torch.save(tensors, {"fingerprint": fingerprint(name, tensors)}))
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)

@@ -1,8 +1,6 @@
 """What the lenses can look at: a layer's output has to be a tensor with a row for each image, that image's alone."""
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from functools import partial
+from collections.abc import Sequence
 from typing import Any
 
 import pandas as pd
@@ -10,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from infolib import checks
-from infolib.activations import evaluating
+from infolib.activations import device_of, evaluating, hooked
 from infolib.data import Data
 from infolib.measures.discarding import _noise
 
@@ -61,31 +59,19 @@ def checked(model: nn.Module, data: Data, layers: Sequence[str]) -> list[str]:
 
 
 def _outputs(model: nn.Module, x: Tensor) -> dict[str, Any]:
-    """What each module says of x, in the order of their last words, the model itself under ''."""
-    said: dict[str, Any] = {}
+    """The output of each module for x, in the order in which they were last computed, the model itself under ''."""
+    outputs: dict[str, Any] = {}
 
-    def keep(name: str, _module: nn.Module, _inputs: Any, output: Any) -> None:
-        said.pop(name, None)
-        said[name] = output
+    def keep(layer: str, output: Any) -> None:
+        outputs.pop(layer, None)
+        outputs[layer] = output
 
-    with _hooks(model, keep), evaluating(model):
+    with hooked(model, dict.fromkeys(dict(model.named_modules()), keep)), evaluating(model):
         try:
-            model(x.to(next(model.parameters(), x).device))
+            model(x.to(device_of(model, x.device)))
         except RuntimeError as error:
             raise ValueError(f"model cannot take samples of shape {tuple(x.shape[1:])}: {error}") from error
-    return said
-
-
-@contextmanager
-def _hooks(model: nn.Module, keep: Callable[..., None]) -> Iterator[None]:
-    handles = []
-    try:
-        for name, module in model.named_modules():
-            handles.append(module.register_forward_hook(partial(keep, name)))
-        yield
-    finally:
-        for handle in handles:
-            handle.remove()
+    return outputs
 
 
 def _fault(t: Any, two: Any) -> str:
@@ -104,7 +90,7 @@ def _fault(t: Any, two: Any) -> str:
 def no_accuracy(model: nn.Module, data: Data) -> str:
     """Why the model's output has no accuracy on these labels; empty if it has one."""
     with evaluating(model):
-        logits = model(data.x[:2].to(next(model.parameters(), data.x).device))
+        logits = model(data.x[:2].to(device_of(model, data.x.device)))
     if not isinstance(logits, Tensor) or logits.ndim != 2:
         shape = f"of shape {tuple(logits.shape)}" if isinstance(logits, Tensor) else type(logits).__name__
         return f"the model has no accuracy: its output must be (n, classes), got {shape}"

@@ -29,7 +29,7 @@ import torch
 from torch import Tensor, nn
 
 from infolib import activations, checks
-from infolib.activations import evaluating
+from infolib.activations import device_of, evaluating
 from infolib.estimators import renyi
 
 CHUNK = 2**17  # kernel values held at once: little memory, and they stay in the processor's cache
@@ -359,7 +359,7 @@ def _errors(model: nn.Module, x: Tensor, y: Tensor, layers: Sequence[str], reduc
         kept[place] = t.requires_grad_()  # it needs telling where the parameters before it are frozen
         return t.clone()  # an in-place activation overwrites this copy, not what we keep
 
-    device = next((parameter.device for parameter in model.parameters()), x.device)
+    device = device_of(model, x.device)
     keepers = {place: partial(keep, place) for place in places.values()}
     with evaluating(model), torch.enable_grad(), activations.replace(model, keepers):
         logits = model(x.to(device))

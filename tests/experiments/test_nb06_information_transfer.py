@@ -5,7 +5,7 @@ from functools import partial
 import pytest
 import torch
 
-from infolib import learning
+from infolib import training
 from infolib.data import Data
 from infolib.measures import transfer
 from workbook import datasets, models, records
@@ -140,8 +140,8 @@ def test_a_schedule_is_followed_in_training_and_in_codes(at_once):
     theta = study.start(data, [8], 0)
     (found,) = study.trained([theta], [data], 4, study.Network(hidden=(8,), **schedule))
     options = {name: value for name, value in schedule.items() if name != "at_once"}
-    expected = learning.train_many([theta], [data], seed=4, **options)[0] if at_once else (
-        learning.train(theta, data, seed=4, **options))  # fmt: skip
+    expected = training.train_many([theta], [data], seed=4, **options)[0] if at_once else (
+        training.train(theta, data, seed=4, **options))  # fmt: skip
     assert same(found, expected)
     code = study.Coding(**schedule, first=5, ratio=3).of(40, extra=[10])
     assert code["ends"] == [0, 5, 10, 15, 40]
@@ -229,8 +229,8 @@ TURN = study.Network(hidden=(8,), steps=20, batch_size=16, lr=5e-3)
 def by_hand(seed, outputs):
     pools = [task[0] for task in study.tasks(study.Forgetting(second="permuted", tasks=3, ewc=1, replay=1), seed,
                                              dataclasses.replace(SAMPLES, n=250))]  # fmt: skip
-    theta = learning.zero_head(models.mlp([64, 8, outputs], seed=seed))
-    return pools, theta, partial(learning.train, seed=seed, steps=20, batch_size=16, lr=5e-3)
+    theta = training.zero_head(models.mlp([64, 8, outputs], seed=seed))
+    return pools, theta, partial(training.train, seed=seed, steps=20, batch_size=16, lr=5e-3)
 
 
 def test_networks_in_turn_are_those_of_their_steps_by_hand():
@@ -240,13 +240,13 @@ def test_networks_in_turn_are_those_of_their_steps_by_hand():
     expected = {
         ("shared", "after A"): a, ("shared", "B only"): train(theta, pools[1]),
         ("shared", "plain"): train(a, pools[1]),
-        ("shared", "EWC"): train(a, pools[1], term=learning.ewc(a, pools[0], strength=50, samples=200, seed=3)),
+        ("shared", "EWC"): train(a, pools[1], term=training.ewc(a, pools[0], strength=50, samples=200, seed=3)),
         ("shared", "replay"): train(a, pools[1], memory=pools[0][:20]),
-        ("shared", "joint"): learning.train(theta, study.join(pools[:2]), seed=3, steps=40, batch_size=16, lr=5e-3),
+        ("shared", "joint"): training.train(theta, study.join(pools[:2]), seed=3, steps=40, batch_size=16, lr=5e-3),
     }  # fmt: skip
     _, theta, _ = by_hand(3, 20)
     a, heads = train(theta, pools[0], head=slice(0, 10)), (slice(0, 10), slice(10, 20))
-    term = learning.distillation(a, heads[0], weight=4, temperature=2)
+    term = training.distillation(a, heads[0], weight=4, temperature=2)
     expected |= {
         ("own", "after A"): a, ("own", "B only"): train(theta, pools[1], head=heads[1]),
         ("own", "own heads"): train(a, pools[1], head=heads[1]),
@@ -260,7 +260,7 @@ def test_in_a_sequence_each_task_before_has_its_term_and_its_part_of_the_memory(
     pools, theta, train = by_hand(3, 10)
     found = study.in_turn(pools, study.Forgetting(second="permuted", tasks=3, ewc=50, replay=21, lwf=4), 3, TURN)
     a = train(theta, pools[0])
-    penalty = partial(learning.ewc, strength=50, samples=200, seed=3)
+    penalty = partial(training.ewc, strength=50, samples=200, seed=3)
     first = penalty(a, pools[0])
     b = train(a, pools[1], term=first)
     second = penalty(b, pools[1])
@@ -272,8 +272,8 @@ def test_in_a_sequence_each_task_before_has_its_term_and_its_part_of_the_memory(
     _, theta, _ = by_hand(3, 30)
     heads = [slice(0, 10), slice(10, 20), slice(20, 30)]
     a = train(theta, pools[0], head=heads[0])
-    b = train(a, pools[1], head=heads[1], term=learning.distillation(a, heads[0], weight=4, temperature=2))
-    terms = [learning.distillation(b, head, weight=4, temperature=2) for head in heads[:2]]
+    b = train(a, pools[1], head=heads[1], term=training.distillation(a, heads[0], weight=4, temperature=2))
+    terms = [training.distillation(b, head, weight=4, temperature=2) for head in heads[:2]]
     c = train(b, pools[2], head=heads[2], term=lambda now, x: terms[0](now, x) + terms[1](now, x))
     assert same(found["own", "LwF"], c)
     assert [method for _, method in found] == ["plain", "EWC", "replay", "joint", "LwF"]
@@ -286,8 +286,8 @@ def test_sizes_are_measured_as_by_hand():
     table = study.by_size("digits", 0.5, 0, sizes=[20, 60], k=40, **SMALL)
     assert (table["n"].tolist(), table["n"].dtype.kind) == ([20, 60], "i")
     pool, rest, holdout = study.parts("digits", 0, n=60, k=40, noise=0.5)
-    theta = learning.zero_head(models.mlp([64, 8, 10], seed=0))
-    raw = learning.train_many([theta] * 2, [pool[:20], pool], seed=0, steps=60, batch_size=32, lr=5e-3)
+    theta = training.zero_head(models.mlp([64, 8, 10], seed=0))
+    raw = training.train_many([theta] * 2, [pool[:20], pool], seed=0, steps=60, batch_size=32, lr=5e-3)
     ready = {n: transfer.calibrated(model, rest) for n, model in zip((20, 60), raw, strict=True)}
     rows = transfer.compare(theta, ready, holdout, **CODE)
     for column in ("L", "L_IT", "static", "accuracy"):
@@ -321,7 +321,7 @@ def test_forgetting_is_measured_as_by_hand(second, classes):
     ]
     for task, (_, rest, holdout) in zip("AB", tasks, strict=True):
         theta, own = study.start(holdout, [8], 0, classes), slice(0, classes) if task == "A" else slice(classes, None)
-        each = {name: learning.narrow(model, own) if "own" in name else model for name, model in networks.items()}
+        each = {name: training.narrow(model, own) if "own" in name else model for name, model in networks.items()}
         rows = transfer.compare(theta, {n: transfer.calibrated(m, rest) for n, m in each.items()}, holdout, **CODE)[1:]
         found = table[table["task"] == task]
         for column in ("L_IT", "static", "accuracy"):
@@ -347,10 +347,10 @@ def test_features_are_coded_as_by_hand():
     assert table["features"].tolist() == ["pixels", "random", "other task"]
     source, task = study.sample(LOW, 0, 100, half=0), study.sample(HIGH, 0, 40, half=1)
     untrained = models.mlp([64, 8, 5], seed=0)
-    (other,) = study.trained([learning.zero_head(untrained)], [source], 0, NETWORK)
+    (other,) = study.trained([training.zero_head(untrained)], [source], 0, NETWORK)
     for row, x in enumerate((task.x.flatten(1), untrained[:2](task.x).detach(), other[:2](task.x).detach())):
         data = Data((x - x.mean()) / x.std(), task.y)
-        theta = learning.zero_head(models.mlp([x.shape[1], 8, 5], seed=0))
+        theta = training.zero_head(models.mlp([x.shape[1], 8, 5], seed=0))
         code = transfer.prequential_codelength(initial=theta, data=data, ends=[0, 8, 16, 32, 40], **CODE)
         assert table["L"][row] == pytest.approx(code.bits)
     assert table["saved"].tolist() == (table["L"][0] - table["L"]).tolist()
@@ -369,6 +369,6 @@ def test_layers_of_the_public_resnet_are_coded_beside_pixels_of_test_images():
     test = datasets.load("cifar10", n_train=1, n_val=0, n_test=40, seed=0).test
     order = torch.randperm(40, generator=torch.Generator().manual_seed(0))
     x = models.resnet(20, pretrained=True).eval()[:2](test.x[order]).detach().mean((2, 3))
-    data, theta = Data((x - x.mean()) / x.std(), test.y[order]), learning.zero_head(models.mlp([16, 32, 10], seed=0))
+    data, theta = Data((x - x.mean()) / x.std(), test.y[order]), training.zero_head(models.mlp([16, 32, 10], seed=0))
     code = transfer.prequential_codelength(initial=theta, data=data, ends=[0, 8, 16, 32, 40], **CODE)
     assert trained["L"][1] == pytest.approx(code.bits)

@@ -8,8 +8,10 @@ from scipy.stats import spearmanr
 
 from infolib import training
 from infolib.measures import lenses
-from workbook import datasets, models
+from workbook import datasets, models, records
+from workbook import run as runner
 from workbook.experiments import nb07_scoreboard as study
+from workbook.experiments.nb07_scoreboard import Network
 
 FEW = {"n_train": 64, "n_test": 64}
 SIZES = {
@@ -21,32 +23,48 @@ SIZES = {
 # networks
 
 
-def test_a_line_names_a_network():
-    assert study.parse("6 8 L2:1e-2 true") == (6, 8, "L2", 0.01, "true")
-    names = {
-        "6 8 none true": "width 6, 8 epochs", "3 2 L2:0.01 true": "width 3, 2 epochs, L2 0.01",
-        "6 8 attacked:.1 true": "width 6, 8 epochs, attacked 0.1", "6 0 none true": "untrained",
-        "6 8 none shuffled": "shuffled labels",
+def test_a_record_names_a_network():
+    named = {
+        "width 6, 8 epochs": Network(6, 8), "width 3, 2 epochs, L2 0.01": Network(3, 2, weight_decay=0.01),
+        "width 6, 8 epochs, attacked 0.1": Network(6, 8, eps=0.1), "untrained": Network(6, 0),
+        "permuted labels": Network(6, 8, labels="permuted"),
     }  # fmt: skip
-    assert {line: study.parse(line).name for line in names} == names
-    assert [study.parse(line).learnt for line in names] == [True, True, True, False, False]
+    assert {network.name: network for network in named.values()} == named
+    assert [network.learnt for network in named.values()] == [True, True, True, False, False]
+
+
+def test_what_a_network_is_trained_with_unless_its_record_says_so():
+    assert records.columns(Network(6, 8)) == {
+        "width": 6, "epochs": 8, "weight_decay": 0.0, "eps": 0.0, "labels": "true", "lr": 2e-3, "batch_size": 64,
+        "attacked_epochs": 2, "attacked_lr": 1e-3,
+    }  # fmt: skip
+
+
+QUICK = {name: parameter.default for name, parameter in runner.parameters("07_scoreboard").items()}
 
 
 @pytest.mark.parametrize(
-    ("line", "message"),
+    ("changed", "message"),
     [
-        ("6 8 none", "network must be like '6 8 L2:1e-2 true', got '6 8 none'"),
-        ("6 8 L2:much true", "network must be like"),
-        ("six 8 none true", "network must be like"),
-        ("6 8 dropout:.1 true", "unknown regulariser 'dropout'; allowed: none, L2, attacked"),
-        ("6 8 none random", "unknown labels 'random'; allowed: true, shuffled"),
-        ("6 8 L2 true", "none takes no strength, and the others do"),
-        ("6 8 none:1 true", "none takes no strength, and the others do"),
+        ({"networks": [{"width": 6}]}, r"notebook 07_scoreboard: networks\[0\] lacks the field 'epochs'"),
+        ({"networks": [{"width": 6, "epochs": 8, "rate": 1}]}, r"networks\[0\] has an unknown field 'rate'"),
+        ({"networks": [{"width": 0, "epochs": 8}]}, r"networks\[0\].*width must be an integer of at least 1, got 0"),
+        ({"networks": [{"width": 6, "epochs": "8"}]}, r"networks\[0\].*epochs.* must be int, got '8'"),
+        ({"networks": [{"width": 6, "epochs": 8, "labels": "shuffled"}]}, "labels.* must be one of 'true', 'permuted'"),
+        ({"networks": [{"width": 6, "epochs": 8, "eps": 2}]}, "eps must be a number from 0 to 1, got 2"),
+        ({"networks": QUICK["networks"][:6]}, "networks must be four that differ, an untrained one"),
+        ({"networks": QUICK["networks"][::-1]}, "the first of networks must learn, got permuted labels"),
+        ({"networks": QUICK["networks"] * 2}, "networks must be four that differ"),
+        ({"layers": ["conv1", "conv7", "conv6"]}, "unknown layers: 'conv7'"),
+        ({"layers": ["conv1", "conv2", "conv3"]}, "layers must hold conv6"),
+        ({"n_units": 500}, "n_train=899 is more than the 797 samples available of digits"),
+        ({"n_seeds": 1}, "n_seeds must be an integer of at least 2, got 1"),
+        ({"sources": ["letters"]}, "unknown data set 'letters'"),
     ],
 )
-def test_a_line_of_another_form_is_refused(line, message):
+def test_parameters_that_cannot_be_are_refused(changed, message):
     with pytest.raises(ValueError, match=message):
-        study.parse(line)
+        records.prepared("07_scoreboard", QUICK | changed)
 
 
 def test_a_split_is_cluttered_and_new_for_each_seed():
@@ -58,11 +76,17 @@ def test_a_split_is_cluttered_and_new_for_each_seed():
     assert not torch.equal(other.test.y, splits.test.y)
 
 
-def test_networks_are_as_their_line_says():
+def test_networks_are_as_their_record_says():
     splits = study.split("digits", 0, **FEW)
-    untrained, plain, decayed, attacked, shuffled = (
-        study.network(f"3 {what}", splits, 0)
-        for what in ("0 none true", "2 none true", "2 L2:10 true", "2 attacked:.1 true", "2 none shuffled")
+    untrained, plain, decayed, attacked, permuted = (
+        study.train(Network(3, epochs, **how), 0, splits)
+        for epochs, how in (
+            (0, {}),
+            (2, {}),
+            (2, {"weight_decay": 1.0}),
+            (2, {"eps": 0.1}),
+            (2, {"labels": "permuted"}),
+        )
     )
     start = models.vgg6(width=3, in_shape=(1, 12, 12), seed=0)
     assert torch.equal(untrained.conv6.conv.weight, start.conv6.conv.weight)
@@ -70,24 +94,25 @@ def test_networks_are_as_their_line_says():
     for _ in training.fit(by_hand, splits.train, epochs=2, batch_size=64, lr=2e-3, seed=0):
         pass
     assert torch.equal(plain.conv6.conv.weight, by_hand.conv6.conv.weight)
-    weights = [net.output.weight for net in (plain, decayed, attacked, shuffled)]
+    weights = [net.output.weight for net in (plain, decayed, attacked, permuted)]
     assert all(not torch.equal(weights[0], other) for other in weights[1:])
     norms = [float(net.fc1.linear.weight.detach().norm()) for net in (decayed, plain)]
     assert norms[0] < 0.995 * norms[1]
-    assert not any(net.training for net in (untrained, plain, decayed, attacked, shuffled))
+    assert not any(net.training for net in (untrained, plain, decayed, attacked, permuted))
 
 
-def test_a_survey_is_what_the_lenses_say_of_the_network():
-    table = study.survey("digits", "3 1 none true", 1, layers=["conv2", "conv6"], sizes=SIZES, **FEW)
+def test_a_table_holds_what_the_lenses_find_in_the_network():
+    table = study.lens_table("digits", Network(3, 1), 1, layers=["conv2", "conv6"], sizes=SIZES, **FEW)
     splits = study.split("digits", 1, **FEW)
-    net = study.network("3 1 none true", splits, 1)
+    net = study.train(Network(3, 1), 1, splits)
     expected = lenses.look(net, splits.test, ["conv2", "conv6"], network="width 3, 1 epochs", seed=1, **SIZES)
-    pd.testing.assert_frame_equal(table.drop(columns=["source", "accuracy"]), expected)
+    pd.testing.assert_frame_equal(table[expected.columns], expected)
+    assert table[list(records.columns(Network(3, 1)))].iloc[0].to_dict() == records.columns(Network(3, 1))
     assert table["accuracy"].unique().tolist() == [training.evaluate(net, splits.test).accuracy]
     assert table["source"].unique().tolist() == ["digits"]
-    assert set(study.QUANTITIES) <= set(table["quantity"])
-    found = study.curves("digits", "3 1 none true", 1, layers=["conv6"], n=32, **FEW)
-    curves = lenses.ablation_curves(net, splits.test, ["conv6"], n=32)
+    assert set(lenses.QUANTITIES) <= set(table["quantity"])
+    found = study.ablation("digits", Network(3, 1), 1, layers=["conv6"], n=32, **FEW)
+    curves = lenses.clamped_accuracy(net, splits.test, ["conv6"], n=32)
     assert found["accuracy"].tolist() == curves["accuracy"].tolist()
     assert set(found["network"] + found["source"]) == {"width 3, 1 epochsdigits"}
 
@@ -96,7 +121,7 @@ def test_a_survey_is_what_the_lenses_say_of_the_network():
 
 
 def rows(values, seed=0, network="a", layers=None):
-    """A table of `survey` from lists of values by quantity."""
+    """A table of `lens_table` from lists of values by quantity."""
     lens = {"I(X;T)": "information", "I(T;Y)": "information", "RS share": "redundancy", "codelength": "codelength"}
     return pd.DataFrame(
         {"source": "digits", "seed": seed, "network": network, "layer": layers[i] if layers else f"l{i}",
@@ -109,21 +134,21 @@ LAYERS = {"I(X;T)": [4.0, 3.0, 1.0, 2.0], "I(T;Y)": [1.0, 2.0, 3.0, 4.0], "codel
 
 
 def test_over_layers_ranks_are_compared_within_each_network_and_depth_is_one_of_them():
-    pairs = study.agreement(pd.concat([rows(LAYERS), rows(LAYERS, network="b", seed=1)]), over="layer")
+    pairs = lenses.agreement(pd.concat([rows(LAYERS), rows(LAYERS, network="b", seed=1)]), over="layer")
     assert pairs.columns.tolist() == ["source", "seed", "network", "one", "two", "lenses", "correlation"]
-    assert study.pair(pairs, "I(X;T)", "I(T;Y)").to_dict() == {
+    assert lenses.pair(pairs, "I(X;T)", "I(T;Y)").to_dict() == {
         ("digits", 0, "a"): pytest.approx(-0.8), ("digits", 1, "b"): pytest.approx(-0.8)
     }  # fmt: skip
     expected = spearmanr(LAYERS["I(X;T)"], LAYERS["codelength"]).statistic
-    assert study.pair(pairs, "I(X;T)", "codelength")["digits", 0, "a"] == pytest.approx(expected)
-    assert study.pair(pairs, "I(T;Y)", "depth")["digits", 0, "a"] == pytest.approx(1)
+    assert lenses.pair(pairs, "I(X;T)", "codelength")["digits", 0, "a"] == pytest.approx(expected)
+    assert lenses.pair(pairs, "I(T;Y)", "depth")["digits", 0, "a"] == pytest.approx(1)
     assert len(pairs) == 12
 
 
 def test_only_pairs_of_two_lenses_count_in_the_mean_and_without_their_sign():
-    pairs = study.agreement(rows(LAYERS), over="layer")
+    pairs = lenses.agreement(rows(LAYERS), over="layer")
     other = [spearmanr(LAYERS[of], LAYERS["codelength"]).statistic for of in ("I(X;T)", "I(T;Y)")]
-    assert study.between_lenses(pairs).tolist() == pytest.approx([np.mean(np.abs(other))])
+    assert lenses.between_lenses(pairs).tolist() == pytest.approx([np.mean(np.abs(other))])
     assert other[0] * other[1] < 0
     assert pairs[pairs["lenses"]]["one"].tolist() == ["I(X;T)", "I(T;Y)"]
 
@@ -135,33 +160,33 @@ def test_over_networks_ranks_are_compared_at_one_layer_for_each_seed():
         for seed in (0, 1) for i, name in enumerate("wxyz")
     ]  # fmt: skip
     table = pd.concat(tables)
-    pairs = study.agreement(table, over="network")
-    assert study.pair(pairs, "I(X;T)", "codelength").tolist() == pytest.approx([0.8, 0.8])
+    pairs = lenses.agreement(table, over="network")
+    assert lenses.pair(pairs, "I(X;T)", "codelength").tolist() == pytest.approx([0.8, 0.8])
     assert set(pairs["network"]) == {""}
-    rolled = study.agreement(table, over="network", other=lambda v: np.roll(v, 1))
+    rolled = lenses.agreement(table, over="network", other=lambda v: np.roll(v, 1))
     expected = spearmanr([1, 2, 3, 4], [4, 1, 3, 2]).statistic
-    assert study.pair(rolled, "I(X;T)", "codelength").tolist() == pytest.approx([expected] * 2)
+    assert lenses.pair(rolled, "I(X;T)", "codelength").tolist() == pytest.approx([expected] * 2)
     with pytest.raises(ValueError, match="table must be of one layer to compare networks, got l0, l1, l2, l3"):
-        study.agreement(rows(LAYERS), over="network")
+        lenses.agreement(rows(LAYERS), over="network")
 
 
 def test_values_that_are_missing_are_left_out_and_too_few_are_refused():
     values = LAYERS | {"RS share": [1.0, 3.0, 2.0, math.nan]}
-    pairs = study.agreement(rows(values), over="layer")
-    assert study.pair(pairs, "I(X;T)", "RS share").tolist() == pytest.approx([-0.5])
+    pairs = lenses.agreement(rows(values), over="layer")
+    assert lenses.pair(pairs, "I(X;T)", "RS share").tolist() == pytest.approx([-0.5])
     with pytest.raises(ValueError, match=r"I\(X;T\) and RS share of .* have 2 values in common, and a correlation"):
-        study.agreement(rows(LAYERS | {"RS share": [1.0, 3.0, math.nan, math.nan]}), over="layer")
+        lenses.agreement(rows(LAYERS | {"RS share": [1.0, 3.0, math.nan, math.nan]}), over="layer")
 
 
 def test_what_is_the_same_everywhere_agrees_with_nothing_and_rounding_makes_no_order():
     same = [0.1 + 0.2, 0.3, 0.3, 0.1 + 0.2]  # equal but for the last bit
-    pairs = study.agreement(rows(LAYERS | {"RS share": same}), over="layer")
-    assert study.pair(pairs, "I(X;T)", "RS share").tolist() == [0.0]
+    pairs = lenses.agreement(rows(LAYERS | {"RS share": same}), over="layer")
+    assert lenses.pair(pairs, "I(X;T)", "RS share").tolist() == [0.0]
 
 
 def test_a_pair_that_is_not_there_is_refused():
-    pairs = study.agreement(rows(LAYERS), over="layer")
+    pairs = lenses.agreement(rows(LAYERS), over="layer")
     with pytest.raises(ValueError, match=r"there is no pair 'codelength', 'I\(T;Y\)'; quantities come in the order I"):
-        study.pair(pairs, "codelength", "I(T;Y)")
+        lenses.pair(pairs, "codelength", "I(T;Y)")
     with pytest.raises(ValueError, match="unknown over 'seed'; allowed: layer, network"):
-        study.agreement(rows(LAYERS), over="seed")
+        lenses.agreement(rows(LAYERS), over="seed")

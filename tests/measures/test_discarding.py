@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from infolib.measures import discarding
-from infolib.measures.discarding import _noise
+from infolib.measures.discarding import _noise, _strict
 from workbook import models, techniques
 
 FLOOR = math.log2(0.01 * math.sqrt(1.5)) + 0.5 * math.log2(2 * math.pi * math.e)  # -4.3043 bits, -2.9835 nats
@@ -106,7 +106,7 @@ def test_exact_noise_gives_the_closed_form(grid):  # T2 and T3
     found, distances = _noise.matched(p, sigma.log().expand(2, grid, grid) + 3)  # any common factor
     torch.testing.assert_close(found.exp(), sigma.expand(2, grid, grid))
     assert distances.mean(1).tolist() == pytest.approx((1.5 * p.base.mean(1)).tolist())
-    result = discarding._result(p, found, distances)
+    result = _strict.result(p, found, distances)
     assert result.mean.tolist() == pytest.approx([float(mean)] * 2)
     a = cells(UNEQUAL.square().sum(0), grid)
     assert float(mean) == pytest.approx(FLOOR + 0.5 * math.log2(a.mean() / a.log().mean().exp()))
@@ -129,11 +129,9 @@ def test_both_methods_find_the_closed_form_of_a_linear_layer(method):
 def test_adam_reaches_the_optimum_from_uniform_noise():
     sigma, mean = closed(cells(UNEQUAL.square().sum(0), 8))
     p, theta = exact(problem(linear(UNEQUAL)))
-    found = _noise.refined(p, theta, discarding._mean_theta, steps=100, samples=128)
+    found = _noise.refined(p, theta, _strict.mean_theta, steps=100, samples=128)
     found, _ = _noise.matched(p, found)
-    assert discarding._result(p, found, p.on_held_out(found)).mean.tolist() == pytest.approx(
-        [float(mean)] * 2, abs=0.02
-    )
+    assert _strict.result(p, found, p.on_held_out(found)).mean.tolist() == pytest.approx([float(mean)] * 2, abs=0.02)
     assert torch.corrcoef(torch.stack([found[0].flatten(), sigma.log().flatten()]))[0, 1] > 0.99
 
 
@@ -141,7 +139,7 @@ def test_adam_reaches_the_optimum_from_uniform_noise():
 def test_a_layer_that_treats_all_pixels_alike_has_the_floor(weight):  # T3
     p, theta = exact(problem(linear(weight)))
     found, distances = _noise.matched(p, theta)
-    result = discarding._result(p, found, distances)
+    result = _strict.result(p, found, distances)
     assert result.mean.tolist() == pytest.approx([FLOOR] * 2)
     assert pytest.approx(-2.98350, abs=1e-5) == FLOOR * NATS
     assert discarded(linear(weight), held_out=1024).mean.tolist() == pytest.approx([FLOOR] * 2, abs=0.03)
@@ -168,7 +166,7 @@ def test_dead_cells_stay_at_the_largest_noise_and_are_counted():  # T6
     live = math.sqrt((1.5e-4 * (3 + 1e-9) - 1e-9) / 3)
     start = torch.tensor([[[1, 1], [1, 1e-9]]], dtype=torch.float64).log().neg() / 2
     found, distances = _noise.matched(p, start)
-    result = discarding._result(p, found, distances)
+    result = _strict.result(p, found, distances)
     assert result.sigma.flatten().tolist() == pytest.approx([live, live, live, 1])
     assert live == pytest.approx(0.01225, abs=1e-5)
     assert result.capped.tolist() == [0.25]
@@ -427,27 +425,29 @@ def test_certify_refuses_what_is_no_noise(sigma):
 # several layers
 
 
-def test_a_table_has_a_row_per_layer_and_image_and_is_read_from_the_cache(net, monkeypatch):
+def test_a_table_has_a_row_per_layer_and_image(net):
     options = {"grid": 4, "steps": 3, "samples": 4, "held_out": 16}
-    fresh = discarding.measured(net, X, ["conv1", "conv4"], **options)
+    found = discarding.measured(net, X, ["conv1", "conv4"], **options)
     inside = torch.zeros(4, 4, dtype=torch.bool)
     inside[1:3, 1:3] = True
-    frame = discarding.table(fresh, inside)
+    frame = discarding.table(found, inside)
     d = discarding.strict_information_discarding(net, X, "conv4", **options)
+    assert frame["layer"].tolist() == ["conv1"] * 4 + ["conv4"] * 4
     rows = frame[frame["layer"] == "conv4"]
     assert rows["image"].tolist() == [0, 1, 2, 3]
     assert rows["discarding"].tolist() == pytest.approx(d.mean.tolist())
     assert rows["concentration"].tolist() == pytest.approx(discarding.concentration(d.entropy, inside).tolist())
     assert rows["ratio"].tolist() == pytest.approx([1.5] * 4)
+    assert "concentration" not in discarding.table(found)
 
-    def again(*_args, **_options):
-        raise AssertionError("measured twice")
 
-    monkeypatch.setattr(discarding, "strict_information_discarding", again)
-    read = discarding.measured(net, X, ["conv1", "conv4"], **options)
-    assert torch.equal(read["conv1"].sigma, fresh["conv1"].sigma)
-    with pytest.raises(AssertionError, match="measured twice"):
-        discarding.measured(net, X, ["conv1"], **(options | {"steps": 4}))
+def test_several_layers_are_measured_as_one_at_a_time_with_all_options(net):
+    options = {"grid": 4, "steps": 3, "samples": 4, "held_out": 16, "sigma0": 0.1, "rectify": False, "seed": 3}
+    found = discarding.measured(net, X, ["conv4", "conv1"], **options)
+    assert list(found) == ["conv4", "conv1"]
+    for layer, d in found.items():
+        alone = discarding.strict_information_discarding(net, X, layer, **options)
+        assert all(torch.equal(one, other) for one, other in zip(d, alone, strict=True))
 
 
 def test_images_that_a_dead_layer_does_not_see_are_flagged_among_several_layers():

@@ -1,9 +1,14 @@
 import math
 
+import numpy as np
 import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+from scipy.special import stdtrit
+from scipy.stats import rankdata
 
 from workbook import claims
-from workbook.claims import Claim, judge, load_claims
+from workbook.claims import Book, Claim, load_claims
 
 GOOD = {
     "id": "plateau", "statement": "s", "paper": "1909.11396", "where": "Fig. 3", "source": "paper",
@@ -19,8 +24,9 @@ def claim(**changes):
 
 
 def verdict(values, control=None, profile="quick", **changes):
-    controls = None if control is None else {"plateau": control}
-    return judge([claim(**changes)], {"plateau": values}, controls=controls, profile=profile).iloc[0]
+    book = Book([claim(**changes)], profile=profile)
+    book.judge("plateau", values, control=control)
+    return book.verdicts.iloc[0]
 
 
 @pytest.mark.parametrize(
@@ -66,6 +72,32 @@ def test_interval_is_student_t():
     assert (mean, low, high) == pytest.approx((2.5, 2.5 - 2.0543, 2.5 + 2.0543), abs=1e-4)  # 3.1824 · 1.29099 / 2
 
 
+NUMBERS = st.lists(st.floats(-1e3, 1e3).map(lambda x: round(x, 6)), min_size=2, max_size=30)
+
+
+@settings(deadline=None)
+@given(NUMBERS)
+@example([0.3, 0.3, 0.3])
+@example([0.1, 0.1])
+def test_interval_agrees_with_its_formula_and_has_no_width_without_a_spread(values):
+    """Reports hold intervals that were computed by this formula."""
+    half = stdtrit(len(values) - 1, 0.975) * np.std(values, ddof=1) / math.sqrt(len(values))
+    expected = np.mean(values) + np.array([0, -half, half])
+    np.testing.assert_allclose(claims.interval(values), expected, rtol=1e-12, atol=1e-12)
+
+
+@settings(deadline=None)
+@given(NUMBERS)
+@example([5, 5, 5])
+@example([1, 2])
+@example([2, 1, 1])
+def test_trend_is_the_correlation_of_ranks_with_places_and_0_for_a_constant(values):
+    statistic = claim(kind="trend", expected="increasing", tolerance=0.5).statistic(values)
+    ranks = rankdata(values)
+    expected = np.corrcoef(ranks, np.arange(len(values)))[0, 1] if np.ptp(values) else 0.0
+    assert statistic == pytest.approx(expected, abs=1e-12)
+
+
 def test_claim_whose_control_does_not_fail_is_partly_reproduced():
     row = verdict([3.25, 3.26], control=[3.25, 3.26])
     assert (row["verdict"], row["control"]) == ("partly reproduced", "does not fail")
@@ -74,7 +106,8 @@ def test_claim_whose_control_does_not_fail_is_partly_reproduced():
 
 
 def test_claim_without_values_or_beyond_the_profile_is_not_attempted():
-    assert judge([claim()], {}).iloc[0]["verdict"] == "not attempted"
+    row = Book([claim()]).verdicts.iloc[0]
+    assert (row["verdict"], row["n"], row["control"]) == ("not attempted", 0, "")
     row = verdict([3.25, 3.26], needs="paper")
     assert row["verdict"] == "not attempted"
     assert math.isnan(row["ours"])
@@ -83,21 +116,61 @@ def test_claim_without_values_or_beyond_the_profile_is_not_attempted():
 
 def test_verdict_carries_the_profile_that_ran(monkeypatch):
     monkeypatch.setenv("INFOLIB_PROFILE", "paper")
-    assert judge([claim()], {"plateau": [3.2, 3.3]}).iloc[0]["profile"] == "paper"
+    assert Book([claim()]).verdicts.iloc[0]["profile"] == "paper"
+    assert verdict([3.2, 3.3], profile=None, needs="paper")["profile"] == "paper"
 
 
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({"platau": [1, 2]}, "unknown claim platau; claims: plateau"),
-        ({"plateau": [3.2]}, "at least 2 seeds"),
-        ({"plateau": [3.2, float("nan")]}, "claim plateau was given a value that is not finite"),
-        ({"plateau": [[3.2, 3.1], [3.2, 3.1]]}, "one number per seed, got shape"),
+        ([3.2], "at least 2 seeds"),
+        ([3.2, float("nan")], "claim plateau was given a value that is not finite"),
+        ([[3.2, 3.1], [3.2, 3.1]], "one number per seed, got shape"),
     ],
 )
 def test_values_that_cannot_be_judged_are_refused(values, message):
-    with pytest.raises(ValueError, match=message):
-        judge([claim()], values)
+    for given_values in ({"values": values}, {"values": [3.2, 3.3], "control": values}):
+        book = Book([claim()])
+        with pytest.raises(ValueError, match=message):
+            book.judge("plateau", **given_values)
+        assert book.verdicts["verdict"].tolist() == ["not attempted"]
+
+
+def test_unknown_claim_lists_the_claims():
+    with pytest.raises(ValueError, match="unknown claim 'platau'; claims: plateau, other"):
+        Book([claim(), claim(id="other")]).judge("platau", [1, 2])
+
+
+def test_the_word_stands_beside_its_statement_as_it_is_judged(capsys):
+    book = Book([claim(statement="It stays at 3.26 bits.")], profile="quick")
+    book.judge("plateau", (value for value in (3.25, 3.26)))
+    book.judge("plateau", np.array([1.0, 1.1]), control=iter([1, 2]))
+    assert capsys.readouterr().out.splitlines() == [
+        "✓ reproduced: It stays at 3.26 bits. (plateau)",
+        "✗ not reproduced: It stays at 3.26 bits. (plateau)",
+    ]
+    assert book.verdicts[["verdict", "control"]].values.tolist() == [["not reproduced", "does not fail"]]  # the last
+
+
+def test_verdicts_come_in_the_order_of_the_claims_whatever_is_judged_first():
+    book = Book([claim(), claim(id="second"), claim(id="third")])
+    book.judge("third", [3.25, 3.26])
+    book.judge("plateau", [3.25, 3.26])
+    assert book.verdicts["claim"].tolist() == ["plateau", "second", "third"]
+    assert book.verdicts["verdict"].tolist() == ["reproduced", "not attempted", "reproduced"]
+
+
+def test_expectations_say_before_the_run_what_is_expected():
+    book = Book([claim(tolerance=0.10), claim(id="up", kind="sign", expected="positive")])
+    table = book.expectations()
+    assert table.index.tolist() == ["plateau", "up"]
+    assert table.values.tolist() == [["value", 3.26, "0.1"], ["sign", "positive", "0.1"]]
+
+
+def test_book_of_a_notebook_has_its_claims():
+    assert list(claims.book("04_neuron_importance").claims) == [c.id for c in load_claims("04_neuron_importance")]
+    with pytest.raises(ValueError, match="no claims for '09_mine'"):
+        claims.book("09_mine")
 
 
 @pytest.mark.parametrize(
@@ -159,10 +232,12 @@ def test_missing_claims_file_is_named(tmp_path):
 
 
 def test_summary_holds_words_and_no_digits_of_ours():
-    table = judge([claim()], {"plateau": [3.2512345, 3.2634567]})
-    assert "reproduced" in claims.summary(table)
-    assert "3.25" not in claims.summary(table)
-    assert claims.rounded(table).loc["plateau", "ours"] == "3.26"
+    book = Book([claim()])
+    book.judge("plateau", [3.2512345, 3.2634567])
+    assert "reproduced" in book.summary()
+    assert "3.25" not in book.summary()
+    assert book.rounded().loc["plateau", ["ours", "n", "tolerance"]].tolist() == ["3.26", 2, "0.1"]
+    assert book.verdicts.loc[0, "ours"] == pytest.approx(3.2573456)  # as it is, where nobody rounds
 
 
 def test_numbers_of_a_paper_are_data(tmp_path):
@@ -175,7 +250,7 @@ def test_numbers_of_a_paper_are_data(tmp_path):
 
 
 def test_every_column_of_a_verdict_is_listed_and_no_claims_make_an_empty_table():
-    claim = Claim("a", "statement", "paper", "Fig. 1", "paper", "sign", "positive", 0.1, "why")
-    assert list(claims._row(claim, [1.0, 2.0], None, "quick")) == claims.COLUMNS
-    empty = claims.judge([], {})
+    assert verdict([3.25, 3.26]).index.tolist() == claims.COLUMNS
+    assert not verdict([3.25, 3.26], control=[1, 2]).isna().any()
+    empty = Book([]).verdicts
     assert (len(empty), empty.columns.tolist()) == (0, claims.COLUMNS)

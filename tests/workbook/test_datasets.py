@@ -1,7 +1,11 @@
 import gzip
 import hashlib
+import io
 import os
+import socket
+import tarfile
 import threading
+from contextlib import contextmanager
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -12,10 +16,12 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from infolib.data import Data, Splits, stratified_order
 from workbook import datasets
 
 TRAIN = 60  # images of the made-up MNIST below; 20 more are its test set
 UNREACHABLE = "http://127.0.0.1:9/"
+SHARED = os.environ.get("INFOLIB_DATA", "")
 
 
 @pytest.fixture
@@ -109,7 +115,7 @@ def worst_imbalance(y, order):
 @given(sizes=st.lists(st.integers(20, 25), min_size=2, max_size=10), seed=st.integers(0, 99))
 def test_every_prefix_of_the_order_is_balanced(sizes, seed):
     y = torch.arange(len(sizes)).repeat_interleave(torch.tensor(sizes))
-    order = datasets.stratified_order(y, torch.Generator().manual_seed(seed))
+    order = stratified_order(y, torch.Generator().manual_seed(seed))
     assert order.sort().values.tolist() == list(range(len(y)))
     assert worst_imbalance(y, order) <= 1 + 1e-5
     assert worst_imbalance(y, torch.arange(len(y))) > 1  # the check can fail
@@ -195,33 +201,42 @@ def test_the_12_bit_task_holds_every_pattern_once():
     assert train.y.bincount().tolist() == [1978, 2118]
 
 
+@contextmanager
+def serving(folder):
+    handler = type("Quiet", (SimpleHTTPRequestHandler,), {"log_message": lambda *_: None})
+    with ThreadingHTTPServer(("127.0.0.1", 0), partial(handler, directory=folder)) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}/"
+        server.shutdown()
+
+
 @pytest.fixture
 def served(monkeypatch, tmp_path):
     """The folder of real files served at a local address, and an empty cache."""
-    handler = type("Quiet", (SimpleHTTPRequestHandler,), {"log_message": lambda *_: None})
-    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(handler, directory=os.environ["INFOLIB_DATA"]))
-    threading.Thread(target=server.serve_forever, daemon=True).start()
     monkeypatch.delenv("INFOLIB_DATA")
     monkeypatch.setenv("INFOLIB_CACHE", str(tmp_path))
-    yield f"http://127.0.0.1:{server.server_port}/"
-    server.shutdown()
-    server.server_close()
+    with serving(SHARED) as address:
+        yield address
 
 
 @pytest.mark.data
-def test_mnist_is_downloaded_by_torchvision_and_verified(served, monkeypatch, tmp_path):
-    import torchvision
-
-    monkeypatch.setattr(torchvision.datasets.MNIST, "mirrors", [served + "MNIST/raw/"])
+def test_mnist_is_downloaded_and_verified_and_what_is_whole_stays(served, monkeypatch, tmp_path):
+    monkeypatch.setitem(
+        datasets.checksums(), "mnist", datasets.checksums()["mnist"] | {"files_at": served + "MNIST/raw/"}
+    )
     with pytest.raises(FileNotFoundError):
         datasets.load("mnist")
-    damaged = tmp_path / "MNIST" / "raw" / "t10k-labels-idx1-ubyte.gz"
-    damaged.parent.mkdir(parents=True)
-    damaged.write_bytes(b"damaged")
+    folder = tmp_path / "MNIST" / "raw"
+    folder.mkdir(parents=True)
+    (folder / "t10k-labels-idx1-ubyte.gz").write_bytes(b"damaged")
+    whole = folder / "train-labels-idx1-ubyte.gz"
+    whole.write_bytes((Path(SHARED) / "MNIST" / "raw" / whole.name).read_bytes())
+    before = whole.stat()
     assert datasets.download("mnist") == tmp_path
     assert len(datasets.load("mnist", n_train=10).train) == 10
     assert sorted(path.name for path in tmp_path.iterdir()) == ["MNIST"]  # no temporary folder is left
-    monkeypatch.setattr(torchvision.datasets.MNIST, "mirrors", [UNREACHABLE])
+    assert (whole.stat().st_ino, whole.stat().st_mtime_ns) == (before.st_ino, before.st_mtime_ns)
+    monkeypatch.setitem(datasets.checksums()["mnist"], "files_at", UNREACHABLE)
     datasets.download("mnist")  # all there: nothing to fetch
 
 
@@ -237,17 +252,94 @@ def test_files_of_repositories_are_downloaded_and_verified(served, monkeypatch, 
     assert list((tmp_path / "ib").iterdir()) == []
 
 
+@pytest.fixture
+def offered(tmp_path, monkeypatch):
+    """A folder that is served at a local address, the address, and an empty cache; two made-up sets come from it."""
+    folder = tmp_path / "offered"
+    folder.mkdir()
+    monkeypatch.delenv("INFOLIB_DATA", raising=False)
+    monkeypatch.setenv("INFOLIB_CACHE", str(tmp_path / "cache"))
+    with serving(folder) as address:
+        yield folder, address
+
+
+def described(monkeypatch, name, contents, **entry):
+    """Make a set of files known; they are as large and have the hash as `contents` say."""
+    files = {
+        file: {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
+        for file, content in contents.items()
+    }
+    monkeypatch.setitem(datasets.checksums(), name, {"source": "http://papers.org/", "files": files} | entry)
+
+
+TWO = {"made/one": b"1" * 100, "made/two": b"2" * 200}
+
+
+@pytest.mark.parametrize("fault", ["missing", "altered"])
+def test_files_appear_only_when_all_are_downloaded_and_verified(offered, monkeypatch, tmp_path, fault):
+    folder, address = offered
+    described(monkeypatch, "made", TWO, files_at=address)
+    (folder / "one").write_bytes(TWO["made/one"])
+    if fault == "altered":
+        (folder / "two").write_bytes(b"3" * 200)
+    with pytest.raises(OSError, match=r"download of made from http://papers.org/ failed: .*(hash|404)"):
+        datasets.download("made")
+    assert list((tmp_path / "cache").iterdir()) == []
+    (folder / "two").write_bytes(TWO["made/two"])
+    assert datasets.download("made") == tmp_path / "cache"
+    assert [datasets.read("made", file) for file in TWO] == list(TWO.values())
+
+
+@pytest.mark.parametrize("fault", ["", "archive", "file"])
+def test_files_of_an_archive_are_unpacked_and_verified_and_nothing_else_of_it_appears(
+    offered, monkeypatch, tmp_path, fault
+):
+    folder, address = offered
+    with tarfile.open(folder / "all.tar.gz", "w:gz") as archive:
+        for file, content in (TWO | {"made/readme": b"more"}).items():
+            entry = tarfile.TarInfo(file)
+            entry.size = len(content)
+            archive.addfile(entry, io.BytesIO(content))
+    digest = hashlib.md5((folder / "all.tar.gz").read_bytes()).hexdigest()
+    where = {"url": address + "all.tar.gz", "hash": "md5:" + ("0" * 32 if fault == "archive" else digest)}
+    described(monkeypatch, "made", TWO | ({"made/two": b"3" * 200} if fault == "file" else {}), archive=where)
+    if fault:
+        with pytest.raises(OSError, match=r"download of made from http://papers.org/ failed: .*(hash|is altered)"):
+            datasets.download("made")
+        assert list((tmp_path / "cache").iterdir()) == []
+    else:
+        datasets.download("made")
+        assert sorted(path.name for path in (tmp_path / "cache").rglob("*")) == ["made", "one", "two"]
+
+
+def test_a_source_that_falls_silent_ends_the_download(monkeypatch, tmp_path):
+    monkeypatch.setenv("INFOLIB_CACHE", str(tmp_path))
+    monkeypatch.setattr(datasets, "SILENCE", 0.2)
+    with socket.create_server(("127.0.0.1", 0)) as silent:  # it takes the call and never answers
+        monkeypatch.setitem(datasets.checksums()["ib"], "source", f"http://127.0.0.1:{silent.getsockname()[1]}/")
+        with pytest.raises(OSError, match=r"download of ib from http.* failed: .*timed out"):
+            datasets.download("ib")
+    assert list(tmp_path.iterdir()) == []
+
+
 @pytest.mark.parametrize("name", ["mnist", "cifar10", "ib"])
 def test_a_dead_network_is_said_plainly(name, monkeypatch, tmp_path):
-    import torchvision
-
-    monkeypatch.setattr(torchvision.datasets.MNIST, "mirrors", [UNREACHABLE])
-    monkeypatch.setattr(torchvision.datasets.CIFAR10, "url", UNREACHABLE + "cifar-10-python.tar.gz")
-    monkeypatch.setitem(datasets.checksums()["ib"], "source", UNREACHABLE)
+    archive = {"url": UNREACHABLE + "all.tar.gz", "hash": "md5:" + "0" * 32}
+    unreachable = {"files_at": UNREACHABLE} | ({"archive": archive} if name == "cifar10" else {})
+    monkeypatch.setitem(datasets.checksums(), name, datasets.checksums()[name] | unreachable)
     monkeypatch.setenv("INFOLIB_CACHE", str(tmp_path))
     with pytest.raises(OSError, match=f"download of {name} from http.* failed: (.|\n)*refused"):
         datasets.download(name)
     assert list(Path(tmp_path).iterdir()) == []
+
+
+def test_files_are_downloaded_from_addresses():
+    """Each file has an address of its own, or lies in an archive that has one."""
+    for name, entry in datasets.checksums().items():
+        address = entry["archive"]["url"] if "archive" in entry else entry.get("files_at", entry["source"])
+        assert address.startswith("http"), name
+        assert not entry["files"] or address.endswith(("/", ".tar.gz")), name
+        assert len({Path(file).name for file in entry["files"]}) == len(entry["files"]), name
 
 
 def test_nothing_is_downloaded_for_digits(monkeypatch, tmp_path):
@@ -260,8 +352,9 @@ def test_nothing_is_downloaded_for_digits(monkeypatch, tmp_path):
 
 @pytest.mark.usefixtures("tiny")
 def test_relative_data_folder_counts_from_the_workbook_whatever_the_working_directory(tmp_path, monkeypatch):
-    (tmp_path / "book").mkdir()
-    monkeypatch.setattr(datasets, "root", tmp_path / "book")
+    (tmp_path / "book" / "notebooks").mkdir(parents=True)
+    (tmp_path / "book" / "notebooks" / "profiles.toml").touch()
+    monkeypatch.setenv("INFOLIB_ROOT", str(tmp_path / "book"))
     monkeypatch.setenv("INFOLIB_DATA", "../data")
     monkeypatch.chdir("/")
     assert len(datasets.load("mnist", n_val=0).train) == TRAIN
@@ -289,13 +382,13 @@ def test_clutter_lies_around_the_object_and_comes_from_other_images():
 
 def test_an_image_is_not_its_own_clutter():
     x = torch.stack([torch.zeros(1, 4, 4), torch.ones(1, 4, 4)])  # a black image among white ones sees white
-    data = datasets.Data(x, torch.arange(2))
-    canvas = datasets.cluttered(datasets.Splits(data, data, data, "two", {}), patches=20).train.x
+    data = Data(x, torch.arange(2))
+    canvas = datasets.cluttered(Splits(data, data, data, "two", {}), patches=20).train.x
     assert canvas[0].max() == 1
     assert canvas[1].sum() == 16
 
 
 def test_clutter_needs_square_images_of_even_sides():
-    data = datasets.Data(torch.zeros(2, 1, 5, 5), torch.arange(2))
+    data = Data(torch.zeros(2, 1, 5, 5), torch.arange(2))
     with pytest.raises(ValueError, match="images must be square, of an even side"):
-        datasets.cluttered(datasets.Splits(data, data, data, "odd", {}))
+        datasets.cluttered(Splits(data, data, data, "odd", {}))

@@ -14,7 +14,7 @@ from infolib import activations, training
 from workbook import datasets, loading, models
 
 PATH = "workbook.models:mlp"
-OPTIONS = ["sizes:4,3,2", "seed:1"]
+OPTIONS = {"sizes": [4, 3, 2], "seed": 1}
 
 
 def perceptron():
@@ -25,7 +25,7 @@ def perceptron():
 
 
 def test_an_import_path_with_options_is_the_call(monkeypatch):
-    net = loading.model(PATH, options=[*OPTIONS, "activation:tanh"])
+    net = loading.model(PATH, options=OPTIONS | {"activation": "tanh"})
     assert not net.training
     assert isinstance(net.hidden1.activation, nn.Tanh)
     tanh = models.mlp([4, 3, 2], activation="tanh", seed=1)
@@ -36,7 +36,7 @@ def test_an_import_path_with_options_is_the_call(monkeypatch):
 
 def test_random_weights_are_those_of_the_seed_and_the_caller_s_stream_stays():
     before = torch.random.get_rng_state()
-    nets = [loading.model("torch.nn:Linear", options=["in_features:2", "out_features:3"], seed=s) for s in (0, 0, 1)]
+    nets = [loading.model("torch.nn:Linear", options={"in_features": 2, "out_features": 3}, seed=s) for s in (0, 0, 1)]
     assert torch.equal(nets[0].weight, nets[1].weight)
     assert not torch.equal(nets[0].weight, nets[2].weight)
     assert torch.equal(before, torch.random.get_rng_state())
@@ -45,14 +45,13 @@ def test_random_weights_are_those_of_the_seed_and_the_caller_s_stream_stays():
 @pytest.mark.parametrize(
     ("path", "options", "message"),
     [
-        ("nowhere:net", [], r"model 'nowhere:net' is no 'module:name' that can be imported: No module named 'nowhere'"),
-        ("workbook.models:no", [], "model 'workbook.models:no' is no 'module:name' that can be imported"),
-        (":net", [], "model ':net' is no 'module:name'"),
-        ("workbook.models:DEPTHS", [], "must be a network or something that makes one, got tuple"),
-        ("builtins:dict", [], "model 'builtins:dict' must make a network, got dict"),
-        (PATH, ["seed:1"], r"options \['seed:1'\] do not suit 'workbook.models:mlp': .*sizes"),
-        (PATH, ["seed=1"], "options must be like 'num_classes:10', got 'seed=1'"),
-        ("missing.pt", [], "model must be 'module:name' or a TorchScript file, but there is no 'missing.pt'"),
+        ("nowhere:net", {}, r"model 'nowhere:net' is no 'module:name' that can be imported: No module named 'nowhere'"),
+        ("workbook.models:no", {}, "model 'workbook.models:no' is no 'module:name' that can be imported"),
+        (":net", {}, "model ':net' is no 'module:name'"),
+        ("workbook.models:DEPTHS", {}, "must be a network or something that makes one, got tuple"),
+        ("builtins:dict", {}, "model 'builtins:dict' must make a network, got dict"),
+        (PATH, {"seed": 1}, r"options {'seed': 1} do not suit 'workbook.models:mlp': .*sizes"),
+        ("missing.pt", {}, "model must be 'module:name' or a TorchScript file, but there is no 'missing.pt'"),
     ],
 )
 def test_a_model_that_is_none_is_refused(path, options, message):
@@ -63,10 +62,10 @@ def test_a_model_that_is_none_is_refused(path, options, message):
 def test_options_of_a_network_that_exists_are_refused(monkeypatch, tmp_path):
     monkeypatch.setattr(models, "ready", perceptron(), raising=False)
     with pytest.raises(ValueError, match=r"options are for a function, but 'workbook.models:ready' is a network"):
-        loading.model("workbook.models:ready", options=["seed:1"])
+        loading.model("workbook.models:ready", options={"seed": 1})
     scripted(perceptron(), tmp_path / "net.pt")
     with pytest.raises(ValueError, match="options are for a model named 'module:name'"):
-        loading.model(str(tmp_path / "net.pt"), options=["seed:1"])
+        loading.model(str(tmp_path / "net.pt"), options={"seed": 1})
 
 
 @pytest.mark.parametrize("form", ["plain", "state_dict", "model", "module.", "safetensors"])
@@ -166,8 +165,8 @@ def test_a_file_that_is_no_torchscript_is_refused(tmp_path):
 
 
 def test_the_example_has_learnt_the_cluttered_digits():
-    data = loading.images("cluttered digits", n=200).data
-    net = loading.model("workbook.loading:example", options=["epochs:4"])
+    data = loading.images("digits", clutter=True, n=200).data
+    net = loading.model("workbook.loading:example", options={"epochs": 4})
     assert training.evaluate(net, data).accuracy > 0.6
     assert training.evaluate(loading.example(epochs=0), data).accuracy < 0.3
 
@@ -182,7 +181,7 @@ def test_our_sets_give_their_test_part_cluttered_or_not():
     assert torch.equal(found.y, expected.y)
     assert not found.boxed
     assert found.data.y is found.y
-    cluttered = loading.images("cluttered digits", n=30, seed=3)
+    cluttered = loading.images("digits", clutter=True, n=30, seed=3)
     assert torch.equal(cluttered.x[:, :, 2:10, 2:10], expected.x)
     assert cluttered.boxed
     assert cluttered.name == "cluttered digits"
@@ -272,6 +271,11 @@ def test_arrays_of_another_form_are_refused(tmp_path, arrays, message):
     [
         ("nowhere", {}, "data must be one of digits, mnist, fashion-mnist, cifar10, ib, a folder or a .npz file, but"),
         ("weights", {}, "data must be one of"),
+        (
+            "nowhere",
+            {"clutter": True},
+            "clutter is for one of digits, mnist, .*, got 'nowhere'",
+        ),
         ("digits", {"n": 0}, "n must be an integer of at least 1, got 0"),
         ("digits", {"n": 2000}, "n_test=2000 is more than the 1797 samples"),
         ("digits", {"shape": [8, 8]}, r"shape must be empty or channels, height, width, got \[8, 8\]"),

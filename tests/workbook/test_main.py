@@ -1,10 +1,13 @@
+import re
 import subprocess
 import sys
+from importlib.metadata import PackageNotFoundError, version
 
 import pytest
 from click.testing import CliRunner
 
-from workbook import provenance, reports, root
+import workbook
+from workbook import datasets, provenance, reports, root
 from workbook import run as runner
 from workbook.__main__ import main
 
@@ -19,9 +22,9 @@ def call(*arguments):
         (["run", "99"], "unknown notebook '99'; allowed: 00_start_here"),
         (["run", "00", "--profile", "fast"], "unknown profile 'fast'; allowed: quick, paper"),
         (["run", "00", "-p", "sede=3"], "unknown parameter 'sede' of 00_start_here; allowed: "),
-        (["run", "00", "-p", "dataset=[1]"], "parameter dataset of 00_start_here must be str, got [1] (list)"),
-        (["run", "00", "-p", "dataset"], "-p takes NAME=YAML, got 'dataset'"),
-        (["run", "00", "-p", "dataset=[1"], "-p dataset: '[1' is not YAML"),
+        (["run", "00", "-p", "n_train=[1]"], "notebook 00_start_here: n_train must be int, got [1] (list)"),
+        (["run", "00", "-p", "n_train"], "-p takes NAME=YAML, got 'n_train'"),
+        (["run", "00", "-p", "n_train=[1"], "-p n_train: '[1' is not YAML"),
         (["data", "--download", "imagenet"], "imagenet"),
     ],
 )
@@ -30,6 +33,31 @@ def test_mistake_is_one_message_and_not_a_traceback(arguments, message):
     assert result.exit_code == 1
     assert message in result.output
     assert "Traceback" not in result.output
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("[{width: 6}]", [{"width": 6}]),
+        ("[{lr: 1.5e-3, decay: 1e-2}, {hidden: [3]}]", [{"lr": 0.0015, "decay": 0.01}, {"hidden": [3]}]),
+        ("{lr: -1E3, name: '1e-3'}", {"lr": -1000.0, "name": "1e-3"}),
+        ("1e-3", 0.001),
+        ("1e-3x", "1e-3x"),
+        ("fc1", "fc1"),
+        (" a=b", "a=b"),
+    ],
+)
+def test_parameter_is_given_as_yaml_and_a_number_in_it_as_in_python(monkeypatch, text, value):
+    given = {}
+
+    def run(names, *, overrides, **_):
+        given.update(overrides)
+        return [runner.Run(name, 1.0) for name in names]
+
+    monkeypatch.setattr(runner, "run", run)
+    monkeypatch.setattr(reports, "index", lambda: root() / "reports" / "index.html")
+    assert call("run", "00", "-p", f"networks={text}").exit_code == 0
+    assert given == {"networks": value}
 
 
 def test_scoreboards_are_renewed_as_each_notebook_ends_and_a_broken_one_does_not_end_the_run(monkeypatch):
@@ -58,22 +86,120 @@ def test_list_shows_notebooks_with_their_parameters():
     result = call("list")
     assert result.exit_code == 0
     assert "00_start_here" in result.output
-    assert "dataset = 'digits'" in result.output
+    assert "    n_train = 899  training images" in result.output
 
 
 def test_doctor_finds_this_environment_sound():
     result = call("doctor")
     assert result.exit_code == 0, result.output
+    names = re.findall("^✓ ([^:]+):", result.output, re.M)
+    assert names == [
+        "workbook",
+        "Python",
+        "packages",
+        "torch and torchvision",
+        "Jupyter kernel",
+        "data",
+        "reports",
+        "disk",
+    ]
+
+
+@pytest.fixture
+def nowhere(tmp_path, monkeypatch):
+    """A working folder that is in no workbook, for a package that lies in none."""
+    folder = tmp_path / "nowhere"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    monkeypatch.delenv("INFOLIB_ROOT", raising=False)
+    monkeypatch.delenv("INFOLIB_CACHE")
+    monkeypatch.setattr(workbook, "__file__", str(tmp_path / "site-packages" / "workbook" / "__init__.py"))
+    datasets.checksums.cache_clear()
+    yield folder
+    datasets.checksums.cache_clear()
+
+
+def test_root_is_what_infolib_root_names_from_wherever_one_works(tmp_path, monkeypatch):
+    make_root(tmp_path / "mine")
+    monkeypatch.setenv("INFOLIB_ROOT", str(tmp_path / "mine"))
+    assert root() == tmp_path / "mine"
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("INFOLIB_ROOT", "mine")
+    assert root() == tmp_path / "mine"
+
+
+def make_root(folder):
+    (folder / "notebooks").mkdir(parents=True)
+    (folder / "notebooks" / "profiles.toml").touch()
+
+
+@pytest.mark.parametrize("below", [".", "notebooks", "reports/quick/02_good", "data"])
+def test_root_is_the_nearest_folder_upwards_with_profiles(tmp_path, monkeypatch, below):
+    make_root(tmp_path / "outer")
+    make_root(tmp_path / "outer" / "inner")
+    (tmp_path / "outer" / "inner" / below).mkdir(parents=True, exist_ok=True)
+    monkeypatch.delenv("INFOLIB_ROOT", raising=False)
+    monkeypatch.chdir(tmp_path / "outer" / "inner" / below)
+    assert root() == tmp_path / "outer" / "inner"
+    monkeypatch.setenv("INFOLIB_ROOT", "")
+    assert root() == tmp_path / "outer" / "inner"
+
+
+def test_root_is_the_folder_of_the_package_when_nothing_else_is(nowhere, monkeypatch):
+    make_root(nowhere.parent / "checkout")
+    monkeypatch.setattr(workbook, "__file__", str(nowhere.parent / "checkout" / "workbook" / "__init__.py"))
+    assert root() == nowhere.parent / "checkout"
+
+
+@pytest.mark.parametrize(
+    ("named", "found"),
+    [(None, "there is no workbook here: set INFOLIB_ROOT to"), (".", "INFOLIB_ROOT=. is no workbook: set it to")],
+)
+@pytest.mark.parametrize(
+    "command",
+    [["doctor"], ["list"], ["run"], ["run", "00", "--fresh"], ["index"], ["data"], ["data", "--download", "ib"]],
+)
+def test_without_a_workbook_one_message_says_what_to_set_and_nothing_is_written(
+    nowhere, monkeypatch, command, named, found
+):
+    if named:
+        monkeypatch.setenv("INFOLIB_ROOT", named)
+    result = call(*command)
+    assert result.exit_code == 1
+    assert f"{found} the folder that holds notebooks/profiles.toml" in result.output
+    assert len(result.output.splitlines()) == (2 if command == ["doctor"] else 1)
+    assert list(nowhere.parent.rglob("*")) == [nowhere]
+
+
+def test_doctor_without_a_workbook_looks_no_further(nowhere):
+    assert nowhere
+    assert call("doctor").output.splitlines() == [
+        "✗ workbook: there is no workbook here: set INFOLIB_ROOT to the folder that holds notebooks/profiles.toml",
+        "  mend: set INFOLIB_ROOT to the folder that holds notebooks/profiles.toml",
+    ]
 
 
 def test_doctor_names_what_is_broken_and_how_to_mend_it(monkeypatch, tmp_path):
     monkeypatch.setenv("INFOLIB_DATA", str(tmp_path / "nowhere"))
-    monkeypatch.setattr(provenance, "_version", lambda _: "0.0.1")
+    monkeypatch.setattr(provenance, "version", lambda name: {"numpy": "0.0.1"}.get(name) or version(name))
     result = call("doctor")
     assert result.exit_code == 1
     assert "✗ data: INFOLIB_DATA=" in result.output
-    assert "✗ packages: out of bounds: click 0.0.1" in result.output
+    assert "✗ packages: out of bounds: numpy 0.0.1\n" in result.output
     assert "mend: set INFOLIB_DATA to a folder" in result.output
+
+
+@pytest.mark.parametrize("lacking", [*provenance.OURS, "torch", "click", "matplotlib"])
+def test_doctor_names_a_package_of_the_library_or_the_workbook_that_is_missing(monkeypatch, lacking):
+    def without(name):
+        if name == lacking:
+            raise PackageNotFoundError(name)
+        return version(name)
+
+    monkeypatch.setattr(provenance, "version", without)
+    result = call("doctor")
+    assert result.exit_code == 1
+    assert re.search(rf"^✗ packages: out of bounds: .*\b{lacking} missing", result.output, re.M)
 
 
 @pytest.mark.parametrize(
@@ -81,7 +207,7 @@ def test_doctor_names_what_is_broken_and_how_to_mend_it(monkeypatch, tmp_path):
     [
         ("import infolib, workbook.__main__", ["torch", "numpy", "papermill"]),
         (
-            "from infolib import datasets, models, training, activations, claims, plotting, provenance",
+            "from infolib import activations, plotting; from workbook import claims, datasets, models, provenance",
             ["torchvision", "sklearn", "papermill", "nbformat"],
         ),
     ],

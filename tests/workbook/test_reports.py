@@ -1,5 +1,6 @@
 import hashlib
 import json
+from dataclasses import replace
 from html.parser import HTMLParser
 
 import nbformat
@@ -7,30 +8,34 @@ import pytest
 from matplotlib.figure import Figure
 
 from workbook import claims, execution, provenance, reports
-from workbook import run as runner
 
 NASTY = '<script>alert("1 | 2")</script> & co'
 
 
 @pytest.fixture
 def root(tmp_path, monkeypatch):
-    monkeypatch.setattr(runner, "root", tmp_path)
-    monkeypatch.setattr(reports, "root", tmp_path)
+    monkeypatch.setenv("INFOLIB_ROOT", str(tmp_path))
     (tmp_path / "notebooks").mkdir()
+    (tmp_path / "notebooks" / "profiles.toml").touch()
     return tmp_path
 
 
-def leave_report(root, monkeypatch, profile, values, name="02_topic", judged=True):
+def leave_report(root, monkeypatch, profile, values, name="02_topic", judged=True, **changes):
     """A report folder as a notebook and the runner leave it, with one claim whose text wants escaping."""
-    folder = root() / "reports" / profile / name
+    folder = root / "reports" / profile / name
     monkeypatch.setenv("INFOLIB_REPORT", str(folder))
     claim = claims.Claim("a", NASTY, "1804.06537", "Fig. 2", "paper", "value", 3.26, 0.1, "why")
-    claims_table = claims.judge([claim] * judged, {"a": values} if values else {}, profile=profile)
-    provenance.save(results=claims_table[["claim"]], verdicts=claims_table, figures={"plane": Figure((1, 1))})
-    runner._finish(folder, {"n": 1}, 12.3)
+    claim = replace(claim, **changes)
+    book = claims.Book([claim] * judged, profile=profile)
+    if values:
+        book.judge("a", values)
+    provenance.save(results=book.verdicts[["claim"]], verdicts=book.verdicts, figures={"plane": Figure((1, 1))})
+    record = json.loads((folder / "provenance.json").read_text())
+    ours = {"parameters": {"n": 1}, "wall_seconds": 12.3, "commit": "0123456789abcdef", "dirty": True}
+    (folder / "provenance.json").write_text(json.dumps(record | ours))
     notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_markdown_cell("# A topic")])
     nbformat.write(notebook, folder / "report.ipynb")
-    nbformat.write(notebook, root() / "notebooks" / f"{name}.ipynb")
+    nbformat.write(notebook, root / "notebooks" / f"{name}.ipynb")
 
 
 class Page(HTMLParser):
@@ -67,13 +72,13 @@ def test_page_escapes_everything_and_needs_no_other_file(root, monkeypatch):
     assert all(source.startswith("data:image/png;base64,") for source in sources)
     links = [a["href"] for tag, a in page.tags if tag == "a"]
     assert links == ["quick/02_topic/report.html"]
-    assert (root() / "reports" / links[0]).exists()
+    assert (root / "reports" / links[0]).exists()
 
 
 def test_scoreboard_shows_ours_with_interval_verdict_and_origin(root, monkeypatch):
     leave_report(root, monkeypatch, "paper", [3.25, 3.26])
     reports.index()
-    text = (root() / "reports" / "README.md").read_text()
+    text = (root / "reports" / "README.md").read_text()
     (row,) = [line for line in text.splitlines() if "alert" in line]
     assert row.count("|") - row.count("\\|") == 8  # seven cells: the claim's own bar is escaped
     assert row.endswith("| paper | 3.26 ± 0.1 | 3.25 [3.19, 3.32] | 2 |  | ✓ reproduced |")
@@ -84,7 +89,7 @@ def test_scoreboard_shows_ours_with_interval_verdict_and_origin(root, monkeypatc
 def test_markdown_scoreboard_knows_only_the_paper_profile(root, monkeypatch):
     leave_report(root, monkeypatch, "quick", [3.25, 3.26])
     reports.index()
-    assert "No paper-profile report yet" in (root() / "reports" / "README.md").read_text()
+    assert "No paper-profile report yet" in (root / "reports" / "README.md").read_text()
 
 
 @pytest.mark.parametrize(
@@ -92,16 +97,16 @@ def test_markdown_scoreboard_knows_only_the_paper_profile(root, monkeypatch):
 )
 def test_report_that_is_not_whole_is_named(root, monkeypatch, file, text):
     leave_report(root, monkeypatch, "quick", [3.25, 3.26])
-    (root() / "reports/quick/02_topic" / file).write_text(text)
+    (root / "reports/quick/02_topic" / file).write_text(text)
     with pytest.raises(ValueError, match=r"02_topic is not a whole report .* run 02_topic again, or remove it"):
         reports.index()
 
 
 def test_formulas_of_a_report_need_no_network(root):
     cell = nbformat.v4.new_markdown_cell("# T\n\nA $\\frac{a}\n{b}$ and\n\n$$S_\\alpha < 1$$\n")
-    nbformat.write(nbformat.v4.new_notebook(cells=[cell]), root() / "report.ipynb")
+    nbformat.write(nbformat.v4.new_notebook(cells=[cell]), root / "report.ipynb")
     execution.render(root, "a report")
-    body = (root() / "report.html").read_text().split("<body", 1)[1]
+    body = (root / "report.html").read_text().split("<body", 1)[1]
     assert body.count("<math") == 2
     assert "<mfrac>" in body
     assert "&#x0003C;" in body or "&lt;" in body
@@ -111,7 +116,7 @@ def test_formulas_of_a_report_need_no_network(root):
 def test_claim_that_was_not_attempted_has_no_numbers(root, monkeypatch):
     leave_report(root, monkeypatch, "paper", None)
     reports.index()
-    assert "| – | 0 |  | – not attempted |" in (root() / "reports" / "README.md").read_text()
+    assert "| – | 0 |  | – not attempted |" in (root / "reports" / "README.md").read_text()
 
 
 def test_page_that_is_up_to_date_is_left_alone(root, monkeypatch):
@@ -123,20 +128,24 @@ def test_page_that_is_up_to_date_is_left_alone(root, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("ours", "accepted", "inside"),
+    ("values", "changes", "inside"),
     [
-        ((3.2, 3.25, 3.3), (3.16, 3.36), True),
-        ((1.0, 1.1, 1.2), (3.16, 3.36), False),
-        ((1, 2, 3), (0.5, float("inf")), True),
+        ([3.25, 3.26, 3.27], {}, True),
+        ([1.0, 1.1, 1.2], {}, False),
+        ([1, 2, 2.5], {"kind": "sign", "expected": "positive", "tolerance": 0.5}, False),
+        ([2.1, 2.2, 2.3], {"kind": "sign", "expected": "positive", "tolerance": 0.5}, True),
     ],
 )
-def test_small_chart_shows_the_interval_inside_the_band_only_when_it_is(ours, accepted, inside):
-    low, mean, high = ours
-    row = {"n": 2, "low": low, "ours": mean, "high": high, "accepted_low": accepted[0], "accepted_high": accepted[1]}
-    glyph = reports._glyph(row)
-    within = glyph["band"] <= glyph["low"] and glyph["high"] <= glyph["band"] + glyph["band_width"]
-    assert within is inside
-    assert all(0 <= value <= 100 for value in glyph.values())
+def test_small_chart_shows_the_interval_inside_the_band_only_when_it_is(root, monkeypatch, values, changes, inside):
+    leave_report(root, monkeypatch, "quick", values, **changes)
+    tags = dict(Page(reports.index().read_text()).tags)
+    band, line, mean = tags["rect"], tags["line"], tags["circle"]
+    start, width, low, high, middle = (
+        float(text.removesuffix("%")) for text in (band["x"], band["width"], line["x1"], line["x2"], mean["cx"])
+    )
+    assert (start <= low and high <= start + width + 0.1) is inside
+    assert low <= middle <= high
+    assert all(0 <= value <= 100 for value in (start, start + width, low, high))
 
 
 def test_saving_outside_a_run_writes_nothing(tmp_path, monkeypatch):
@@ -148,7 +157,7 @@ def test_saving_outside_a_run_writes_nothing(tmp_path, monkeypatch):
 
 def test_provenance_names_commit_versions_and_data(root, monkeypatch):
     leave_report(root, monkeypatch, "quick", [3.25, 3.26])
-    record = json.loads((root() / "reports/quick/02_topic/provenance.json").read_text())
+    record = json.loads((root / "reports/quick/02_topic/provenance.json").read_text())
     assert record["versions"]["torch"]
     assert record["threads"] >= 1
     assert record["figures"] == ["plane"]
@@ -158,7 +167,7 @@ def test_provenance_names_commit_versions_and_data(root, monkeypatch):
 def test_a_report_that_judges_nothing_has_a_place_without_a_table(root, monkeypatch):
     leave_report(root, monkeypatch, "paper", None, judged=False)
     page = reports.index()
-    assert "It judges nothing.\n" in (root() / "reports" / "README.md").read_text()
+    assert "It judges nothing.\n" in (root / "reports" / "README.md").read_text()
     assert "A topic" in Page(page.read_text()).text
 
 
@@ -168,9 +177,8 @@ def test_board_has_every_claim_of_the_profile_that_runs_with_its_origin(root, mo
         leave_report(root, monkeypatch, "quick", [3.25, 3.26], name=name)
     leave_report(root, monkeypatch, "quick", None, name="08_nothing", judged=False)
     leave_report(root, monkeypatch, "paper", [9.0, 9.1], name="05_elsewhere")
-    (
-        root() / "reports/quick/07_mine/provenance.json"
-    ).unlink()  # the notebook that asks may run because its report is broken
+    # The notebook that asks may run because its report is broken.
+    (root / "reports/quick/07_mine/provenance.json").unlink()
     board = reports.board(without=["07_mine"])
     assert board.profile == "quick"
     assert board.verdicts["notebook"].tolist() == ["02_topic", "04_other"]
@@ -178,19 +186,18 @@ def test_board_has_every_claim_of_the_profile_that_runs_with_its_origin(root, mo
     assert row["expected"] == "3.26 ± 0.1"
     assert row["ours"] == "3.25 [3.19, 3.32]"
     assert (row["verdict"], row["why"], row["statement"], row["n"]) == ("reproduced", "why", NASTY, 2)
-    record = json.loads((root() / "reports/quick/02_topic/provenance.json").read_text())
-    assert (row["commit"], row["dirty"]) == (record["commit"][:9], record["dirty"])
+    assert (row["commit"], row["dirty"]) == ("012345678", True)
 
 
 def test_board_names_what_it_was_read_from(root, monkeypatch):
     monkeypatch.setenv("INFOLIB_PROFILE", "quick")
     leave_report(root, monkeypatch, "quick", [3.25, 3.26])
     before, (source,) = reports.board(), reports.board().sources
-    content = (root() / "reports/quick/02_topic/verdicts.csv").read_bytes()
+    content = (root / "reports/quick/02_topic/verdicts.csv").read_bytes()
     assert source == ("quick report 02_topic", {"verdicts.csv": hashlib.sha256(content).hexdigest()})
-    monkeypatch.setenv("INFOLIB_REPORT", str(root() / "mine"))
+    monkeypatch.setenv("INFOLIB_REPORT", str(root / "mine"))
     provenance.save(results=before.verdicts, verdicts=before.verdicts, figures={}, data=before.sources)
-    assert json.loads((root() / "mine" / "provenance.json").read_text())["data"] == {source.name: source.sha256}
+    assert json.loads((root / "mine" / "provenance.json").read_text())["data"] == {source.name: source.sha256}
 
 
 def test_board_falls_back_on_the_paper_profile_and_says_so(root, monkeypatch):

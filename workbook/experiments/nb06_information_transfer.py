@@ -15,7 +15,7 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
-from infolib import activations, checks, learning
+from infolib import activations, checks, training
 from infolib.data import Data
 from infolib.measures import transfer
 from workbook import datasets, models
@@ -55,7 +55,7 @@ class Schedule:
 
     @property
     def options(self) -> dict[str, Any]:
-        """Of `learning.train`, or of `learning.train_many` for networks that are trained at once."""
+        """Of `training.train`, or of `training.train_many` for networks that are trained at once."""
         options = {"steps": self.steps, "batch_size": self.batch_size, "lr": self.lr}
         return options if self.at_once else options | {"epochs": self.epochs}
 
@@ -293,19 +293,19 @@ def join(parts: Sequence[Data]) -> Data:
 
 def start(data: Data, hidden: Sequence[int], seed: int, classes: int = 10) -> nn.Sequential:
     """An untrained perceptron for the data, which predicts all classes alike."""
-    return learning.zero_head(models.mlp([data.x[0].numel(), *hidden, classes], seed=seed))
+    return training.zero_head(models.mlp([data.x[0].numel(), *hidden, classes], seed=seed))
 
 
 def trained(starts: Sequence[nn.Module], data: Sequence[Data], seed: int, schedule: Schedule) -> list[nn.Module]:
     """Copies of networks, each trained on its own data."""
     if schedule.at_once:
-        return learning.train_many(starts, data, seed=seed, **schedule.options)
-    return [learning.train(theta, one, seed=seed, **schedule.options) for theta, one in zip(starts, data, strict=True)]
+        return training.train_many(starts, data, seed=seed, **schedule.options)
+    return [training.train(theta, one, seed=seed, **schedule.options) for theta, one in zip(starts, data, strict=True)]
 
 
 def in_turn(pools: list[Data], record: Forgetting, seed: int, network: Network) -> dict[tuple[str, str], nn.Module]:
     """Networks by (heads, method), after all tasks; of two tasks also those after A and after B alone."""
-    train, found, c = partial(learning.train, seed=seed, **network.options), {}, record.classes
+    train, found, c = partial(training.train, seed=seed, **network.options), {}, record.classes
     for kind, methods in record.methods.items():
         heads = [slice(c * i, c * (i + 1)) if kind == "own" else slice(None) for i in range(len(pools))]
         theta = start(pools[0], network.hidden, seed, heads[-1].stop or c)
@@ -353,7 +353,7 @@ def forgetting(record: Forgetting, seed: int, *, samples: Samples, network: Netw
     networks = in_turn([pool for pool, _, _ in each], record, seed, network)
     for i, (_, rest, holdout) in enumerate(each):
         own, theta = slice(i * classes, (i + 1) * classes), start(holdout, network.hidden, seed, classes)
-        heads = {name: learning.narrow(one, own) if name[0] == "own" else one for name, one in networks.items()}
+        heads = {name: training.narrow(one, own) if name[0] == "own" else one for name, one in networks.items()}
         ready = {name: transfer.calibrated(model, rest) for name, model in heads.items()}
         found = transfer.compare(theta, ready, holdout, seed=seed, **coding.of(len(holdout))).iloc[1:]
         found[["heads", "method"]] = found.pop("state").to_list()
@@ -374,7 +374,7 @@ def features(pair: Pair, labels: str, seed: int, *, samples: Samples, network: N
     if labels == "permuted":
         task = Data(task.x, shuffled(task, torch.Generator().manual_seed(seed)).y)
     untrained = models.mlp([source.x[0].numel(), *network.hidden, pair.first.n_classes], seed=seed)
-    (other,) = trained([learning.zero_head(untrained)], [source], seed, network)
+    (other,) = trained([training.zero_head(untrained)], [source], seed, network)
     layer, found = f"hidden{len(network.hidden)}", {"pixels": task.x.flatten(1)}
     for name, model in (("random", untrained), ("other task", other)):
         found[name] = activations.collect(model, task.x, [layer])[layer]
@@ -416,18 +416,18 @@ def _go_on(model: nn.Module, pools: list[Data], heads: list[slice], method: str,
     terms, memory, seed = [], None, train.keywords["seed"]
     for i in range(1, len(pools)):
         if method == "EWC":
-            term = learning.ewc(model, pools[i - 1], strength=record.ewc, samples=record.ewc_samples, seed=seed)
+            term = training.ewc(model, pools[i - 1], strength=record.ewc, samples=record.ewc_samples, seed=seed)
             terms = [*terms, term]
         elif method == "LwF":
             options = {"weight": record.lwf, "temperature": record.temperature}
-            terms = [learning.distillation(model, head, **options) for head in heads[:i]]
+            terms = [training.distillation(model, head, **options) for head in heads[:i]]
         elif method == "replay":
             memory = join([pool[: max(1, record.replay // i)] for pool in pools[:i]])
         model = train(model, pools[i], head=heads[i], memory=memory, term=partial(_sum, terms) if terms else None)
     return model
 
 
-def _sum(terms: Sequence[learning.Term], model: nn.Module, x: Tensor) -> Tensor:
+def _sum(terms: Sequence[training.Term], model: nn.Module, x: Tensor) -> Tensor:
     return sum(term(model, x) for term in terms)
 
 

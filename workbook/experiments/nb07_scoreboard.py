@@ -1,39 +1,40 @@
-"""The networks of notebook 07 under five lenses, one table for each, and how far the lenses agree.
+"""Notebook 07: networks on images with clutter around them, trained in several ways, through the five lenses."""
 
-A network is a line "width, epochs, regulariser, labels", such as "6 8 L2:1e-2 true": a `models.vgg6` on a data set with
-clutter around its images. The regulariser is none, L2:strength (the optimiser's weight decay) or attacked:eps (two more
-epochs on images that are attacked within eps); labels are true or shuffled, in training only.
-"""
-
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from functools import lru_cache
-from itertools import combinations
-from typing import Any, NamedTuple
+from typing import Any, Literal
 
-import numpy as np
 import pandas as pd
-from scipy.stats import rankdata
 from torch import nn
 
-from infolib import checks, training
+from infolib import activations, checks, training
 from infolib.data import Splits
 from infolib.measures import lenses
-from workbook import datasets, models, store, techniques
-
-QUANTITIES = (
-    "I(X;T)", "I(T;Y)", "RS share", "class information", "ablation area", "discarding", "concentration", "codelength"
-)  # fmt: skip
-RUN = ["source", "seed", "network"]
+from workbook import datasets, models, records, store, techniques
 
 
-class Network(NamedTuple):
-    """What a network is made with, but for its data and its seed."""
+@dataclass(frozen=True)
+class Network:
+    """A `models.vgg6` and its training."""
 
-    width: int
-    epochs: int
-    regulariser: str
-    strength: float
-    labels: str
+    width: int  # maps of the first convolution
+    epochs: int  # 0: untrained
+    weight_decay: float = 0.0
+    eps: float = 0.0  # above 0: trained on, on images that are attacked within eps of each pixel
+    labels: Literal["true", "permuted"] = "true"  # in training
+    lr: float = 2e-3  # of Adam
+    batch_size: int = 64
+    attacked_epochs: int = 2
+    attacked_lr: float = 1e-3
+
+    def __post_init__(self) -> None:
+        for name, least in (("width", 1), ("epochs", 0), ("batch_size", 2), ("attacked_epochs", 0)):
+            checks.at_least(name, getattr(self, name), least)
+        for name in ("weight_decay", "eps"):
+            checks.within(name, getattr(self, name), 0, 1)
+        for name in ("lr", "attacked_lr"):
+            checks.positive(name, getattr(self, name))
 
     @property
     def learnt(self) -> bool:
@@ -42,35 +43,44 @@ class Network(NamedTuple):
 
     @property
     def name(self) -> str:
-        """How figures call it."""
-        if self.epochs == 0:
-            return "untrained"
-        if self.labels != "true":
-            return "shuffled labels"
-        how = {"none": "", "L2": f", L2 {self.strength:g}", "attacked": f", attacked {self.strength:g}"}
-        return f"width {self.width}, {self.epochs} epochs{how[self.regulariser]}"
+        """How figures call it.
+
+        >>> Network(6, 8, weight_decay=1e-2).name, Network(6, 0).name
+        ('width 6, 8 epochs, L2 0.01', 'untrained')
+        """
+        if not self.learnt:
+            return "permuted labels" if self.epochs else "untrained"
+        decay = f", L2 {self.weight_decay:g}" if self.weight_decay else ""
+        return f"width {self.width}, {self.epochs} epochs{decay}" + (f", attacked {self.eps:g}" if self.eps else "")
 
 
-def parse(line: str) -> Network:
-    """The network that a line describes.
+RECORDS = {"networks": Network}
 
-    Raises: ValueError for another form
 
-    >>> parse("6 8 L2:1e-2 true").name, parse("6 0 none true").name
-    ('width 6, 8 epochs, L2 0.01', 'untrained')
+def check(parameters: Mapping[str, Any]) -> None:
+    """Refuse parameters that cannot be, by name.
+
+    Raises:
+        ValueError: for networks without those that the claims compare, or two alike; layers that there are not; more
+            images than there are; and numbers out of range
     """
-    form = f"network must be like '6 8 L2:1e-2 true', got {line!r}"
-    try:
-        width, epochs, regulariser, labels = line.split()
-        kind, _, strength = regulariser.partition(":")
-        found = Network(int(width), int(epochs), kind, float(strength or 0), labels)
-    except ValueError as error:
-        raise ValueError(form) from error
-    checks.choice("regulariser", kind, ("none", "L2", "attacked"))
-    checks.choice("labels", labels, ("true", "shuffled"))
-    if (kind == "none") == bool(strength):
-        raise ValueError(f"{form}: none takes no strength, and the others do")
-    return found
+    p, names = parameters, [network.name for network in parameters["networks"]]
+    if len(names) < 4 or len({*names}) < len(names) or not {"untrained", "permuted labels"} <= {*names}:
+        raise ValueError(f"networks must be four that differ, an untrained one and one of permuted labels; got {names}")
+    if not p["networks"][0].learnt:
+        raise ValueError(f"the first of networks must learn, got {names[0]}")
+    known = activations.layers(models.vgg6(width=1, seed=0))
+    for layer in p["layers"]:
+        checks.choice("layers:", layer, known)
+    if "conv6" not in p["layers"] or len(p["layers"]) < 3:
+        raise ValueError(f"layers must hold conv6, where networks are compared, and two others, got {p['layers']}")
+    for name in ("n_matrix", "n_units", "n_labels"):
+        checks.at_least(name, p[name], 10)
+    for name, least in (("n_noise", 1), ("n_seeds", 2), ("steps", 0)):
+        checks.at_least(name, p[name], least)
+    needed = max(p["n_matrix"], 2 * p["n_units"], p["n_noise"], p["n_labels"])
+    for source in p["sources"]:
+        datasets.sizes(source, n_train=checks.at_least("n_train", p["n_train"], 10), n_val=0, n_test=needed)
 
 
 @lru_cache(maxsize=2)  # networks of one seed are trained and looked at one after another
@@ -80,22 +90,21 @@ def split(source: str, seed: int, *, n_train: int, n_test: int) -> Splits:
     return datasets.cluttered(splits, seed=seed)
 
 
-def network(line: str, splits: Splits, seed: int) -> nn.Module:
-    """The trained network of a line; its weights are kept in the cache."""
-    made, shape = parse(line), splits.train.x[0].shape
-    data = splits.shuffled_labels(seed=seed).train if made.labels == "shuffled" else splits.train
-    net = models.vgg6(width=made.width, in_shape=shape, seed=seed)
-    decay = made.strength if made.regulariser == "L2" else 0.0
-    how = {"epochs": made.epochs, "batch_size": 64, "lr": 2e-3, "weight_decay": decay, "seed": seed}
-    net = store.trained(net, data, **how)
-    if made.regulariser == "attacked":
-        net = techniques.adversarial(net, data, eps=made.strength, epochs=2, lr=1e-3, seed=seed)
+def train(network: Network, seed: int, splits: Splits) -> nn.Module:
+    """The trained network of a record; its weights are kept by `store.trained`."""
+    data = splits.permuted_labels(seed=seed).train if network.labels == "permuted" else splits.train
+    net = models.vgg6(width=network.width, in_shape=splits.train.x[0].shape, seed=seed)
+    how = {"batch_size": network.batch_size, "lr": network.lr, "weight_decay": network.weight_decay, "seed": seed}
+    net = store.trained(net, data, epochs=network.epochs, **how)
+    if network.eps:
+        further = {"epochs": network.attacked_epochs, "lr": network.attacked_lr, "seed": seed}
+        net = techniques.adversarial(net, data, eps=network.eps, **further)
     return net
 
 
-def survey(
+def lens_table(
     source: str,
-    line: str,
+    network: Network,
     seed: int,
     *,
     layers: Sequence[str],
@@ -103,68 +112,18 @@ def survey(
     n_test: int,
     sizes: Mapping[str, Mapping[str, Any]],
 ) -> pd.DataFrame:
-    """`lenses.look` at one network on test images, with its source and accuracy; `sizes` are the lenses' options."""
+    """`lenses.look` at one network on test images, with its source, fields and accuracy; `sizes` go to the lenses."""
     splits = split(source, seed, n_train=n_train, n_test=n_test)
-    net = network(line, splits, seed)
-    table = lenses.look(net, splits.test, layers, network=parse(line).name, seed=seed, **sizes)
-    return table.assign(source=source, accuracy=training.evaluate(net, splits.test).accuracy)
+    net = train(network, seed, splits)
+    table = lenses.look(net, splits.test, layers, network=network.name, seed=seed, **sizes)
+    fields = records.columns(network)
+    return table.assign(source=source, accuracy=training.evaluate(net, splits.test).accuracy, **fields)
 
 
-def curves(
-    source: str, line: str, seed: int, *, layers: Sequence[str], n_train: int, n_test: int, n: int
+def ablation(
+    source: str, network: Network, seed: int, *, layers: Sequence[str], n_train: int, n_test: int, n: int
 ) -> pd.DataFrame:
-    """`lenses.ablation_curves` of one network, with source, network and seed."""
+    """`lenses.clamped_accuracy` of one network, with source, network and seed."""
     splits = split(source, seed, n_train=n_train, n_test=n_test)
-    found = lenses.ablation_curves(network(line, splits, seed), splits.test, layers, n=n)
-    return found.assign(source=source, network=parse(line).name, seed=seed)
-
-
-def agreement(
-    table: pd.DataFrame, *, over: str, other: Callable[[np.ndarray], np.ndarray] = lambda values: values
-) -> pd.DataFrame:
-    """Spearman's correlation of each pair of quantities, over the layers of a network or over the networks of a seed.
-
-    `table` is that of `survey`, for all networks; over networks it must be of a single layer. Over layers, `depth` is a
-    quantity too. A pair is compared where both have values; where either is the same everywhere the correlation is 0.
-    `other` rearranges the values of the second quantity of each pair before they meet: a control.
-
-    Columns: source, seed, network (empty over networks), one, two (in the order of QUANTITIES), lenses (whether they
-    are two different lenses), correlation. Raises ValueError for another `over`, several layers over networks, or fewer
-    than three values to compare.
-    """
-    checks.choice("over", over, ("layer", "network"))
-    if over == "network" and table["layer"].nunique() > 1:
-        raise ValueError(f"table must be of one layer to compare networks, got {', '.join(table['layer'].unique())}")
-    lens = table.groupby("quantity")["lens"].first().to_dict() | {"depth": ""}
-    keys = RUN if over == "layer" else RUN[:2]
-    rows = []
-    for run, part in table.groupby(keys, sort=False):
-        wide = part.pivot(index=over, columns="quantity", values="value").reindex(part[over].unique())
-        if over == "layer":
-            wide["depth"] = np.arange(len(wide))
-        for one, two in combinations([q for q in (*QUANTITIES, "depth") if q in wide], 2):
-            found = _spearman(wide[one].to_numpy(), other(wide[two].to_numpy()), f"{one} and {two} of {run}")
-            apart = "depth" not in (one, two) and lens[one] != lens[two]
-            rows.append([*run, *[""] * (over == "network"), one, two, apart, found])
-    return pd.DataFrame(rows, columns=[*RUN, "one", "two", "lenses", "correlation"])
-
-
-def between_lenses(pairs: pd.DataFrame) -> pd.Series:
-    """Mean absolute correlation over all pairs of two different lenses, for each source, seed and network."""
-    return pairs[pairs["lenses"]].groupby(RUN, sort=False)["correlation"].agg(lambda values: values.abs().mean())
-
-
-def pair(pairs: pd.DataFrame, one: str, two: str) -> pd.Series:
-    """The correlation of two quantities, for each source, seed and network."""
-    rows = pairs[(pairs["one"] == one) & (pairs["two"] == two)]
-    if rows.empty:
-        raise ValueError(f"there is no pair {one!r}, {two!r}; quantities come in the order {', '.join(QUANTITIES)}")
-    return rows.set_index(RUN)["correlation"]
-
-
-def _spearman(a: np.ndarray, b: np.ndarray, what: str) -> float:
-    both = np.isfinite(a) & np.isfinite(b)
-    if both.sum() < 3:
-        raise ValueError(f"{what} have {both.sum()} values in common, and a correlation takes at least 3")
-    a, b = (rankdata(values[both].round(9)) for values in (a, b))  # ties are ties on any machine
-    return float(np.corrcoef(a, b)[0, 1]) if np.ptp(a) and np.ptp(b) else 0.0
+    found = lenses.clamped_accuracy(train(network, seed, splits), splits.test, layers, n=n)
+    return found.assign(source=source, network=network.name, seed=seed)

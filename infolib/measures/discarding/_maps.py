@@ -1,11 +1,15 @@
 """The maps that information discarding is compared with: how large they are depends on the layer's scale."""
 
+from collections.abc import Mapping
+
+import pandas as pd
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import adaptive_avg_pool2d, interpolate, relu
 
 from infolib import activations, checks
 from infolib.measures.discarding import _noise
+from infolib.measures.discarding._strict import strict_information_discarding
 
 
 def sensitivity(
@@ -86,3 +90,60 @@ def grad_cam(model: nn.Module, x: Tensor, layer: str, *, grid: int = 16) -> Tens
     if min(heat.shape[2:]) >= grid:
         return adaptive_avg_pool2d(heat[:, 0], grid)
     return interpolate(heat, (grid, grid), mode="bilinear", align_corners=False)[:, 0]
+
+
+def comparability(
+    model: nn.Module,
+    changed: Mapping[str, nn.Module],
+    x: Tensor,
+    layer: str,
+    *,
+    grid: int,
+    steps: int = 10,
+    samples: int = 8,
+    held_out: int = 64,
+) -> pd.DataFrame:
+    """How far a layer's maps differ between `model` and each of the `changed` networks.
+
+    Parameters
+    ----------
+    model : nn.Module
+        The network to compare with, in eval mode.
+    changed : mapping from str to nn.Module
+        The other networks by name, each with a layer of that name.
+    x : Tensor, shape (n, c, h, w)
+        Images in [0, 1].
+    layer : str
+        Dotted name.
+    grid : int
+        Cells along a side of the image.
+    steps, samples, held_out : int
+        As `strict_information_discarding` takes them; the noise is the same for all networks.
+
+    Returns
+    -------
+    DataFrame
+        A row for each changed network. Columns: to (its name); jacobian, sensitivity and perturbation, the change of
+        the map's mean in powers of ten, without its sign; bits, the largest change of an image's information
+        discarding.
+
+    Raises
+    ------
+    ValueError
+        As `strict_information_discarding` does.
+    """
+
+    noise = {"steps": steps, "samples": samples, "held_out": held_out}
+
+    def sizes(net: nn.Module) -> tuple[Tensor, dict[str, float]]:
+        maps = {f.__name__: f(net, x, layer, grid=grid) for f in (jacobian, sensitivity, perturbation)}
+        found = strict_information_discarding(net, x, layer, grid=grid, **noise)
+        return found.mean, {name: float(t.mean().log10()) for name, t in maps.items()}
+
+    bits, logs = sizes(model)
+    rows = []
+    for name, net in changed.items():
+        other, theirs = sizes(net)
+        change = {k: abs(theirs[k] - logs[k]) for k in logs}
+        rows.append({"to": name} | change | {"bits": float((other - bits).abs().max())})
+    return pd.DataFrame(rows)

@@ -19,6 +19,8 @@ from infolib import activations, checks
 SIGMA_MAX = 1.0  # the authors' clamp: more noise than that is no small change of an image in [0, 1]
 VALUES = 2**18  # image values in one pass, so that the layers' outputs stay in the processor's cache
 TINY = 1e-30
+HELD_OUT = 256  # samples of noise that a σ is judged on
+TOLERANCE = 1e-3  # of F / alpha, within which the constraint counts as reached
 
 Gain = Callable[[Tensor, Tensor], Tensor]  # (noisy features (n, m, ...), θ) -> what is to grow, per image (n,)
 
@@ -57,6 +59,10 @@ class Problem:
         with torch.no_grad():
             parts = [(what or self.distances)(self.noisy(theta, part)) for part in self.held_out.split(size)]
         return torch.cat(parts, 1)
+
+    def meets(self, f: Tensor) -> Tensor:
+        """Whether F is alpha, within the tolerance."""
+        return (f / self.alpha - 1).abs() <= TOLERANCE
 
 
 def problems(
@@ -234,4 +240,4 @@ def checked_images(model: nn.Module, x: Tensor, grid: int) -> Tensor:
     checks.at_least("grid", grid, 1)
     if x.shape[2] % grid or x.shape[3] % grid:
         raise ValueError(f"grid must divide the images' sides, {x.shape[2]} and {x.shape[3]}, got {grid}")
-    return x.to(next(model.parameters(), x))
+    return x.to(activations.device_of(model), next(model.parameters(), x).dtype)

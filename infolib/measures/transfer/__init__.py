@@ -29,7 +29,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, softplus
 from torch.optim import Adam
 
-from infolib import checks, learning
+from infolib import checks, training
 from infolib.data import Data
 from infolib.measures.transfer import _coding
 from infolib.measures.transfer._coding import Codelength, Learner, Predictor
@@ -108,21 +108,28 @@ def replay_codelength(
     _coding.check_data(data)
     checks.at_least("streams", streams, 0)
     ends = [*range(0, len(data), checks.at_least("batch_size", batch_size, 1)), len(data)]
-    model = learning.train(initial, data[:0], steps=0, seed=seed)
+    model = training.train(initial, data[:0], steps=0, seed=seed)
     b = torch.tensor(math.log(math.e - 1), dtype=torch.float64, requires_grad=True)  # softplus(b) is 1
     update, calibrator = Adam(model.parameters(), checks.positive("lr", lr), fused=True), Adam([b], 0.02)
     generator, places, costs = torch.Generator().manual_seed(seed), torch.zeros(streams, dtype=torch.long), []
     batches = [data[start:stop] for start, stop in pairwise(ends)]
+
+    def loss(batch: Data) -> Tensor:
+        return cross_entropy(model(batch.x), batch.y)
+
+    def scaled_loss(priced: tuple[Tensor, Tensor]) -> Tensor:
+        scores, y = priced
+        return cross_entropy(scores * softplus(b), y)
+
     for t, batch in enumerate(batches):
         scores = _coding.scores(model, batch.x)
         costs.append(_coding.label_bits(scores * softplus(b).item(), batch.y))
         if calibrate:
-            _step(calibrator, cross_entropy(scores * softplus(b), batch.y))
+            list(training.descend(calibrator, scaled_loss, [(scores, batch.y)]))
         back = torch.rand(streams, generator=generator) < 1 / (t + 2)
         places = torch.where(back, 0, places + 1).clamp(max=t)
         model.train()
-        for place in [t, *places.tolist()]:
-            _step(update, cross_entropy(model(batches[place].x), batches[place].y))
+        list(training.descend(update, loss, [batches[place] for place in [t, *places.tolist()]]))
     return Codelength(sum(costs), torch.tensor(costs, dtype=torch.float64), ends)
 
 
@@ -247,13 +254,13 @@ def counting(state: Tensor, prefix: Data, _seed: int = 0) -> Predictor:
 
 
 def network(state: nn.Module, prefix: Data, seed: int, **options: Any) -> nn.Module:
-    """Learner that trains a copy of a network: `learning.train` with its options, such as steps, batch_size and lr."""
-    return learning.train(state, prefix, seed=seed, **options)
+    """Learner that trains a copy of a network: `training.train` with its options, such as steps, batch_size and lr."""
+    return training.train(state, prefix, seed=seed, **options)
 
 
 def networks(states: Sequence[nn.Module], prefixes: Sequence[Data], seed: int, **options: Any) -> list[nn.Sequential]:
-    """The same for tiny perceptrons, all blocks at once: `learning.train_many`; for a code with `batched=True`."""
-    return learning.train_many(states, prefixes, seed=seed, **options)
+    """The same for tiny perceptrons, all blocks at once: `training.train_many`; for a code with `batched=True`."""
+    return training.train_many(states, prefixes, seed=seed, **options)
 
 
 def calibrated(model: nn.Module, data: Data) -> nn.Module:
@@ -261,7 +268,7 @@ def calibrated(model: nn.Module, data: Data) -> nn.Module:
 
     The data must be neither of the hold-out nor the network's own training data.
     """
-    return learning.fold(model, _coding.inverse_temperature(_coding.scores(model, data.x), data.y))
+    return training.fold(model, _coding.inverse_temperature(_coding.scores(model, data.x), data.y))
 
 
 def accuracy(predictor: Predictor, data: Data) -> float:
@@ -303,12 +310,6 @@ def _sdl_curve(
 def _check_apart(pool: Data | None, holdout: Data) -> None:
     if pool is not None and (both := overlap(pool, holdout)):
         raise ValueError(f"holdout must not share samples with pool, got {both} of {len(holdout)} that do")
-
-
-def _step(update: Adam, loss: Tensor) -> None:
-    update.zero_grad()
-    loss.backward()
-    update.step()
 
 
 def _cells(x: Tensor, *, cells: int) -> Tensor:

@@ -36,15 +36,16 @@ $(VENV)-uv/bin/uv:
 	@sed -n '/^uv==/,/# via/p' requirements.lock > $(VENV)-uv/uv.txt
 	$(VENV)-uv/bin/pip install --quiet --require-hashes -r $(VENV)-uv/uv.txt
 
-$(VENV)/.ready: requirements.lock pyproject.toml | $(UV)
+$(VENV)/.ready: requirements.lock pyproject.toml workbook/pyproject.toml | $(UV)
 	$(UV) venv --quiet --allow-existing --python '$(PYTHON_RANGE)' $(VENV)
 	$(UV) pip sync --compile-bytecode --python $(BIN)/python --require-hashes requirements.lock
-	$(UV) pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --editable .
+	$(UV) pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --editable . --editable workbook
 	@touch $@
 
-lock: | $(UV)  ## renew requirements.lock
+lock: | $(UV)  ## renew requirements.lock, from what workbook/ needs and through it the library
 	$(UV) pip compile --quiet --universal --upgrade --generate-hashes --python-version 3.11 --extra dev \
-		--custom-compile-command 'make lock' pyproject.toml -o requirements.lock
+		--no-emit-package information-workbook --custom-compile-command 'make lock' \
+		workbook/pyproject.toml -o requirements.lock
 
 clean:  ## remove the environment, quick reports and tool caches (data/cache stays)
 	rm -rf $(VENV) $(VENV)-uv reports/quick reports/failed reports/index.html .pytest_cache .ruff_cache .hypothesis

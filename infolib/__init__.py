@@ -14,7 +14,7 @@ from infolib._lazy import attributes
 __version__ = "0.2.0.dev0"
 __all__ = ["Data", "activations", "checks", "data", "estimators", "measures", "plotting", "training"]
 
-_submodule = attributes(__name__, __all__)
+_submodule, __dir__ = attributes(__name__, __all__)
 
 
 def __getattr__(name: str) -> Any:

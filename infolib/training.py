@@ -36,9 +36,11 @@ from torch.nn.functional import cross_entropy, log_softmax, nll_loss
 from torch.optim import SGD, Adam, Optimizer
 from tqdm import tqdm
 
-from infolib import checks
+from infolib import _moved, checks
 from infolib.activations import device_of, evaluating
 from infolib.data import Data
+
+__getattr__ = _moved.attributes(__name__)
 
 Loss = Callable[[Tensor], Tensor]  # of the indices of a batch: a scalar, in any unit
 Term = Callable[[nn.Module, Tensor], Tensor]  # of the network in training and the images of the step, added to the loss

@@ -10,7 +10,6 @@ from matplotlib.colors import to_rgb
 from PIL import Image
 
 from infolib import plotting
-from infolib.plotting import _style
 
 matplotlib.use("agg")
 
@@ -157,9 +156,9 @@ def neurons():
 @pytest.fixture
 def curves():
     rows = [
-        {"arm": arm, "layers": layers, "mode": mode, "quantity": quantity, "direction": direction, "seed": seed,
+        {"network": network, "layers": layers, "mode": mode, "quantity": quantity, "direction": direction, "seed": seed,
          "repeat": 0, "k": k, "accuracy": 1 - k / 10 - seed / 10}
-        for arm in ("b", "a")
+        for network in ("b", "a")
         for layers in ("hidden1", "hidden2", "hidden1+hidden2")
         for mode in ("mean", "zero")
         for quantity, direction in (("entropy", "ascending"), ("entropy", "descending"), ("random", "random"))
@@ -202,7 +201,7 @@ def test_codelengths_have_the_code_as_the_area_under_each_curve():
 
 
 def test_ablation_shows_means_of_networks_lowest_first_above_highest_first(curves):
-    figure = plotting.ablation(curves[(curves["arm"] == "a") & (curves["mode"] == "mean")], title="t")
+    figure = plotting.ablation(curves[(curves["network"] == "a") & (curves["mode"] == "mean")], title="t")
     assert len(figure.axes) == 6
     assert [ax.get_title(loc="left") for ax in figure.axes[:3]] == ["hidden1", "hidden2", "all layers"]
     assert figure.axes[3].get_ylabel() == "accuracy, highest first"
@@ -210,10 +209,10 @@ def test_ablation_shows_means_of_networks_lowest_first_above_highest_first(curve
         assert line.get_ydata().tolist() == pytest.approx([0.9, 0.8, 0.7])  # mean over seeds 0 and 2
 
 
-def test_ablation_modes_has_a_panel_for_each_arm_and_layer(curves):
+def test_ablation_modes_has_a_panel_for_each_network_and_layer(curves):
     figure = plotting.ablation_modes(curves[curves["quantity"] == "random"])
     assert [ax.get_title(loc="left") for ax in figure.axes] == [
-        f"{arm}: {layers}" for arm in ("b", "a") for layers in ("hidden1", "hidden2", "all layers")
+        f"{network}: {layers}" for network in ("b", "a") for layers in ("hidden1", "hidden2", "all layers")
     ]
     assert [len(ax.get_lines()) for ax in figure.axes] == [2] * 6
 
@@ -282,7 +281,7 @@ def test_agreement_has_a_panel_for_each_unit_with_the_diagonal():
 def test_notebook_images_have_256_colours_and_the_size_of_the_figure():
     figure, ax = plt.subplots(figsize=(4, 3))
     ax.scatter(range(300), range(300), c=range(300))
-    image = Image.open(io.BytesIO(_style.light_png(figure)))
+    image = Image.open(io.BytesIO(plotting.light_png(figure)))
     assert image.mode == "P"
     assert image.format == "PNG"
     assert abs(image.size[0] - 4 * figure.dpi) < figure.dpi

@@ -1,68 +1,56 @@
-"""What a value hangs on: its content, and the code that it reaches, without comments and docstrings.
+"""What a value hangs on: its content, and the code that it reaches.
 
-Code counts function by function and class by class, as far as it is ours: the project's, a notebook's, a module beside
-it. What is installed counts by its name.
+Code counts function by function as Python has compiled it, so that comments, docstrings and layout do not count, nor
+what is edited while a run goes on. It counts as far as it is ours: the project's, a notebook's, a module beside it.
+What is installed counts by its name.
 """
 
-import ast
 import copyreg
 import dataclasses
+import dis
+import importlib
+import importlib.util
 import inspect
-import linecache
-import os
 import re
 import sys
-import time
+import sysconfig
 from collections import Counter, OrderedDict
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
+from dataclasses import MISSING
 from enum import Enum
-from functools import partial
-from importlib.machinery import SourceFileLoader
+from functools import cache
 from itertools import count
 from operator import attrgetter
-from pathlib import PurePath
-from types import FunctionType, MappingProxyType, MethodType, ModuleType
+from pathlib import Path, PurePath
+from types import CodeType, FunctionType, MappingProxyType, MethodType, ModuleType
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from workbook.sources import (
-    Chain,
-    Scan,
-    chains,
-    global_names,
-    imported,
-    imports,
-    index,
-    is_ours,
-    scan,
-    targets,
-    was_compiled,
-)
-
-_KEEPING = (__name__, "workbook.sources", "workbook.store")  # modules that keep results and change none
 _SCALARS = (bool, int, float, str, bytes)
 _MAPPINGS = (dict, OrderedDict, Counter, MappingProxyType)
 _PRINTED = (torch.dtype, torch.device, torch.Size, torch.layout, np.dtype, PurePath, range, complex, type(...))
 _METHODS = {staticmethod: ["__func__"], classmethod: ["__func__"], MethodType: ["__func__", "__self__"]}
 _PARTS = _METHODS | {property: ["fget", "fset", "fdel"], slice: ["start", "stop", "step"]}
 _USUAL = frozenset(vars(nn.Module()))  # attributes of every network
-_STARTED = time.time()
-_TEXTS: dict[str, list[str]] = {}  # of each file: an edit while a run goes on changes no running code
+_KEEPING = ("workbook.reach", "workbook.store")  # modules that keep results and change none
+_OURS = ("infolib", "workbook", "__main__")  # wherever they are installed
+_FROM = dict.fromkeys(("LOAD_GLOBAL", "LOAD_NAME", "LOAD_FROM_DICT_OR_GLOBALS"), "") | {"LOAD_DEREF": "cells"}
+Chain = tuple[str, ...]  # where from, a name and the attributes after it, as ("", "renyi", "gram")
 
 
 def content(value: Any, name: str = "value") -> Any:
     """What `value` is, in a form that `store.fingerprint` takes, with the code that it reaches.
 
-    Functions and classes of ours count by their parsed code and all that it reads, networks by classes, tensors and
+    Functions and classes of ours count by their code and all that it reads, networks by classes, tensors and
     attributes, data sets and other objects of our classes by what they hold, what is installed by its name. The modes
     of a network and its hooks do not count; the order of a dict does.
 
     Raises:
-        ValueError: for an object that cannot be told, a function without source, a module of ours as a whole
+        ValueError: for an object that cannot be told, and a module of ours as a whole
     """
     reach = _Reach()
     try:
@@ -87,7 +75,6 @@ class _Reach:
 
     def __init__(self) -> None:
         self.found: dict[str, Any] = {}
-        self.texts: dict[str, str] = {}  # of files
         self.names: dict[Any, tuple[str, Any]] = {}  # by id, with the object, which keeps its id while it is held
 
     def tell(self, value: Any) -> Any:
@@ -116,14 +103,14 @@ class _Reach:
             return self._enter(f"network {_name(kind)}", value, self._network)
         return self._callable(value) if callable(value) else self._object(value)
 
-    def _enter(self, name: str, value: Any, make: Callable[[Any, str], Any], identity: Any = None) -> list[str]:
+    def _enter(self, name: str, value: Any, make: Callable[[Any], Any], identity: Any = None) -> list[str]:
         """A reference to the entry of `value`, which is made when it is first met."""
         identity = identity or id(value)
         if identity not in self.names:
             name = next(free for i in count(1) if (free := name if i == 1 else f"{name} #{i}") not in self.found)
             self.names[identity], self.found[name] = (name, value), None
             try:
-                self.found[name] = make(value, name)
+                self.found[name] = make(value)
             except _UnknownError:
                 del self.names[identity], self.found[name]
                 raise
@@ -133,20 +120,13 @@ class _Reach:
         """A function or what is called like one; what other packages wrap around a function of ours counts with it."""
         inner = inspect.unwrap(value)
         if _is_own(inner) and not _is_own(value):
-            decorated = self._scan(inner).decorators  # then the code says how
-            parts = [value.__wrapped__, getattr(value, "registry", None), None if decorated else _cells(value)]
-            return ["wrapped", *map(self.tell, parts)]
+            return ["wrapped", *map(self._attribute, [vars(value), *_cells(value).values()])]
         if not isinstance(value, FunctionType) or (not _is_own(value) and _is_importable(value)):
             return self._object(value)
         home = value.__globals__.get("__name__")
         if home in _KEEPING and not value.__name__.endswith("trained"):
             return ["name", _name(value)]
-        make = self._function if _is_own(value) else self._made
-        return self._enter(f"{home}.{value.__code__.co_qualname}", value, make)
-
-    def _made(self, function: FunctionType, _: str) -> Any:
-        """Of a function that an installed one has made."""
-        return self.tell([_cells(function), function.__defaults__, function.__kwdefaults__])
+        return self._enter(f"{home}.{value.__code__.co_qualname}", value, self._function)
 
     def _object(self, value: Any) -> Any:
         """An object by its name, if it has one, else by what a pickle of it would hold."""
@@ -164,82 +144,55 @@ class _Reach:
         if isinstance(parts, str):
             return ["name", f"{getattr(value, '__module__', None)}.{parts}"]
         parts = [list(part) if isinstance(part, Iterator) else part for part in parts]
-        return self._enter(f"object {_name(kind)}", value, lambda *_: self.tell(parts))
+        return self._enter(f"object {_name(kind)}", value, lambda _: self.tell(parts))
 
-    def _function(self, function: FunctionType, name: str) -> list[str]:
-        """Its code, with entries for what it reads: closure, imports, defaults, globals."""
-        found = self._scan(function)
-        defaults = [*(function.__defaults__ or ()), *(function.__kwdefaults__ or {}).values()]
-        unread = _cells(function) | {f"default {i}": value for i, value in enumerate(defaults)}
-        own = {"__name__": name, **unread, **imported(found.imports)}
-        known = (global_names(function.__code__) | found.decorators) - own.keys()
-        self._read_all((names for names in found.chains if names[0] in known), function.__globals__)
-        self._read_all((names for names in found.chains if names[0] in own), own)
-        self._read_all(((part,) for part in unread.keys() - {names[0] for names in found.chains}), own)
-        return found.code
+    def _function(self, function: FunctionType) -> list[Any]:
+        """Its code, if it is ours, its defaults and what it encloses, with entries for what it reads from outside."""
+        cells, own = _cells(function), _is_own(function)
+        for origin, *names in _chains(function.__code__) if own else ():
+            if origin in ("", "cells"):
+                self._read(names, cells if origin else function.__globals__)
+            elif is_ours(origin):
+                self._read(names, vars(importlib.import_module(origin)))
+        enclosed = {name: cell for name, cell in cells.items() if not isinstance(cell, ModuleType)}
+        parts = [function.__defaults__, function.__kwdefaults__, enclosed, vars(function)]
+        return [_text(function.__code__) if own else "", *map(self.tell, parts)]
 
-    def _read_all(self, reads: Iterable[Chain], space: dict[str, Any]) -> None:
-        """Enter what chains read from a space of names; of a module of ours, the attribute rather than the whole."""
-        for names in sorted(reads):
-            at = space
-            while names and names[0] in at:
-                value, label, make = at[names[0]], f"{at.get('__name__')}:{names[0]}", partial(self._value, names[0])
-                through = isinstance(value, ModuleType) and len(names) > 1 and is_ours(value.__name__)
-                if through:
-                    getattr(value, names[1], None)  # a submodule may be imported by this
-                    make = lambda _, __, value=value: ["name", value.__name__]  # noqa: E731
-                self._enter(label, at, make, (id(at), names[0]))
-                names, at = names[1:] if through else (), vars(value) if through else at
+    def _read(self, names: Sequence[str], space: dict[str, Any]) -> None:
+        """Enter what a name in a space stands for; of a module of ours, the attribute rather than the whole."""
+        for i, name in enumerate(names):
+            if name not in space:
+                return
+            value = space[name]
+            if not isinstance(value, ModuleType) or i + 1 == len(names) or not is_ours(value.__name__):
+                label = f"{space.get('__name__')}:{name}"
+                self._enter(label, space, lambda space, name=name: self._global(name, space[name]), (id(space), name))
+                return
+            getattr(value, names[i + 1], None)  # a submodule may be imported by this
+            space = vars(value)
 
-    def _value(self, name: str, space: dict[str, Any], _: str = "") -> Any:
+    def _global(self, name: str, value: Any) -> Any:
         try:
-            return self.tell(space[name])
+            return self.tell(value)
         except _UnknownError as unknown:
-            home = type(space[name]).__module__
-            if not is_ours(home) and getattr(sys.modules.get(home), name, None) is space[name]:
-                return ["name", home, name]  # as scipy.stats.norm
-            if (told := self._assigned(space, name)) is None:
-                raise ValueError(f"a function reads {name}, whose content cannot be told: {unknown}") from None
-            return told
+            raise ValueError(f"a function reads {name}, whose content cannot be told: {unknown}") from None
 
-    def _assigned(self, space: dict[str, Any], name: str) -> Any:
-        """What the module's file assigns to a global that cannot be told, or imports as it."""
-        module = sys.modules.get(space.get("__name__", ""))
-        if vars(module or self) is not space or not getattr(module, "__file__", None):
-            return None
-        body = index(self._newest(module.__file__))[""][0].body
-        for bound, home, attribute in imports(body, space.get("__package__")):
-            if bound == name:
-                return self._value(attribute, vars(sys.modules[home])) if is_ours(home) else ["name", home, attribute]
-        made = [part.value for part in body if name in targets(part) and getattr(part, "value", None)]
-        if len(made) != 1:
-            return None
-        self._read_all(chains(made), space)
-        return ["assigned", ast.dump(made[0])]
+    def _class(self, cls: type) -> dict[str, Any]:
+        """Its bases, and its attributes, functions among them."""
+        fields = dataclasses.fields(cls) if dataclasses.is_dataclass(cls) else ()
+        defaults = {field.name: [field.default, field.default_factory] for field in fields}
+        made = {name: [self.tell(part) for part in parts if part is not MISSING] for name, parts in defaults.items()}
+        members = {name: self._attribute(value) for name, value in vars(cls).items() if _is_member(cls, name, value)}
+        return {"bases": self.tell(cls.__mro__[1:]), "attributes": members, "fields": made}
 
-    def _class(self, cls: type, _: str) -> dict[str, Any]:
-        """Its code where it is found, its bases, and its attributes, functions among them."""
-        members = {part: value for part, value in vars(cls).items() if _is_member(cls, part, value)}
-        functions = [inner for inner in map(inspect.unwrap, members.values()) if _is_own(inner)]
-        module = sys.modules.get(cls.__module__)
-        file = getattr(module, "__file__", None)
-        space = functions[0].__globals__ if functions else vars(module or self)
-        text = self._text(functions[0]) if functions else self._newest(file) if file else ""
-        nodes = index(text).get(cls.__qualname__.replace(".<locals>", ""), [])
-        self._read_all((names for names in chains(nodes, within=False) if names[0] in space), space)
-        told = {part: self._attribute(value, bool(nodes)) for part, value in members.items()}
-        return {"code": [*map(ast.dump, nodes)], "bases": self.tell(cls.__mro__[1:]), "attributes": told}
-
-    def _attribute(self, value: Any, has_code: bool) -> Any:
-        """Of a class; what cannot be told is in the class's code, as an expression whose names are read with it."""
+    def _attribute(self, value: Any) -> Any:
+        """Of a class or a wrapper; of one that cannot be told, the functions that it holds."""
         try:
             return self.tell(value)
         except _UnknownError:
-            if not has_code and not hasattr(value, "__get__"):
-                raise
             return [self.tell(part) for part in getattr(value, "__dict__", {}).values() if callable(part)]
 
-    def _network(self, network: nn.Module, _: str) -> dict[str, Any]:
+    def _network(self, network: nn.Module) -> dict[str, Any]:
         tensors = {**dict(network.named_parameters()), **dict(network.named_buffers())}
         return {
             "repr": re.sub(r" at 0x[0-9a-f]+", "", repr(network)),
@@ -249,31 +202,64 @@ class _Reach:
             "device": next((tensor.device.type for tensor in tensors.values()), "cpu"),
         }
 
-    def _newest(self, file: str) -> str:
-        """The text of a file as it is now, looked up once."""
-        if file not in self.texts:
-            linecache.checkcache(file)
-            self.texts[file] = "".join(linecache.getlines(file))
-            if self.texts[file] not in (known := _TEXTS.setdefault(file, [])):
-                known.append(self.texts[file])
-        return self.texts[file]
 
-    def _text(self, function: FunctionType) -> str:
-        """The text that a function was compiled from: if the file was edited since, the one it had."""
-        file = function.__code__.co_filename
-        if not (newest := self._newest(file)):
-            raise ValueError(f"function {function.__qualname__} has no source: define it in a file or a notebook")
-        if not os.path.exists(file) or (os.path.getmtime(file) < _STARTED and len(_TEXTS[file]) == 1):
-            return newest
-        compiled = next((text for text in (newest, *_TEXTS[file]) if was_compiled(function.__code__, text)), None)
-        # Another loader, as pytest's, compiles something else.
-        if compiled is None and type(function.__globals__.get("__loader__")) is SourceFileLoader:
-            raise ValueError(f"function {function.__qualname__} was edited in {file} since it was imported: start anew")
-        return compiled or newest
+def is_ours(module: str, file: str = "<") -> bool:
+    """Whether code is the project's or the reader's, not Python's or an installed package's."""
+    top = module.partition(".")[0]
+    if top in _OURS or not file.startswith("<"):
+        return top in _OURS or not _is_installed(file)
+    if top in sys.stdlib_module_names:
+        return False
+    with suppress(ValueError):  # of a module that was made at run time
+        spec = importlib.util.find_spec(top)
+        places = [spec.origin, *(spec.submodule_search_locations or ())] if spec else []
+        return not any(map(_is_installed, filter(None, places)))
+    return True
 
-    def _scan(self, function: FunctionType) -> Scan:
-        code = function.__code__
-        return scan(self._text(function), code.co_firstlineno, code.co_name, function.__globals__.get("__package__"))
+
+@cache
+def _is_installed(file: str) -> bool:
+    path = Path(file)
+    stdlib = path.is_relative_to(sysconfig.get_path("stdlib"))
+    return stdlib or not {"site-packages", "dist-packages"}.isdisjoint(path.parts)
+
+
+@cache
+def _text(code: CodeType) -> str:
+    """Compiled code as text: arguments and instructions with their constants and names, without lines and docstring."""
+    steps = (f"{step.opname} {_shown(step.argval)}" for step in dis.get_instructions(code))
+    return "; ".join(
+        [f"{code.co_varnames} {code.co_argcount} {code.co_posonlyargcount} {code.co_kwonlyargcount}", *steps]
+    )
+
+
+def _shown(argument: Any) -> str:
+    """The argument of an instruction, the same in every process."""
+    if isinstance(argument, CodeType):
+        return f"({_text(argument)})"
+    if isinstance(argument, tuple | frozenset):
+        parts = map(_shown, argument)
+        return f"{type(argument).__name__}({', '.join(parts if isinstance(argument, tuple) else sorted(parts))})"
+    return repr(argument)
+
+
+@cache
+def _chains(code: CodeType) -> list[Chain]:
+    """What code and the code within it take from outside: where from, and a name with the attributes after it."""
+    found, now, home = set(), (), ""
+    for step in dis.get_instructions(code):
+        if step.opname in ("LOAD_ATTR", "LOAD_METHOD") and now:
+            now = (*now, step.argval)
+            continue
+        found.add(now)
+        now = (_FROM[step.opname], step.argval) if step.opname in _FROM else ()
+        if step.opname == "IMPORT_NAME":
+            home = step.argval
+        elif step.opname == "IMPORT_FROM":
+            now = (home, step.argval)
+        elif isinstance(step.argval, CodeType):
+            found.update(_chains(step.argval))
+    return sorted(found - {()})
 
 
 def _is_own(value: Any) -> bool:

@@ -5,7 +5,6 @@
 """
 
 import hashlib
-import linecache
 import os
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -112,11 +111,7 @@ def tabulate(
         raise ValueError("cases is empty: give at least one")
     shared = key(function) | {"threads": 1}
     names = [fingerprint(shared | {"arguments": _arguments(case)}) for case in cases]
-    # The cells of a notebook, which the processes do not have; networks are told there by their code.
-    cells = {file: entry for file, entry in linecache.cache.items() if len(entry) > 1 and entry[1] is None}
-    todo = (
-        delayed(_case)(partial(function, *case), name, frames, cells) for case, name in zip(cases, names, strict=True)
-    )
+    todo = (delayed(_case)(partial(function, *case), name, frames) for case, name in zip(cases, names, strict=True))
     with parallel_config("loky", inner_max_num_threads=1):
         jobs = Parallel(n_jobs=torch.get_num_threads(), return_as="generator")(todo)
     with warnings.catch_warnings():
@@ -154,9 +149,8 @@ def _kind(function: Any) -> str:
     return getattr(function, "__name__", type(function).__name__).strip("_<>")
 
 
-def _case(compute: partial, name: str, frames: Sequence[str], cells: dict[str, Any]) -> list["pd.DataFrame"]:
+def _case(compute: partial, name: str, frames: Sequence[str]) -> list["pd.DataFrame"]:
     """The tables of one case, from the cache or computed once."""
-    linecache.cache.update(cells)
     if not frames:
         return [_frame(_kind(compute), name, compute)]
     once = lru_cache(compute)

@@ -3,4 +3,4 @@
 from infolib._lazy import attributes
 
 __all__ = ["binning", "discrete", "knn", "renyi", "truth", "uncertainty"]
-__getattr__ = attributes(__name__, __all__)
+__getattr__, __dir__ = attributes(__name__, __all__)

@@ -3,4 +3,4 @@
 from infolib._lazy import attributes
 
 __all__ = ["discarding", "information_plane", "lenses", "neuron_importance", "synergy", "transfer"]
-__getattr__ = attributes(__name__, __all__)
+__getattr__, __dir__ = attributes(__name__, __all__)

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from infolib import checks
 from infolib.activations import device_of, evaluating, hooked
 from infolib.data import Data
-from infolib.measures.discarding import _noise
+from infolib.measures.discarding import constrained
 
 
 def measurable(model: nn.Module, x: Tensor) -> pd.DataFrame:
@@ -21,7 +21,7 @@ def measurable(model: nn.Module, x: Tensor) -> pd.DataFrame:
 
     Raises: ValueError for a model in training mode, and images outside [0, 1] or that it cannot take
     """
-    _noise.checked_mode(model)
+    constrained.checked_mode(model)
     x = checks.floats("x", x, min_ndim=2)
     if len(x) < 3:
         raise ValueError(f"x must hold at least 3 samples, got {len(x)}")

@@ -42,7 +42,7 @@ from infolib.measures._measurable import checked, measurable, no_accuracy
 from infolib.measures.discarding import box, concentration, strict_information_discarding
 
 __all__ = [
-    "LENSES", "QUANTITIES", "ablation_curves", "agreement", "between_lenses", "checked", "class_information",
+    "LENSES", "QUANTITIES", "agreement", "between_lenses", "checked", "clamped_accuracy", "class_information",
     "codelength", "discarding", "finest_grid", "information", "look", "measurable", "pair", "probe", "redundancy",
 ]  # fmt: skip
 
@@ -131,7 +131,7 @@ def class_information(
 ) -> pd.DataFrame:
     """Lens 3: mean class information of a layer's units in bits, and what is left of the accuracy without them.
 
-    "ablation area" is the mean accuracy along `ablation_curves` with the most informative units first, "ablation gap"
+    "ablation area" is the mean accuracy along `clamped_accuracy` with the most informative units first, "ablation gap"
     what it is more with the least informative first: positive where class information shows who matters.
 
     Raises: ValueError as `checked`, and for fewer than 2 n samples
@@ -148,7 +148,7 @@ def class_information(
     return _table("class_information", layers, found, n, "one bit per unit, at its median; clamped to the mean")
 
 
-def ablation_curves(
+def clamped_accuracy(
     model: nn.Module, data: Data, layers: Sequence[str], *, n: int = 256, shares: Sequence[float] = SHARES
 ) -> pd.DataFrame:
     """Accuracy with a share of a layer's units clamped to their means, in the order of their class information.

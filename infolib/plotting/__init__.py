@@ -1,5 +1,12 @@
 """Figures from tidy tables: one theme, ordered variables on a sequential palette, spread over seeds always shown."""
 
+from importlib.util import find_spec
+
+from infolib import _moved
+
+if lacking := [name for name in ("matplotlib", "seaborn", "PIL") if find_spec(name) is None]:
+    raise ImportError(f"figures need {', '.join(lacking)}: install information-workbook with its extra, [plot]")
+
 from infolib.plotting._curves import (
     ablation,
     ablation_modes,
@@ -14,7 +21,7 @@ from infolib.plotting._lenses import lens_page, rank_matrix
 from infolib.plotting._pictures import heat_maps, images
 from infolib.plotting._planes import PLANES, layer_planes, neuron_plane, planes
 from infolib.plotting._scores import agreement, dots, scatter, violins
-from infolib.plotting._style import BAND, INK, sequential, theme
+from infolib.plotting._style import BAND, INK, light_png, sequential, theme
 
 __all__ = [
     "BAND",
@@ -32,6 +39,7 @@ __all__ = [
     "information_over_training",
     "layer_planes",
     "lens_page",
+    "light_png",
     "lines",
     "neuron_plane",
     "panels",
@@ -42,3 +50,5 @@ __all__ = [
     "theme",
     "violins",
 ]
+
+__getattr__ = _moved.attributes(__name__)

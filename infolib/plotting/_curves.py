@@ -184,17 +184,19 @@ def ablation(curves: pd.DataFrame, *, title: str = "") -> Figure:
 
 
 def ablation_modes(curves: pd.DataFrame) -> Figure:
-    """Accuracy against the number of clamped neurons, to their mean and to zero: a panel for each arm and layer."""
-    arms, pools = list(dict.fromkeys(curves["arm"])), list(dict.fromkeys(curves["layers"]))
-    size = (3.7 * len(pools), 2.9 * len(arms))
-    figure, axes = plt.subplots(len(arms), len(pools), figsize=size, sharey=True, squeeze=False, layout="constrained")
-    per_network = curves.groupby(["arm", "layers", "mode", "seed", "k"])["accuracy"].mean()
-    for i, arm in enumerate(arms):
+    """Accuracy against the number of clamped neurons, to their mean and to zero: a panel for each network and layer."""
+    networks, pools = list(dict.fromkeys(curves["network"])), list(dict.fromkeys(curves["layers"]))
+    size = (3.7 * len(pools), 2.9 * len(networks))
+    figure, axes = plt.subplots(
+        len(networks), len(pools), figsize=size, sharey=True, squeeze=False, layout="constrained"
+    )
+    per_network = curves.groupby(["network", "layers", "mode", "seed", "k"])["accuracy"].mean()
+    for i, network in enumerate(networks):
         for j, pool in enumerate(pools):
             for mode, colour in zip(("mean", "zero"), sns.color_palette("colorblind"), strict=False):
-                band(axes[i, j], per_network[arm, pool, mode], color=colour, label=f"clamped to {mode}")
-            axes[i, j].set_title(f"{arm}: {pool_name(pool)}", loc="left", fontsize="small")
-            axes[i, j].set(ylim=(0, 1.02), xlabel="neurons clamped" if i == len(arms) - 1 else "")
+                band(axes[i, j], per_network[network, pool, mode], color=colour, label=f"clamped to {mode}")
+            axes[i, j].set_title(f"{network}: {pool_name(pool)}", loc="left", fontsize="small")
+            axes[i, j].set(ylim=(0, 1.02), xlabel="neurons clamped" if i == len(networks) - 1 else "")
         axes[i, 0].set_ylabel("accuracy")
     axes[0, 0].legend(fontsize="x-small", loc="lower left")
     return figure

@@ -1,62 +1,207 @@
-"""The tables of notebook 05, on networks that have seen next to nothing: what is in them, not what it says."""
+"""Notebook 05: its networks and tables on networks that have seen next to nothing, against ones made by hand."""
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
 
-from infolib import activations
+from infolib import activations, training
+from infolib.data import Data, Splits
 from infolib.measures import discarding
-from workbook import datasets, models, techniques
+from workbook import datasets, models, records, store, techniques
 from workbook.experiments import nb05_information_discarding as study
 
-LINE = "digits clutter 3 6 1"
-FEW = {"n_train": 64}
-SIZE = FEW | {"n_images": 2, "steps": 1}
+NAME = "05_information_discarding"
+ROW = {"data": "digits", "clutter": True, "n_train": 128, "n_test": 449, "width": 4, "grid": 6, "epochs": 2}
+NETWORK = study.Network(**ROW)
+PLAIN = study.Network(**ROW | {"clutter": False, "grid": 4})
+LAYERS = ["conv1", "conv2", "conv4", "conv6", "fc1"]
+PARAMETERS = {"networks": [ROW], "layers": LAYERS, "n_images": 2, "steps": 1, "n_seeds": 2, "resnets": []}
+FEW = {"n_images": 2, "steps": 1}
 
 
-def test_an_arm_has_its_images_and_the_cells_of_the_object():
-    arm = study.arm(LINE, **FEW)
-    assert (arm.width, arm.grid, arm.epochs) == (3, 6, 1)
-    assert arm.splits.train.x.shape == (64, 1, 12, 12)
-    assert torch.equal(arm.box, discarding.box(6))
-    plain = study.arm("digits plain 3 4 1", **FEW)
-    assert plain.splits.train.x.shape == (64, 1, 8, 8)
-    assert plain.box is None
+def prepared(**changed):
+    return records.prepared(NAME, PARAMETERS | changed)
 
 
-@pytest.mark.parametrize("line", ["digits clutter 3 6", "digits clutter 3 6 1 1", "digits clutter three 6 1"])
-def test_a_line_of_another_form_is_refused(line):
-    with pytest.raises(ValueError, match=f"arm must be like 'mnist clutter 8 14 4', got '{line}'"):
-        study.arm(line, **FEW)
+# what is refused, before anything runs
 
 
-def test_unknown_surroundings_are_refused():
-    with pytest.raises(ValueError, match="unknown surroundings 'noise'; allowed: clutter, plain"):
-        study.arm("digits noise 3 6 1", **FEW)
+def test_parameters_become_records_with_the_papers_settings_as_defaults():
+    (network,), (resnet,) = prepared(resnets=[{"depth": 20}])
+    assert network == NETWORK
+    assert resnet == study.ResNet(depth=20)
+    assert (network.decoder_width, network.decoder_epochs, network.decoder_lr) == (16, 3, 5e-3)
+    assert (resnet.n_images, resnet.samples) == (4, 8)
+    paper = study.Network(data="mnist", clutter=True, n_train=4000, width=8, grid=14, epochs=4)
+    assert paper.n_test == resnet.n_test == 2000
+    assert (network.side, PLAIN.side, paper.side) == (12, 8, 42)
 
 
-def test_students_have_half_the_width_and_seeds_their_own_weights():
-    nets = [
-        study.network("digits clutter 4 6 1", *case, **FEW) for case in (("student of labels", 0), ("untrained", 1))
-    ]
-    assert [net.conv1.conv.out_channels for net in nets] == [2, 4]
-    again = study.network("digits clutter 4 6 1", "untrained", 1, **FEW)
-    assert torch.equal(again.fc1.linear.weight, nets[1].fc1.linear.weight)
-    assert not torch.equal(study.network("digits clutter 4 6 1", "untrained", 2, **FEW).fc1.linear.weight,
-                           again.fc1.linear.weight)  # fmt: skip
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"width": None}, r"networks\[0\] lacks the field 'width'"),
+        ({"widht": 4}, r"networks\[0\] has an unknown field 'widht'"),
+        ({"width": "six"}, r"networks\[0\]\.width must be int, got 'six'"),
+        ({"clutter": 1}, r"networks\[0\]\.clutter must be bool, got 1"),
+        ({"data": "ib"}, r"networks\[0\]\.data must be one of 'digits', 'mnist', 'fashion-mnist', 'cifar10', got 'ib'"),
+        ({"damaged_layer": "conv7"}, r"networks\[0\]\.damaged_layer must be one of 'conv1'"),
+        ({"n_train": 1349}, r"networks\[0\]: n_train=1349 is more than the 1348 samples available of digits"),
+        ({"n_test": 2000}, r"networks\[0\]: n_test=2000 is more than the 1797 samples available of digits"),
+        ({"grid": 5}, r"networks\[0\]: grid must divide the side of the images, 12, got 5"),
+        ({"grid": 1}, r"networks\[0\]: grid must be an integer of at least 2, got 1"),
+        ({"lr": 0.0}, r"networks\[0\]: lr must be positive, got 0"),
+        ({"epochs": 0}, r"networks\[0\]: epochs must be positive, got 0"),
+        ({"sigma0": -0.1}, r"networks\[0\]: sigma0 must be positive, got -0.1"),
+        ({"samples": 5}, r"networks\[0\]: samples must be even, as noise comes in pairs, got 5"),
+        ({"held_out": 2}, r"networks\[0\]: held_out must be an integer of at least 4, got 2"),
+        ({"held_out": 7}, r"networks\[0\]: held_out must be even, as noise comes in pairs, got 7"),
+        ({"pruned_share": 1.5}, r"networks\[0\]: pruned_share must be a number from 0 to 1, got 1.5"),
+        ({"pruned_share": 1.0}, r"networks\[0\]: 1 - pruned_share must be positive, got 0"),
+        ({"student_width": 2.0}, r"networks\[0\]: student_width must be a number from 0 to 1, got 2"),
+        ({"student_width": 0.2}, r"networks\[0\]: the width of students must be an integer of at least 1, got 0"),
+        ({"student_images": 0.01}, r"networks\[0\]: the number of images of students must be .* at least 2, got 1"),
+        ({"batch_size": 1}, r"networks\[0\]: batch_size must be an integer of at least 2, got 1"),
+    ],
+    ids=str,
+)
+def test_a_network_that_cannot_be_is_refused(change, message):
+    row = {name: value for name, value in (ROW | change).items() if value is not None}
+    with pytest.raises(ValueError, match=f"notebook {NAME}: {message}"):
+        prepared(networks=[row])
 
 
-def test_a_survey_is_the_table_of_one_network():
-    rows = study.survey(LINE, "trained", 1, layers=["conv4", "conv6"], **SIZE)
-    net, (splits, box, *_) = study.network(LINE, "trained", 1, **FEW), study.arm(LINE, **FEW)
-    d = discarding.strict_information_discarding(net, splits.test.x[:2], "conv6", grid=6, steps=1, **study.SEARCH)
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"depth": 21}, r"resnets\[0\]\.depth must be one of 20, 32, 44, 56, got 21"),
+        ({"depth": 20, "grid": 7}, r"resnets\[0\]: grid must divide the side of the images, 32, got 7"),
+        ({"depth": 20, "taps": 10}, r"resnets\[0\]: taps must be a number from 2 to 9, got 10"),
+        ({"depth": 20, "n_test": 10_001}, r"resnets\[0\]: n_test=10001 is more than the 10000 samples"),
+        ({"depth": 20, "n_images": 1001}, "n_seeds must be a number from 2 to 1, got 2"),
+    ],
+    ids=str,
+)
+def test_a_resnet_that_cannot_be_is_refused(change, message):
+    with pytest.raises(ValueError, match=f"notebook {NAME}: {message}"):
+        prepared(resnets=[change])
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"networks": []}, "networks must begin with one with clutter"),
+        ({"networks": [ROW | {"clutter": False, "grid": 4}, ROW]}, "networks must begin with one with clutter"),
+        ({"layers": LAYERS[::-1]}, "layers must be of conv1, conv2, .* in this order, with conv6 and fc1, got"),
+        ({"layers": [*LAYERS, "fc2"]}, "layers must be of"),
+        ({"layers": LAYERS[:-1]}, "layers must be of"),
+        ({"layers": ["conv4", "conv6", "fc1"]}, r"unknown networks\[0\].damaged_layer 'conv4'; allowed: "),
+        ({"networks": [ROW | {"damaged_layer": "conv2"}]}, r"damaged_layer 'conv2'; allowed: conv4, conv6"),
+        ({"networks": [ROW | {"encoder": "conv5"}]}, r"unknown networks\[0\].encoder 'conv5'; allowed: conv1, conv2"),
+        ({"n_images": 450}, "n_images must be a number from 2 to 449, got 450"),
+        ({"n_images": 1}, "n_images must be an integer of at least 2, got 1"),
+        ({"steps": -1}, "steps must be an integer of at least 0, got -1"),
+        ({"n_seeds": 1}, "n_seeds must be an integer of at least 2, got 1"),
+    ],
+    ids=str,
+)
+def test_parameters_that_cannot_be_are_refused(change, message):
+    with pytest.raises(ValueError, match=message):
+        prepared(**change)
+
+
+# networks
+
+
+def by_hand(kind, seed):
+    splits = datasets.cluttered(datasets.load("digits", n_train=128, n_val=0, n_test=449, seed=0))
+    data, few = splits.train, splits.train[:32]
+    start, student = (models.vgg6(width=width, in_shape=(1, 12, 12), seed=seed) for width in (4, 2))
+    further = {"epochs": 2, "lr": 1e-3, "seed": seed}
+
+    def learnt(model, data, epochs):
+        return store.trained(model, data, epochs=epochs, batch_size=64, lr=2e-3, seed=seed)
+
+    if kind == "untrained":
+        return start.eval()
+    if kind == "permuted labels":
+        return learnt(start, splits.permuted_labels(seed=seed).train, 2)
+    if kind == "one epoch":
+        return learnt(start, data, 1)
+    if kind == "student of labels":
+        return learnt(student, few, 6)
+    if kind == "autoencoder":
+        return techniques.autoencoder(start, "conv6", data, width=16, epochs=2, lr=2e-3, seed=seed)
+    trained = learnt(start, data, 2)
+    if kind == "trained":
+        return trained
+    if kind == "student of the network":
+        return techniques.distilled(student, trained, few, temperature=4.0, epochs=6, lr=2e-3, seed=seed)
+    if kind == "damaged":
+        return techniques.damaged(trained, "conv4", share=0.5, seed=seed)
+    if kind == "attacked in training":
+        return techniques.adversarial(trained, data, eps=0.1, steps=2, **further)
+    pruned = techniques.pruned(trained, 0.8)
+    return techniques.finetuned(pruned, data, **further) if kind == "pruned, trained on" else pruned
+
+
+@pytest.mark.parametrize("kind", study.KINDS)
+def test_each_kind_is_made_as_by_hand(kind):
+    made, expected = study.train(NETWORK, kind, 1), by_hand(kind, 1).state_dict()
+    assert not made.training
+    assert list(made.state_dict()) == list(expected)
+    assert all(torch.equal(t, expected[name]) for name, t in made.state_dict().items())
+
+
+def test_kinds_and_seeds_differ():
+    weights = [study.train(NETWORK, kind, 0).fc1.linear.weight for kind in study.KINDS if "student" not in kind]
+    weights += [study.train(NETWORK, "trained", 1).fc1.linear.weight]
+    alike = [(i, j) for i, one in enumerate(weights) for j, other in enumerate(weights[:i]) if torch.equal(one, other)]
+    kinds = [kind for kind in study.KINDS if "student" not in kind]
+    # The encoder ends, and the damage is, before the first linear layer.
+    assert {(kinds[i], kinds[j]) for i, j in alike} == {("damaged", "trained"), ("autoencoder", "untrained")}
+
+
+def test_an_unknown_kind_is_refused():
+    with pytest.raises(ValueError, match="unknown kind 'twin'; allowed: untrained, trained"):
+        study.train(NETWORK, "twin", 0)
+
+
+# tables
+
+
+def test_a_table_is_that_of_one_network_and_its_record():
+    rows = study.measure(NETWORK, "trained", 1, layers=["conv4", "conv6"], n_images=2, steps=40)
+    splits, net = study.images(NETWORK), by_hand("trained", 1)
+    how = {"grid": 6, "steps": 40, "samples": 16, "held_out": 128, "sigma0": 0.01, "alpha": 1.5}
+    d = discarding.strict_information_discarding(net, splits.test.x[:2], "conv6", **how)
     last = rows[rows["layer"] == "conv6"]
-    assert last["discarding"].tolist() == pytest.approx(d.mean.tolist())
-    assert last["concentration"].tolist() == pytest.approx(discarding.concentration(d.entropy, box).tolist())
-    assert set(rows["arm"] + rows["kind"]) == {LINE + "trained"}
-    assert set(rows["seed"]) == {1}
-    assert 0 < rows["accuracy"].iloc[0] < 1
+    assert rows["layer"].tolist() == ["conv4"] * 2 + ["conv6"] * 2
+    assert last["discarding"].tolist() == d.mean.tolist()
+    assert last["concentration"].tolist() == discarding.concentration(d.entropy, discarding.box(6)).tolist()
+    places = torch.rand(2, 36, generator=torch.Generator().manual_seed(1)).argsort(1)
+    moved = d.entropy.flatten(1).gather(1, places).view(2, 6, 6)
+    assert last["elsewhere"].tolist() == discarding.concentration(moved, discarding.box(6)).tolist()
+    assert set(rows["accuracy"]) == {training.evaluate(net, splits.test).accuracy}
+    for column, value in {**records.columns(NETWORK), "kind": "trained", "seed": 1}.items():
+        assert set(rows[column]) == {value}
+
+
+def test_each_setting_of_the_search_counts():
+    how = {"layers": ["conv6"], "n_images": 2, "steps": 40}
+    usual = study.measure(NETWORK, "trained", 1, **how)["discarding"]
+    for change in ({"samples": 8}, {"held_out": 64}, {"sigma0": 0.02}, {"alpha": 2.0}):
+        assert (study.measure(replace(NETWORK, **change), "trained", 1, **how)["discarding"] != usual).any(), change
+
+
+def test_ten_times_the_noise_is_about_as_much_more_in_bits():
+    usual, loud = (
+        study.measure(network, "trained", 0, layers=["conv1"], **FEW)["discarding"].mean()
+        for network in (NETWORK, replace(NETWORK, sigma0=10 * NETWORK.sigma0))
+    )
+    assert loud - usual == pytest.approx(math.log2(10), abs=0.5)
 
 
 def test_cells_in_random_places_have_the_same_values_and_no_concentration(monkeypatch):
@@ -66,72 +211,47 @@ def test_cells_in_random_places_have_the_same_values_and_no_concentration(monkey
         return {layers[0]: discarding.Discarding(entropy, entropy, *[nothing] * 5, nothing.bool(), nothing.long())}
 
     monkeypatch.setattr(discarding, "measured", half)
-    rows = study.survey(LINE, "untrained", 0, layers=["conv4"], **SIZE | {"n_images": 100})
+    rows = study.measure(NETWORK, "untrained", 0, layers=["conv4"], n_images=100, steps=1)
     assert rows["concentration"].tolist() == [1.0] * 100
     assert rows["elsewhere"].between(-1, 0.8).all()
     assert rows["elsewhere"].nunique() > 3
     assert abs(rows["elsewhere"].mean()) < 4 * rows["elsewhere"].std() / 10
 
 
-def test_without_a_box_there_is_no_concentration():
-    rows = study.survey("digits plain 3 4 1", "untrained", 0, layers=["conv4"], **SIZE)
+def test_without_clutter_there_is_no_concentration():
+    rows = study.measure(PLAIN, "untrained", 0, layers=["conv4"], **FEW)
+    assert study.images(PLAIN).train.x.shape == (128, 1, 8, 8)
     assert rows[["concentration", "elsewhere"]].isna().all(axis=None)
     assert rows["discarding"].notna().all()
 
 
 def test_layers_are_measured_where_their_kind_needs_them():
-    layers = ["conv1", "conv4", "conv6", "fc1"]
-    taps = {kind: study.tapped(kind, layers) for kind in techniques.VARIANTS}
-    assert [kind for kind in taps if taps[kind] == layers] == [*study.MAIN, "damaged"]
-    assert taps.pop("autoencoder") == ["conv6"]
-    assert all(chosen[-2:] == ["conv6", "fc1"] for chosen in taps.values())
-    rows = study.survey(LINE, "autoencoder", 0, layers=layers, **SIZE)
-    assert set(rows["layer"]) == {"conv6"}
-    assert rows["accuracy"].isna().all()
+    few = replace(NETWORK, samples=2, held_out=4, epochs=1)
+    tables = {kind: study.measure(few, kind, 0, layers=LAYERS, n_images=1, steps=0) for kind in study.KINDS}
+    layers = {kind: rows["layer"].tolist() for kind, rows in tables.items()}
+    assert [kind for kind in layers if layers[kind] == LAYERS] == [*study.MAIN, "damaged"]
+    assert layers.pop("autoencoder") == ["conv6"]
+    assert all(chosen[-2:] == ["conv6", "fc1"] for chosen in layers.values())
+    assert tables["autoencoder"]["accuracy"].isna().all()
 
 
-def test_ten_times_the_noise_is_about_as_much_more_in_bits():
-    loud = study.louder(LINE, 0, layer="conv1", **SIZE)["discarding"].item()
-    usual = study.survey(LINE, "trained", 0, layers=["conv1"], **SIZE)["discarding"].mean()
-    assert loud - usual == pytest.approx(math.log2(10), abs=0.5)
-
-
-def test_comparisons_have_the_pair_the_folded_and_the_untrained_network():
-    rows = study.compared(LINE, 0, n_train=64, n_images=2).set_index("to")
-    assert rows.loc["scales 10 and 1/10", ["jacobian", "sensitivity", "perturbation"]].tolist() == pytest.approx(
-        [1] * 3
-    )
-    assert rows["bits"].tolist()[:2] == pytest.approx([0, 0], abs=1e-6)
-    assert rows.loc["untrained", "bits"] > 1e-3
-
-
-def test_the_three_forms_of_uncertainty():
-    rows = study.uncertainty(LINE, "conv2", 0, **SIZE).set_index("form")["bits"]
-    net, (splits, *_) = study.network(LINE, "trained", 0, **FEW), study.arm(LINE, **FEW)
-    decode = techniques.decoder(net, "conv2", splits.train, epochs=3, lr=5e-3, seed=0)
-    x = splits.test.x[:2]
-    r = discarding.reconstruction_uncertainty(net, x, "conv2", decode, grid=6, steps=1, **study.SEARCH)
-    assert rows.tolist() == pytest.approx([float(t.mean()) for t in (r.code, r.unperturbed, r.variance)])
-    assert rows.index.tolist() == ["code's form", "the same without noise", "around its mean"]
-
-
-def test_a_public_network_is_measured_in_blocks_from_first_to_last(monkeypatch):
-    shown = []
+def test_a_public_network_is_measured_in_five_blocks_from_first_to_last(monkeypatch):
+    asked = []
 
     def load(name, **sizes):
         x = torch.rand(sizes["n_test"], 3, 32, 32, generator=torch.Generator().manual_seed(0))
-        shown.append((name, x))
-        return datasets.Splits(*[datasets.Data(x, torch.zeros(len(x)))] * 3, name, {})
+        asked.append((name, x))
+        return Splits(*[Data(x, torch.zeros(len(x)))] * 3, name, {})
 
     monkeypatch.setattr(datasets, "load", load)
-    monkeypatch.setattr(study, "N_TEST", 6)
-    rows = study.public(20, "untrained", 2, n_images=2, steps=1, taps=3)
-    assert rows["block"].tolist() == [0, 0, 1, 1, 2, 2]
+    rows = study.measure_resnet(study.ResNet(depth=20, n_test=2, n_images=1), "untrained", 1, steps=1)
     names = [name for name in activations.layers(models.resnet(20)) if name.startswith("stage")]
-    assert rows["layer"].unique().tolist() == [names[0], names[4], names[8]]
-    assert set(rows["depth"]) == {20}
-    few = {"samples": 8, "held_out": 64}
-    net, ((name, x),) = models.resnet(20, seed=2).eval(), shown
-    d = discarding.strict_information_discarding(net, x[4:6], names[4], grid=8, steps=1, **few)
+    assert rows["layer"].tolist() == [names[i] for i in (0, 2, 4, 6, 8)]
+    assert rows["block"].tolist() == [0, 1, 2, 3, 4]
+    ((name, x),), net = asked, models.resnet(20, seed=1).eval()
+    how = {"grid": 8, "steps": 1, "samples": 8, "held_out": 64, "sigma0": 0.01, "alpha": 1.5}
+    d = discarding.strict_information_discarding(net, x[1:], names[4], **how)
     assert name == "cifar10"
-    assert rows.loc[rows["block"] == 1, "discarding"].tolist() == pytest.approx(d.mean.tolist())
+    assert rows.loc[rows["block"] == 2, "discarding"].tolist() == d.mean.tolist()
+    assert set(rows["depth"]) == {20}
+    assert set(rows["kind"]) == {"untrained"}

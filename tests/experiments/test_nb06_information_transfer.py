@@ -1,25 +1,160 @@
+import dataclasses
 import math
 from functools import partial
 
-import pandas as pd
 import pytest
 import torch
 
+from infolib import training
 from infolib.data import Data
 from infolib.measures import transfer
-from workbook import datasets
+from workbook import datasets, models, records
 from workbook.experiments import nb06_information_transfer as study
 
-FIT = {"steps": 60, "lr": 5e-3}
-CODE = {"learner": partial(transfer.networks, steps=30, lr=5e-3), "batched": True, "calibrate": True}
-LARGER = {"n": 200, "k": 100, "hidden": [32], "fit": {"steps": 200, "lr": 5e-3}, "code": CODE}
-SIZES = {"n": 100, "k": 40, "hidden": [8], "fit": FIT, "code": CODE}
+NOTEBOOK = "06_information_transfer"
+NETWORK = study.Network(hidden=(8,), steps=60, lr=5e-3, at_once=True)
+CODING = study.Coding(steps=30, lr=5e-3, at_once=True, mixture=False)
+SAMPLES = study.Samples(data="digits", n=100, small=90, k=40, probe=40)
+LARGER = {"network": dataclasses.replace(NETWORK, hidden=(32,), steps=200), "coding": CODING}
+SMALL = {"network": NETWORK, "coding": CODING}
+LOW, HIGH = (study.Sample(data="digits", classes=classes) for classes in ((0, 1, 2, 3, 4), (5, 6, 7, 8, 9)))
+ALL = study.Sample(data="digits")
+CODE = {"learner": partial(transfer.networks, steps=30, batch_size=32, lr=5e-3), "batched": True, "calibrate": True}
+
+
+def parameters(**changes):
+    """Those of the notebook, as small as they may be."""
+    low, high = ({"data": "digits", "classes": list(one.classes)} for one in (LOW, HIGH))
+    return {
+        "sets": ["digits"], "sizes": [50, 100],
+        "samples": {"data": "digits", "n": 100, "small": 90, "k": 40}, "network": {"hidden": [8], "steps": 10},
+        "coding": {"steps": 10}, "codes": [{"data": "digits", "n": 100}], "resnets": [], "n_seeds": 2,
+        "pairs": [{"first": {"data": "digits"}, "second": {"data": "digits"}},
+                  {"first": {"data": "digits"}, "second": {"data": "digits", "pixels": "permuted"}},
+                  {"first": low, "second": high}],
+        "forgetting": [{"second": "permuted", "ewc": 100, "replay": 30}],
+    } | changes  # fmt: skip
+
+
+def same(one, other):
+    """Whether two networks have the same weights to the last digit."""
+    pairs = zip(one.state_dict().values(), other.state_dict().values(), strict=True)
+    return all(torch.equal(a, b) for a, b in pairs)
+
+
+# records
+
+
+def test_records_of_the_notebook_are_built():
+    samples, network, coding, pairs, codes, forgetting, resnets = records.prepared(NOTEBOOK, parameters())
+    assert (samples.n, network.hidden, coding.steps, codes[0].n, resnets) == (100, (8,), 10, 100, [])
+    assert [pair.columns["relation"] for pair in pairs] == list(study.CLAIMED)
+    assert forgetting[0].methods == {"shared": ("plain", "EWC", "replay")}
+
+
+@pytest.mark.parametrize(("name", "value", "message"), [
+    ("samples", {"data": "digits", "n": 100, "small": 90}, "samples lacks the field 'k'; fields: data, n, small, k, p"),
+    ("samples", {"data": "digits", "n": 90, "small": 100, "k": 40}, "samples: n must be a number of at least 100, got"),
+    ("samples", {"data": "digits", "n": 90, "small": 5, "k": 40}, "samples: small must be a number of at least 10, go"),
+    ("samples", {"data": "ib", "n": 90, "small": 90, "k": 40}, "samples.data must be one of 'digits', 'mnist', 'fashi"),
+    ("samples", {"data": "digits", "n": 1700, "small": 90, "k": 40}, "samples: digits has 1797 samples, too few for 1"),
+    ("network", {"hidden": [8], "step": 10}, "network has an unknown field 'step'; allowed: steps, epochs, batch_size"),
+    ("network", {"hidden": [8.5], "steps": 10}, r"network.hidden must be list\[int\], got \[8.5\]"),
+    ("network", {"hidden": [0], "steps": 10}, "hidden of network must be an integer of at least 1, got 0"),
+    ("network", {"hidden": [8], "steps": -1}, "network: steps must be a number of at least 0, got -1"),
+    ("network", {"hidden": [8], "steps": 1, "epochs": 2, "at_once": True}, "epochs must be 0 with at_once, got 2"),
+    ("coding", {"steps": 1, "batch_size": 0}, "coding: batch_size must be a number of at least 1, got 0"),
+    ("coding", {"steps": 1, "lr": -0.1}, "coding: lr must be a number of at least 1e-12, got -0.1"),
+    ("coding", {"steps": 1, "epochs": math.inf}, "coding: epochs must be a number of at least 0, got inf"),
+    ("coding", {"steps": 1, "ratio": 1}, "ratio must be a number above 1, got 1"),
+    ("coding", {"steps": 1, "calibrate": 1}, r"coding.calibrate must be bool, got 1 \(int\)"),
+    ("codes", [{"data": "digits", "n": 1797}], r"codes\[0\]: digits has 1797 samples, too few for 1797 to train on an"),
+    ("codes", [{"data": "digits", "n": 5}], r"n of codes\[0\] must be an integer of at least 8, got 5"),
+    ("codes", [{"data": "mnist", "n": 60_001}], r"codes\[0\]: mnist has 70000 samples, too few for 60001 to train on"),
+    ("codes", [{"data": "digits", "n": 99, "classes": [0, 2]}], r"codes\[0\]: classes must be two or more, one after "),
+    ("codes", [{"data": "digits", "n": 99, "classes": [4]}], r"classes must be two or more, .* got \[4\]"),
+    ("codes", [{"data": "digits", "n": 99, "classes": [8, 9, 10]}], r"classes must be .* got \[8, 9, 10\]"),
+    ("pairs", [{"first": {"data": "digits"}}], r"pairs\[0\] lacks the field 'second'"),
+    ("pairs", [{"first": {"data": "digits"}, "second": "digits"}], r"pairs\[0\].second must be a dict"),
+    ("pairs", [{"first": {"data": "digits"}, "second": {"data": "digits"}}], "claims need a pair of digits for each o"),
+    ("samples", {"data": "digits", "n": 820, "small": 90, "k": 40}, r"pairs\[0\]: digits has 1797 samples, too few fo"),
+    ("samples", {"data": "digits", "n": 410, "small": 90, "k": 40}, r"pairs\[2\]: digits has 1797 samples, too few fo"),
+    ("samples", {"data": "digits", "n": 100, "small": 100, "k": 1597}, r"pairs\[0\]: digits has 1797 samples, too few"),
+    ("samples", {"data": "digits", "n": 100, "small": 90, "k": 40, "probe": 899}, r"pairs\[0\]: digits has 1797 sampl"),
+    ("forgetting", [{"second": "split", "ewc": 1, "replay": 1, "tasks": 3}], r"forgetting\[0\]: tasks must be 2 where"),
+    ("forgetting", [{"second": "permuted", "ewc": 1, "replay": 0}], r"forgetting\[0\]: replay must be a number of at "),
+    ("forgetting", [{"second": "permuted", "ewc": 1, "replay": 9, "tasks": 3}], "claims need .* forgetting of 2 tasks"),
+    ("forgetting", [{"second": "shuffled", "ewc": 1, "replay": 9}], r"forgetting\[0\].second must be one of 'permuted"),
+    ("resnets", [{"layers": ["stage4"]}], r"unknown layer of resnets\[0\]: 'stage4'; allowed: stem, stage1.block1"),
+    ("resnets", [{"layers": ["stem"], "depth": 21}], "unknown depth 21; allowed: 20, 32, 44, 56"),
+    ("sets", ["digits", "digit"], "unknown data set in sets: 'digit'; allowed: digits, mnist"),
+    ("sizes", [100], r"sizes must be two or more that rise from at least 1, got \[100\]"),
+    ("sizes", [100, 50], r"sizes must be two or more that rise"),
+    ("sizes", [100, 1700], "sizes: digits has 1797 samples, too few for 1870 to train on and 40 held out"),
+    ("n_seeds", 1, "n_seeds must be an integer of at least 2, got 1"),
+])  # fmt: skip
+def test_what_cannot_be_is_refused_before_anything_runs(name, value, message):
+    with pytest.raises(ValueError, match=f"notebook {NOTEBOOK}: .*{message}"):
+        records.prepared(NOTEBOOK, parameters(**{name: value}))
+
+
+def test_the_official_test_images_are_for_tests_alone():
+    for samples in ({"n": 54_547, "k": 40}, {"n": 100, "k": 10_001}):
+        with pytest.raises(ValueError, match="samples: mnist has 70000 samples, too few for"):
+            records.prepared(NOTEBOOK, parameters(samples={"data": "mnist", "small": 90} | samples))
+
+
+def test_split_classes_take_two_and_a_half_times_as_many_samples():
+    records.prepared(NOTEBOOK, parameters(samples={"data": "digits", "n": 400, "small": 90, "k": 300}))
+    with pytest.raises(ValueError, match="samples: digits has 1797 samples, too few for 1100 to train on and 750"):
+        records.prepared(NOTEBOOK, parameters(samples={"data": "digits", "n": 400, "small": 90, "k": 300},
+                                              forgetting=[{"second": "split", "ewc": 1, "replay": 1}]))  # fmt: skip
+
+
+def test_defaults_are_those_of_the_paper_profile():
+    schedule = study.Schedule(steps=1)
+    assert (schedule.epochs, schedule.batch_size, schedule.lr, schedule.at_once) == (0, 32, 1e-3, False)
+    coding = study.Coding(steps=1)
+    assert (coding.calibrate, coding.mixture, coding.first, coding.ratio) == (True, True, 8, 2)
+    two = study.Forgetting(second="split", ewc=1, replay=1)
+    assert (two.tasks, two.ewc_samples, two.lwf, two.temperature, two.classes) == (2, 200, None, 2, 5)
+    assert (study.Samples(data="digits", n=10, small=10, k=10).probe, study.ResNet(layers=()).depth) == (100, 20)
+
+
+def test_names_and_relations_of_pairs():
+    permuted, other = study.Sample(data="digits", pixels="permuted"), study.Sample(data="mnist")
+    found = [study.Pair(first=a, second=b).columns for a, b in ((LOW, HIGH), (ALL, permuted), (ALL, ALL), (ALL, other))]
+    assert [columns["relation"] for columns in found] == ["other classes", "permuted pixels", "same", "other data"]
+    assert [columns["pair"] for columns in found[:2]] == ["digits 0–4 | digits 5–9", "digits | digits permuted"]
+    assert study.Whole(data="digits", n=1200, classes=(0, 1)).name == "digits 1,200, 0–1"
+
+
+@pytest.mark.parametrize("at_once", [True, False])
+def test_a_schedule_is_followed_in_training_and_in_codes(at_once):
+    schedule = {"steps": 5, "batch_size": 7, "lr": 0.01, "at_once": at_once} | ({} if at_once else {"epochs": 3})
+    data = study.parts("digits", 0, n=40, k=10)[0]
+    theta = study.start(data, [8], 0)
+    (found,) = study.trained([theta], [data], 4, study.Network(hidden=(8,), **schedule))
+    options = {name: value for name, value in schedule.items() if name != "at_once"}
+    expected = training.train_many([theta], [data], seed=4, **options)[0] if at_once else (
+        training.train(theta, data, seed=4, **options))  # fmt: skip
+    assert same(found, expected)
+    code = study.Coding(**schedule, first=5, ratio=3).of(40, extra=[10])
+    assert code["ends"] == [0, 5, 10, 15, 40]
+    learnt = code["learner"]([theta], [data], 4)[0] if at_once else code["learner"](theta, data, 4)
+    assert same(learnt, expected)
+    assert (code["batched"], code["calibrate"], code["mixture"]) == (at_once, True, True)
+
+
+# data
 
 
 def test_parts_are_disjoint_and_noise_redraws_its_share_of_labels():
     clean, noisy = (study.parts("digits", 0, n=800, k=300, noise=noise) for noise in (0, 0.5))
     assert [len(part) for part in clean] == [800, 100, 300]
+    assert [len(part) for part in study.parts("digits", 0, n=1500, k=100)] == [1500, 150, 100]
     assert transfer.overlap(clean[0], clean[2]) == transfer.overlap(clean[1], clean[2]) == 0
+    assert transfer.overlap(clean[0], clean[1]) == 0
     assert all(torch.equal(a.x, b.x) for a, b in zip(clean, noisy, strict=True))
     assert (clean[0].y != noisy[0].y).double().mean() == pytest.approx(0.45, abs=0.06)
 
@@ -33,158 +168,203 @@ def test_permuted_pixels_are_the_same_order_for_every_image_and_another_for_each
     assert torch.equal(study.permuted(data[2:3], 1).x, one.x[2:3])
 
 
-def test_sizes_have_their_curve_memory_and_bounds():
-    table = study.size_and_noise("digits", 0.0, 0, sizes=[20, 60], **{k: v for k, v in SIZES.items() if k != "n"})
-    assert (table["n"].tolist(), table["n"].dtype.kind) == ([20, 60], "i")
-    first, second = (table["static"] / 40).tolist()
-    assert table["sdl_curve"].tolist() == pytest.approx([20 * first, 20 * second + 40 * (second - first)])
-    assert ((table["memorised"] > 0) & (table["memorised"] <= table["n"] * math.log2(10))).all()
-    pool = study.parts("digits", 0, n=60, k=40)[0]
-    code = transfer.prequential_codelength(
-        initial=study.start(pool, [8], 0), data=pool, ends=[0, 8, 16, 20, 32, 60], **CODE
-    )
-    beyond = [float(code.costs[:3].sum()) - 20 * math.log2(10), code.bits - 60 * math.log2(10)]
-    assert (table["L(M)"] - table["memorised"]).tolist() == pytest.approx(beyond, abs=1e-3)
-    assert table["L0"].iloc[0] - table["L"].iloc[1] == pytest.approx(table["L_IT"].iloc[1])
+def test_samples_are_of_their_classes_and_the_halves_have_none_in_common():
+    permuted = study.Sample(data="digits", pixels="permuted")
+    for which, labels in ((LOW, range(5)), (HIGH, range(5)), (permuted, range(10))):
+        data = study.sample(which, 0, 100, half=0)
+        assert (len(data), sorted(set(data.y.tolist()))) == (100, list(labels))
+        assert transfer.overlap(data, study.sample(which, 0, 500, half=1)) == 0
+    assert set(study.sample(HIGH, 0, 100, half=0, own=False).y.tolist()) == set(range(5, 10))
+    plain = study.sample(ALL, 0, 100, half=0)
+    assert torch.equal(study.permuted(plain, 1).x, study.sample(permuted, 0, 100, half=0).x)
 
 
-def test_forgetting_has_references_methods_and_both_tasks():
-    methods = {"plain": 0, "EWC": 10, "replay": 20, "joint": 0, "LwF": 4}
-    for second in ("permuted", "split"):
-        table = study.forgetting("digits", second, 0, methods=methods, **SIZES)
-        assert set(table["network"]) == {*methods, "after A", "B only", "after A, own heads", "B only, own heads",
-                                         "own heads"}  # fmt: skip
-        rows = table.set_index(["task", "network"])
-        assert rows.loc[("A", "after A"), "accuracy"] > rows.loc[("A", "B only"), "accuracy"] + 0.2
-        assert rows.loc[("B", "B only"), "accuracy"] > rows.loc[("B", "after A"), "accuracy"] + 0.2
+def test_a_tenth_of_each_set_of_a_pair_calibrates():
+    (a, rest_a), (b, rest_b) = study.divided(study.Pair(first=ALL, second=LOW), 0, SAMPLES)
+    assert [len(part) for part in (a, rest_a, b, rest_b)] == [90, 10, 99, 12]
+    whole = study.join([a, rest_a])
+    assert torch.equal(whole.x, study.sample(ALL, 0, 100, half=0).x)
+    assert torch.equal(study.join([b, rest_b]).y, study.sample(LOW, 0, 111, half=1).y)
 
 
-def test_retentions_use_the_references_of_their_heads_and_exchange_them_for_the_second_task():
-    L_IT = {"after A": 100, "B only": -20, "plain": 40, "after A, own heads": 50, "B only, own heads": 0, "LwF": 25}
-    rows = [
-        {"network": name, "L_IT": bits, "raw": 2 * bits + 10, "task": task}
-        for name, bits in L_IT.items()
-        for task in "AB"
-    ]
-    found = study.retentions(pd.DataFrame(rows).assign(second="x", seed=0)).set_index(["task", "method"])
-    assert found["retention"].to_dict() == {
-        ("A", "plain"): 0.5,
-        ("A", "LwF"): 0.5,
-        ("B", "plain"): 0.5,
-        ("B", "LwF"): 0.5,
-    }
-    assert found["forgetting"].tolist() == [60, 25, -60, -25]
-    assert found.loc[("A", "plain"), "share"] == 0.4
-    assert found.loc[("A", "plain"), "raw share"] == 90 / 210
+def test_what_is_learnt_in_increments_has_a_hold_out_of_both_sets_and_labels_that_keep_their_meaning():
+    (a, b), rest, holdout = study.both(study.Pair(first=LOW, second=HIGH), 0, SAMPLES)
+    assert [len(part) for part in (a, b, rest, holdout)] == [90, 90, 20, 40]
+    assert (a.y.max(), b.y.min()) == (4, 5)
+    assert sorted((holdout.y >= 5).tolist()) == [False] * 20 + [True] * 20
+    assert (holdout.y[:20] >= 5).any()  # in random order
+    for part, other in ((a, rest), (b, rest), (a, holdout), (b, holdout), (rest, holdout)):
+        assert transfer.overlap(part, other) == 0
 
 
-def test_a_memory_holds_equally_many_samples_of_each_old_task(monkeypatch):
-    seen = []
-    monkeypatch.setattr(
-        study.learning, "train", lambda model, data, **options: seen.append((len(data), options)) or model
-    )
-    study.tasks_in_sequence("digits", 0, tasks=3, methods={"replay": 20, "joint": 0}, **SIZES)
-    assert [(n, len(o.get("memory") or [])) for n, o in seen] == [(100, 0), (100, 20), (100, 20), (300, 0)]
-    assert seen[-1][1]["steps"] == 180
-
-
-def test_in_a_sequence_of_tasks_each_one_before_has_a_term_and_lwf_a_head(monkeypatch):
-    seen, train = [], study.learning.train
-
-    def watched(model, data, *, head, term, **options):
-        seen.append((head.start, len(term.args[0]) if term else 0))
-        if term:
-            zero = study.learning.zero_head(model)
-            each = [part(zero, data.x) for part in term.args[0]]
-            assert term(zero, data.x).item() == pytest.approx(sum(e.item() for e in each))
-        return train(model, data, head=head, term=term, **options)
-
-    monkeypatch.setattr(study.learning, "train", lambda *args, term=None, **o: watched(*args, term=term, **o))
-    table = study.tasks_in_sequence("digits", 3, tasks=3, methods={"EWC": 10, "LwF": 4, "own heads": 0}, **LARGER)
-    assert seen == [(None, 0), (None, 1), (None, 2), (0, 0), (10, 1), (20, 2), (0, 0), (10, 0), (20, 0)]
-    accuracy = table.set_index(["method", "task"])["accuracy"]
-    assert accuracy["LwF", 1] > accuracy["own heads", 1] + 0.05  # it forgets less
-    assert (accuracy[:, 3] > 0.4).all()  # of three tasks that are mapped to three heads
-
-
-@pytest.mark.parametrize(("text", "classes"), [("digits 0-4", 5), ("digits 5-9", 5), ("digits permuted", 10)])
-def test_named_sets(text, classes):
-    data = study._named(text, 0, 50, half=0)
-    assert (len(data), int(data.y.max()) + 1) == (50, classes)
-    assert transfer.overlap(data, study._named(text, 0, 500, half=1)) == 0
-
-
-def test_features_keep_the_labels_and_permuted_ones_save_nothing_much():
-    table = study.features("digits 5-9", "digits 0-4", 0, **SIZES)
-    assert table["features"].tolist() == ["pixels", "random", "other task"]
-    assert table["saved"][0] == 0
-    assert (table["share"] * 40 * math.log2(5)).tolist() == pytest.approx(table["saved"].tolist())
-    shuffled = study.features("digits 5-9", "digits 0-4", 0, shuffle=True, **SIZES)
-    assert (shuffled["L"] > 0.8 * 40 * math.log2(5)).all()
-    assert (table["L"] < shuffled["L"]).all()
-
-
-def test_information_adds_up_to_the_code_and_knows_its_classes():
-    table = study.information("digits", 0, n=200, hidden=[8], code=CODE, classes=range(5))
-    assert table["set"].unique().tolist() == ["digits 200, 0–4"]
-    assert table["labels"].sum() == table["end"].iloc[-1]
-    assert table["bits"][0] == pytest.approx(8 * math.log2(5))
-
-
-def test_sets_whose_labels_mean_the_same_keep_the_last_layer(monkeypatch):
-    """Its static reading is 0 where the last layer is new."""
-    digits, named = study._named("digits", 0, 100, half=0), []
-    monkeypatch.setattr(study, "_named", lambda text, *_args, **_options: named.append(text) or digits)
-    for pair, same in ((["fashion-mnist"] * 2, True), (["fashion-mnist", "mnist"], False), (["a 0-4", "a 5-9"], False)):
-        static = study.shared(*pair, 0, **SIZES)["static"]
-        assert (static != 0).tolist() == [same, same]
-    assert named[:2] == ["fashion-mnist"] * 2
-
-
-def test_increments_are_what_a_second_set_adds_less_than_alone():
-    fit = {"steps": 200, "lr": 5e-3}
-    one, apart = (study.increments(*pair, 0, **SIZES | {"fit": fit, "k": 120})
-                  for pair in (("digits", "digits"), ("digits 0-4", "digits 5-9")))  # fmt: skip
-    for table in (one, apart):
-        assert table["direction"].tolist() == ["A to B", "B to A"]
-        assert table["shared"].tolist() == pytest.approx((table["A"] + table["B"] - table["both"]).tolist())
-        assert (table["share"] * 120 * math.log2(10)).tolist() == pytest.approx(table["shared"].tolist())
-        assert (table["both"] > table[["A", "B"]].max(axis=1)).all()
-    assert (one["shared"] > 0).all()
-    assert (apart["shared"] < one["shared"] - 12).all()
-
-
-def test_increments_are_of_a_hold_out_of_both_sets_and_labels_keep_their_meaning(monkeypatch):
-    seen = {}
-    monkeypatch.setattr(study.transfer, "compare", lambda *args, **_options: seen.update(holdout=args[2])
-                        or pd.DataFrame({"L_IT": [0.0, 1.0, 2.0, 4.0, 5.0]}))  # fmt: skip
-    table = study.increments("digits 0-4", "digits 5-9", 0, **SIZES)
-    assert table[["A", "B", "both", "shared"]].to_numpy().tolist() == [[1, 2, 4, -1], [1, 2, 5, -2]]
-    assert sorted((seen["holdout"].y >= 5).tolist()) == [False] * 20 + [True] * 20
-    for half, text in enumerate(("digits 0-4", "digits 5-9")):
-        assert transfer.overlap(seen["holdout"], study._named(text, 0, 111, half=half)) == 0
-
-
-def test_shared_and_width_and_table():
-    table = study.shared("digits", "digits permuted", 0, **SIZES)
-    assert table["direction"].tolist() == ["A to B", "B to A"]
-    assert (table["share"] * table["k"] * math.log2(10)).tolist() == pytest.approx(table["L_IT"].tolist())
-    assert table[["n", "k"]].to_numpy().tolist() == [[90, 36], [36, 90]]
-    wide = study.width("digits", 0, factor=4, **SIZES)
-    assert wide["weights"].tolist() == [64 * 8 + 8 + 90, 64 * 32 + 32 + 330]
-    found = study.table_task(0)
-    assert found["network"] == pytest.approx(found["counted"], abs=0.1)
-    assert found["counted"] > found["other blocks"] + 10
-
-
-def test_standardised_features_do_not_know_the_labels():
-    """A code of features that are the labels is short; the same with the labels of others is not."""
-    y = torch.randint(5, (64,), generator=torch.Generator().manual_seed(0))
-    kinds = {"labels": torch.eye(5)[y], "others": torch.eye(5)[y.roll(1)]}
-    L = study._codelengths(kinds, y, 0, hidden=[8], code=CODE).set_index("features")["L"]
-    assert L["labels"] < 0.8 * L["others"]
+def test_tasks_are_permuted_pixels_or_halves_of_the_classes():
+    two, three = (study.Forgetting(second="permuted", tasks=n, ewc=1, replay=1) for n in (2, 3))
+    plain = study.parts("digits", 0, n=100, k=40)
+    found = study.tasks(three, 0, SAMPLES)
+    for i, task in enumerate(found):
+        assert all(torch.equal(a.x, study.permuted(b, i).x) for a, b in zip(task, plain, strict=True))
+    assert len(study.tasks(two, 0, SAMPLES)) == 2
+    low, high = study.tasks(study.Forgetting(second="split", ewc=1, replay=1), 0, SAMPLES)
+    assert [[len(part) for part in task] for task in (low, high)] == [[100, 50, 40]] * 2
+    wide = study.parts("digits", 0, n=250, k=100)
+    assert torch.equal(high[0].y, wide[0].y[wide[0].y >= 5][:100] - 5)
+    assert torch.equal(low[2].x, wide[2].x[wide[2].y < 5][:40])
 
 
 def test_joined_data():
     data = Data(torch.arange(3.0)[:, None], torch.arange(3))
     assert study.join([data, data[:1]]).y.tolist() == [0, 1, 2, 0]
+
+
+# networks that learn in turn, by hand
+
+
+TURN = study.Network(hidden=(8,), steps=20, batch_size=16, lr=5e-3)
+
+
+def by_hand(seed, outputs):
+    pools = [task[0] for task in study.tasks(study.Forgetting(second="permuted", tasks=3, ewc=1, replay=1), seed,
+                                             dataclasses.replace(SAMPLES, n=250))]  # fmt: skip
+    theta = training.zero_head(models.mlp([64, 8, outputs], seed=seed))
+    return pools, theta, partial(training.train, seed=seed, steps=20, batch_size=16, lr=5e-3)
+
+
+def test_networks_in_turn_are_those_of_their_steps_by_hand():
+    pools, theta, train = by_hand(3, 10)
+    found = study.in_turn(pools[:2], study.Forgetting(second="permuted", ewc=50, replay=20, lwf=4), 3, TURN)
+    a = train(theta, pools[0])
+    expected = {
+        ("shared", "after A"): a, ("shared", "B only"): train(theta, pools[1]),
+        ("shared", "plain"): train(a, pools[1]),
+        ("shared", "EWC"): train(a, pools[1], term=training.ewc(a, pools[0], strength=50, samples=200, seed=3)),
+        ("shared", "replay"): train(a, pools[1], memory=pools[0][:20]),
+        ("shared", "joint"): training.train(theta, study.join(pools[:2]), seed=3, steps=40, batch_size=16, lr=5e-3),
+    }  # fmt: skip
+    _, theta, _ = by_hand(3, 20)
+    a, heads = train(theta, pools[0], head=slice(0, 10)), (slice(0, 10), slice(10, 20))
+    term = training.distillation(a, heads[0], weight=4, temperature=2)
+    expected |= {
+        ("own", "after A"): a, ("own", "B only"): train(theta, pools[1], head=heads[1]),
+        ("own", "own heads"): train(a, pools[1], head=heads[1]),
+        ("own", "LwF"): train(a, pools[1], head=heads[1], term=term),
+    }  # fmt: skip
+    assert list(found) == list(expected)
+    assert [name for name in expected if not same(found[name], expected[name])] == []
+
+
+def test_in_a_sequence_each_task_before_has_its_term_and_its_part_of_the_memory():
+    pools, theta, train = by_hand(3, 10)
+    found = study.in_turn(pools, study.Forgetting(second="permuted", tasks=3, ewc=50, replay=21, lwf=4), 3, TURN)
+    a = train(theta, pools[0])
+    penalty = partial(training.ewc, strength=50, samples=200, seed=3)
+    first = penalty(a, pools[0])
+    b = train(a, pools[1], term=first)
+    second = penalty(b, pools[1])
+    assert same(found["shared", "EWC"], train(b, pools[2], term=lambda now, x: first(now, x) + second(now, x)))
+    b = train(a, pools[1], memory=pools[0][:21])
+    memory = study.join([pools[0][:10], pools[1][:10]])
+    assert same(found["shared", "replay"], train(b, pools[2], memory=memory))
+    assert same(found["shared", "joint"], train(theta, study.join(pools), steps=60))
+    _, theta, _ = by_hand(3, 30)
+    heads = [slice(0, 10), slice(10, 20), slice(20, 30)]
+    a = train(theta, pools[0], head=heads[0])
+    b = train(a, pools[1], head=heads[1], term=training.distillation(a, heads[0], weight=4, temperature=2))
+    terms = [training.distillation(b, head, weight=4, temperature=2) for head in heads[:2]]
+    c = train(b, pools[2], head=heads[2], term=lambda now, x: terms[0](now, x) + terms[1](now, x))
+    assert same(found["own", "LwF"], c)
+    assert [method for _, method in found] == ["plain", "EWC", "replay", "joint", "LwF"]
+
+
+# measures
+
+
+def test_sizes_are_measured_as_by_hand():
+    table = study.by_size("digits", 0.5, 0, sizes=[20, 60], k=40, **SMALL)
+    assert (table["n"].tolist(), table["n"].dtype.kind) == ([20, 60], "i")
+    pool, rest, holdout = study.parts("digits", 0, n=60, k=40, noise=0.5)
+    theta = training.zero_head(models.mlp([64, 8, 10], seed=0))
+    raw = training.train_many([theta] * 2, [pool[:20], pool], seed=0, steps=60, batch_size=32, lr=5e-3)
+    ready = {n: transfer.calibrated(model, rest) for n, model in zip((20, 60), raw, strict=True)}
+    rows = transfer.compare(theta, ready, holdout, **CODE)
+    for column in ("L", "L_IT", "static", "accuracy"):
+        assert table[column].tolist() == rows[column][1:].tolist()
+    assert set(table["L0"]) == {rows["L"][0]}
+    bit, lost = math.log2(10), [transfer.block_bits(raw[0], pool[:20]), transfer.block_bits(raw[1], pool)]
+    assert table["memorised"].tolist() == [20 * bit - lost[0], 60 * bit - lost[1]]
+    assert table["static, raw"].tolist() == [40 * bit - transfer.block_bits(model, holdout) for model in raw]
+    code = transfer.prequential_codelength(initial=theta, data=pool, ends=[0, 8, 16, 20, 32, 60], **CODE)
+    assert table["L(M)"].tolist() == pytest.approx([float(code.costs[:3].sum()) - lost[0], code.bits - lost[1]])
+    first, second = (table["static"] / 40).tolist()
+    assert table["sdl_curve"].tolist() == pytest.approx([20 * first, 20 * second + 40 * (second - first)])
+
+
+def test_a_network_with_more_units_has_so_many():
+    wide = study.by_size("digits", 0.0, 0, 4, sizes=[60], k=40, **SMALL)
+    asked = dataclasses.replace(NETWORK, hidden=(32,))
+    assert wide["L_IT"].tolist() == study.by_size("digits", 0.0, 0, sizes=[60], k=40, network=asked, coding=CODING)[
+        "L_IT"].tolist()  # fmt: skip
+    assert wide["times"].tolist() == [4]
+
+
+@pytest.mark.parametrize(("second", "classes"), [("permuted", 10), ("split", 5)])
+def test_forgetting_is_measured_as_by_hand(second, classes):
+    record = study.Forgetting(second=second, ewc=10, replay=20, lwf=4)
+    table = study.forgetting(record, 0, samples=SAMPLES, **SMALL)
+    tasks = study.tasks(record, 0, SAMPLES)
+    networks = study.in_turn([task[0] for task in tasks], record, 0, NETWORK)
+    assert list(zip(table["heads"], table["method"], table["task"], strict=True)) == [
+        (*name, task) for task in "AB" for name in networks
+    ]
+    for task, (_, rest, holdout) in zip("AB", tasks, strict=True):
+        theta, own = study.start(holdout, [8], 0, classes), slice(0, classes) if task == "A" else slice(classes, None)
+        each = {name: training.narrow(model, own) if "own" in name else model for name, model in networks.items()}
+        rows = transfer.compare(theta, {n: transfer.calibrated(m, rest) for n, m in each.items()}, holdout, **CODE)[1:]
+        found = table[table["task"] == task]
+        for column in ("L_IT", "static", "accuracy"):
+            assert found[column].tolist() == rows[column].tolist()
+        uniform = 40 * math.log2(classes)
+        assert found["raw"].tolist() == [uniform - transfer.block_bits(model, holdout) for model in each.values()]
+    accuracy = table.set_index(["task", "heads", "method"])["accuracy"]
+    assert accuracy["A", "shared", "after A"] > accuracy["A", "shared", "B only"] + 0.2
+    assert accuracy["B", "shared", "B only"] > accuracy["B", "shared", "after A"] + 0.2
+
+
+def test_in_a_sequence_lwf_forgets_less_than_plain_training_and_learns_every_task():
+    record = study.Forgetting(second="permuted", tasks=3, ewc=10, replay=20, lwf=4)
+    table = study.forgetting(record, 3, samples=dataclasses.replace(SAMPLES, n=200, k=100), **LARGER)
+    accuracy = table.set_index(["method", "task"])["accuracy"]
+    assert accuracy["LwF", "A"] > accuracy["plain", "A"] + 0.05
+    assert (accuracy[:, "C"] > 0.4).all()  # of three tasks that are mapped to three heads
+
+
+def test_features_are_coded_as_by_hand():
+    pair = study.Pair(first=LOW, second=HIGH)
+    table, permuted = (study.features(pair, labels, 0, samples=SAMPLES, **SMALL) for labels in ("true", "permuted"))
+    assert table["features"].tolist() == ["pixels", "random", "other task"]
+    source, task = study.sample(LOW, 0, 100, half=0), study.sample(HIGH, 0, 40, half=1)
+    untrained = models.mlp([64, 8, 5], seed=0)
+    (other,) = study.trained([training.zero_head(untrained)], [source], 0, NETWORK)
+    for row, x in enumerate((task.x.flatten(1), untrained[:2](task.x).detach(), other[:2](task.x).detach())):
+        data = Data((x - x.mean()) / x.std(), task.y)
+        theta = training.zero_head(models.mlp([x.shape[1], 8, 5], seed=0))
+        code = transfer.prequential_codelength(initial=theta, data=data, ends=[0, 8, 16, 32, 40], **CODE)
+        assert table["L"][row] == pytest.approx(code.bits)
+    assert table["saved"].tolist() == (table["L"][0] - table["L"]).tolist()
+    assert (table["share"] * 40 * math.log2(5)).tolist() == pytest.approx(table["saved"].tolist())
+    assert (permuted["L"] > 0.8 * 40 * math.log2(5)).all()
+    assert (table["L"] < permuted["L"]).all()
+
+
+@pytest.mark.data
+def test_layers_of_the_public_resnet_are_coded_beside_pixels_of_test_images():
+    net = study.ResNet(layers=("stem", "stage3.block3"))
+    random, trained = (study.depths(net, weights, 0, samples=SAMPLES, **LARGER) for weights in ("random", "trained"))
+    assert random["features"].tolist() == trained["features"].tolist() == ["pixels", *net.layers]
+    assert random["L"][0] == trained["L"][0]
+    assert trained["saved"][2] > random["saved"][2] + 20
+    test = datasets.load("cifar10", n_train=1, n_val=0, n_test=40, seed=0).test
+    order = torch.randperm(40, generator=torch.Generator().manual_seed(0))
+    x = models.resnet(20, pretrained=True).eval()[:2](test.x[order]).detach().mean((2, 3))
+    data, theta = Data((x - x.mean()) / x.std(), test.y[order]), training.zero_head(models.mlp([16, 32, 10], seed=0))
+    code = transfer.prequential_codelength(initial=theta, data=data, ends=[0, 8, 16, 32, 40], **CODE)
+    assert trained["L"][1] == pytest.approx(code.bits)

@@ -112,7 +112,7 @@ def test_a_table_holds_what_the_lenses_find_in_the_network():
     assert table["source"].unique().tolist() == ["digits"]
     assert set(lenses.QUANTITIES) <= set(table["quantity"])
     found = study.ablation("digits", Network(3, 1), 1, layers=["conv6"], n=32, **FEW)
-    curves = lenses.ablation_curves(net, splits.test, ["conv6"], n=32)
+    curves = lenses.clamped_accuracy(net, splits.test, ["conv6"], n=32)
     assert found["accuracy"].tolist() == curves["accuracy"].tolist()
     assert set(found["network"] + found["source"]) == {"width 3, 1 epochsdigits"}
 

@@ -172,7 +172,7 @@ def test_class_information_is_the_mean_over_units_of_their_bits_about_the_class(
 
 def test_ablation_is_that_of_neuron_importance_on_a_chain(chain, data):
     layers, shares = ["conv1", "conv2", "fc1"], (0.5, 1.0)
-    curves = lenses.ablation_curves(chain, data, layers, n=N, shares=shares)
+    curves = lenses.clamped_accuracy(chain, data, layers, n=N, shares=shares)
     for layer in layers:
         t = recorded(chain, layer, data.x[:N]).float()
         t = t.mean((2, 3)).numpy() if t.ndim > 2 else t.numpy()
@@ -190,7 +190,7 @@ def test_ablation_is_that_of_neuron_importance_on_a_chain(chain, data):
 
 
 def test_areas_are_those_under_the_curves(chain, data):
-    curves = lenses.ablation_curves(chain, data, ["fc1"], n=N)
+    curves = lenses.clamped_accuracy(chain, data, ["fc1"], n=N)
     table = lenses.class_information(chain, data, ["fc1"], n=N)
     down, up = (curves[curves["direction"] == way]["accuracy"].to_numpy() for way in ("descending", "ascending"))
     areas = [np.mean([(a + b) / 2 for a, b in pairwise(way)]) for way in (down, up)]  # five points, evenly spaced
@@ -202,7 +202,7 @@ def test_areas_are_those_under_the_curves(chain, data):
 def test_all_units_clamped_leave_a_single_answer_in_maps_tokens_and_units(net, data):
     with torch.no_grad():
         net.mixed.weight *= 100  # the tokens decide
-    curves = lenses.ablation_curves(net, data, ["mixed", "output"], n=N, shares=[1.0])
+    curves = lenses.clamped_accuracy(net, data, ["mixed", "output"], n=N, shares=[1.0])
     silent = curves[curves["share"] == 1].groupby("layer")["accuracy"].unique()
     assert silent["output"].tolist() == [0.1]  # ten classes, as many images of each
     assert curves[curves["share"] == 0]["accuracy"].nunique() == 1
@@ -343,7 +343,7 @@ def test_a_model_without_classes_has_no_ablation_but_class_information(net, data
     assert reasons(table, "ablation area")["conv"] == reasons(table, "ablation gap")["conv"] == why
     assert values(table, "class information")["conv"] > 0.1
     with pytest.raises(ValueError, match=why):
-        lenses.ablation_curves(net, data, ["conv"], n=N)
+        lenses.clamped_accuracy(net, data, ["conv"], n=N)
     several = nn.Sequential(nn.Flatten(), nn.Linear(36, 8), Tuple()).eval()
     why = reasons(lenses.class_information(several, data, ["1"], n=N), "ablation area")["1"]
     assert why == "the model has no accuracy: its output must be (n, classes), got tuple"

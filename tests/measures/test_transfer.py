@@ -10,7 +10,7 @@ from scipy.special import gammaln
 from scipy.stats import binom
 from torch import nn
 
-from infolib import learning
+from infolib import training
 from infolib.data import Data
 from infolib.measures import transfer
 from infolib.measures.transfer import (
@@ -307,7 +307,7 @@ def digits(n=160, seed=0):
     return Data(data.x.flatten(1), data.y)
 
 
-START = learning.zero_head(models.mlp([64, 8, 10], seed=0))
+START = training.zero_head(models.mlp([64, 8, 10], seed=0))
 SMALL = {"steps": 60, "batch_size": 8, "lr": 1e-2}
 
 
@@ -497,7 +497,7 @@ def test_every_part_is_in_bits():
 def test_the_optimiser_starts_anew_for_each_block_and_code():
     data, learner = digits(100), partial(network, **SMALL)
     whole = prequential_codelength(learner, START, data)
-    alone = learning.train(START, data[:64], seed=0, **SMALL)
+    alone = training.train(START, data[:64], seed=0, **SMALL)
     expected = -alone(data.x[64:]).double().log_softmax(1).gather(1, data.y[64:, None]).sum().item() / math.log(2)
     assert whole.costs[-1].item() == pytest.approx(expected, abs=1e-4)
     again = prequential_codelength(learner, START, data)
@@ -546,7 +546,7 @@ def test_replay_walks_through_the_past_as_a_slow_version_does():
     assert found.ends == [*range(0, 41, 4)]
 
 
-# compare, calibrate, surplus, cache
+# compare, calibrate, surplus, one block
 
 
 @pytest.mark.parametrize("batched", [False, True])
@@ -566,7 +566,7 @@ def test_compare_has_the_numbers_of_information_transfer(batched):
 def test_calibration_finds_the_temperature_of_an_overconfident_network():
     data = digits(400)
     trained = network(START, data[:300], 0, steps=300, lr=5e-3)
-    loud = learning.fold(trained, 10.0)
+    loud = training.fold(trained, 10.0)
     betas = [transfer.calibrated(model, data[300:]).output.weight.detach().norm().item() for model in (trained, loud)]
     assert betas[1] / betas[0] == pytest.approx(1, abs=0.11)  # one step of the grid
     assert transfer.calibrated(loud, data[300:]).output.weight.norm() < 0.3 * loud.output.weight.norm()
@@ -580,28 +580,12 @@ def test_surplus_by_hand():
         transfer.surplus_description_length(code, tolerance=-1)
 
 
-def test_a_killed_run_continues(monkeypatch):
-    data, trained = digits(100), []
-    original = learning.train
-
-    def counted(model, prefix, **options):
-        trained.append(len(prefix))
-        return original(model, prefix, **options)
-
-    monkeypatch.setattr(learning, "train", counted)
-    code = partial(prequential_codelength, partial(network, **SMALL), START, cache=True)
-    whole = code(data)
-    assert trained == [8, 16, 32, 64]
-    assert torch.equal(code(data).costs, whole.costs)
-    assert trained == [8, 16, 32, 64]
-    code(Data(data.x, torch.cat([data.y[:70], data.y[70:].flip(0)])))  # the last block alone is another
-    assert trained == [8, 16, 32, 64, 64]
-    for other in ({"seed": 1}, {"calibrate": True}):
-        trained.clear()
-        code(data, **other)
-        assert len(trained) >= 4
-    with pytest.raises(ValueError, match="cache needs a learner that is a function in a file"):
-        prequential_codelength(eval("lambda s, p, i: s"), START, data, cache=True)
+def test_a_block_costs_the_logarithm_of_its_probabilities():
+    data = Data(torch.zeros(3, 1), torch.tensor([0, 0, 1]))
+    log_p = torch.tensor([[0.25, 0.75]]).log()
+    assert transfer.block_bits(lambda x: log_p.expand(len(x), 2), data) == pytest.approx(4 - math.log2(0.75))
+    mixed = -math.log2((0.25**2 * 0.75 + 0.5**3) / 2)
+    assert transfer.block_bits(lambda x: log_p.expand(len(x), 2), data, mixture=True) == pytest.approx(mixed)
 
 
 # bad input

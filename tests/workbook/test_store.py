@@ -414,8 +414,6 @@ def test_refusals(monkeypatch):
         key(scaled, b=frame)
     with pytest.raises(ValueError, match=r"value, .*lock has no stable content"):
         content([threading.Lock()])
-    with pytest.raises(ValueError, match="f has no source: define it in a file or a notebook"):
-        content(made_from("def f(): return 1", "nowhere.py"))
     with pytest.raises(ValueError, match=r"reads workbook as a whole: import its modules by name"):
         content(lambda: workbook)
     monkeypatch.setitem(globals(), "LOCK", threading.Lock())
@@ -474,7 +472,6 @@ import {base} as base
 from contextlib import contextmanager
 
 WORD = re.compile("a+")
-GUARD = threading.Semaphore(value=clamp(4))
 FACTOR = 5
 TABLE = {{"one": 1, 2: {{3, 4}}}}
 
@@ -525,8 +522,9 @@ def f(x):
     FOREIGN = threading.current_thread  # a comment
     def nested(data):
         return data + len(TABLE)
-    with opened(), GUARD:
-        return [nested(x), decorated(x), remembered(x), WORD.match("a"), inside(x), base.clamp(x), Net().half, f]
+    with opened():
+        found = [nested(x), decorated(x), remembered(x), WORD.match("a")]
+        return [*found, inside(x), clamp(x), base.clamp(x), Net().half, f]
 '''
 
 
@@ -593,7 +591,6 @@ def test_comments_docstrings_layout_and_what_is_not_reached_do_not_count(modules
         ("yield 20", "yield 21"),  # contextmanager
         ("y=40", "y=41"),  # a lambda's default
         ('"a+"', '"a*"'),  # an object by its pickle
-        ("value=clamp(4)", "value=clamp(5)"),  # one that cannot be told, by its assignment
         ("3, 4}", "3, 5}"),
         ("data + len(TABLE)", "data - len(TABLE)"),  # a nested function
         ("import Base, clamp", "import Base, helper as clamp"),  # another function by the same name
@@ -616,18 +613,15 @@ def test_only_what_is_reached_is_in_a_key(modules):
 
 def test_a_file_that_is_edited_while_its_code_runs_does_not_change_the_key(modules):
     f = modules()
-    before = fingerprint(key(f))
     path = Path(f.__code__.co_filename)
     path.write_text("# a line more\n" + path.read_text().replace("x + 10", "x + 11"))
-    assert fingerprint(key(f)) == before  # what runs is the former code
+    assert fingerprint(key(f)) == fingerprint(key(modules()))  # what runs is the former code
 
 
-def test_code_that_was_edited_before_anyone_looked_is_refused(modules):
-    f = modules(("x + 10", "x + 12"))
-    path = Path(f.__code__.co_filename)
-    path.write_text("# a line more\n" + path.read_text())
-    with pytest.raises(ValueError, match=r"was edited in .* since it was imported"):
-        key(f)
+def test_a_function_without_a_file_counts_by_its_code():
+    one, other = (made_from(f"def f(x):\n    return x + {i}", "nowhere.py") for i in (1, 2))
+    assert not same(one, other)
+    assert same(one, made_from('def f(x):\n    """Of x."""\n\n    return x + 1  # one', "elsewhere.py"))
 
 
 def test_a_value_that_the_function_reads_counts(monkeypatch):
@@ -758,7 +752,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
-from scipy.stats import norm
+from scipy.special import ndtr
 
 def act(x):
     return x * GAIN
@@ -786,7 +780,7 @@ class Case:
 
 @torch.no_grad()
 def f():
-    return Net(), Settings, GAIN, norm.pdf(0), Pair(1), Case()
+    return Net(), Settings, GAIN, ndtr(0), Pair(1), Case()
 """
 
 

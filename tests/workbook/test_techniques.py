@@ -190,14 +190,14 @@ def test_fine_tuning_is_a_plain_loop_with_the_zeros_put_back(net, splits):
 
 def test_decoders_and_autoencoders_are_plain_loops_on_rectified_features(net, splits):
     few = splits.train[:80]
-    decode = techniques.decoder(net, "conv3", few, **HOW | {"epochs": 0})
+    decode = techniques.decoder(net, "conv3.conv", few, **HOW | {"epochs": 0})
     pair = nn.ModuleDict({"encoder": copy.deepcopy(net), "decoder": copy.deepcopy(decode)})
-    features = activations.collect(net, few.x, ["conv3"])["conv3"].clamp(min=0)
+    features = activations.collect(net, few.x, ["conv3.conv"])["conv3.conv"].clamp(min=0)  # negative before its ReLU
     loop(decode, lambda batch: (decode(features[batch]) - few.x[batch]).square().mean(), 80)
-    same_state(techniques.decoder(net, "conv3", few, **HOW), decode.eval())
-    with activations.upto(pair["encoder"], "conv3") as run:
+    same_state(techniques.decoder(net, "conv3.conv", few, **HOW), decode.eval())
+    with activations.upto(pair["encoder"], "conv3.conv") as run:
         loop(pair, lambda batch: (pair["decoder"](run(few.x[batch]).relu()) - few.x[batch]).square().mean(), 80)
-    same_state(techniques.autoencoder(net, "conv3", few, **HOW), pair["encoder"])
+    same_state(techniques.autoencoder(net, "conv3.conv", few, **HOW), pair["encoder"])
 
 
 def test_an_attack_by_hand(net, splits):

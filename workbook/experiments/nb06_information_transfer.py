@@ -1,36 +1,225 @@
-"""The experiments of notebook 06, each for one seed: data split, training, calibration, codes, one tidy frame.
+"""The records of notebook 06, its data and its networks, for one seed each, and the longest of its measures.
 
-Everywhere: perceptrons that begin with a last layer of 0; `fit` are the options of `learning.train` for the networks
-under study, `code` those of `transfer.compare` for the codes; one seed decides split, order, weights and minibatches.
-A tenth of the pool, at least 100 samples, is kept from training for the inverse temperature of the networks.
+Everywhere: perceptrons that begin with a last layer of 0; one seed decides split, order, weights and minibatches. A
+tenth of the pool, at least 100 samples, is kept from training for the inverse temperature of the networks.
 """
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 from itertools import pairwise
-from typing import Any
+from typing import Any, Literal, get_args
 
 import pandas as pd
 import torch
 from torch import Tensor, nn
 
-from infolib import activations, learning
+from infolib import activations, checks, training
 from infolib.data import Data
 from infolib.measures import transfer
-from infolib.measures.transfer._coding import block_bits, block_ends
 from workbook import datasets, models
-from workbook.experiments._continual import SEPARATE, chain, head_of, join, sequence, start
 
-_static = partial(block_bits, mixture=False)
+Name = Literal["digits", "mnist", "fashion-mnist", "cifar10"]  # data sets of ten classes
+CLAIMED = ("same", "permuted pixels", "other classes")  # pairs that claims are about
 
 
-def parts(name: str, seed: int, *, n: int, k: int, noise: float = 0.0) -> tuple[Data, Data, Data]:
-    """Pool of n, calibration set and hold-out of k samples, in random order; a share of the labels is redrawn."""
-    splits = datasets.load(name, n_train=n + max(100, n // 10), n_val=0, n_test=k, seed=seed)
+@dataclass(frozen=True, kw_only=True)
+class Samples:
+    """The data set of all experiments whose records name none, and how many samples they take."""
+
+    data: Name
+    n: int  # that a network is trained on
+    small: int  # of the smaller of two sets, and of each of two that a network learns in turn
+    k: int  # held out, whose labels are sent; also beside `sizes`
+    probe: int = 100  # whose labels are sent with fixed features
+
+    def __post_init__(self) -> None:
+        _at_least(self, n=self.small, small=10, k=10, probe=10)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Schedule:
+    """How networks are trained: by Adam, on minibatches drawn with replacement."""
+
+    steps: int  # at least so many
+    epochs: float = 0.0  # if they are more
+    batch_size: int = 32  # samples
+    lr: float = 1e-3
+    at_once: bool = False  # all networks in one batched network: several times as fast if they are tiny
+
+    def __post_init__(self) -> None:
+        _at_least(self, steps=0, epochs=0, batch_size=1, lr=1e-12)
+        if self.at_once and self.epochs:
+            raise ValueError(f"epochs must be 0 with at_once, got {self.epochs}")
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """Of `training.train`, or of `training.train_many` for networks that are trained at once."""
+        options = {"steps": self.steps, "batch_size": self.batch_size, "lr": self.lr}
+        return options if self.at_once else options | {"epochs": self.epochs}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Network(Schedule):
+    """The perceptrons under study and their training."""
+
+    hidden: tuple[int, ...]  # units of each hidden layer
+
+
+@dataclass(frozen=True, kw_only=True)
+class Coding(Schedule):
+    """A prequential code, and the training for each of its blocks."""
+
+    calibrate: bool = True  # scores times an inverse temperature, chosen on the last quarter of what has been sent
+    mixture: bool = True  # of each block with the uniform code
+    first: int = 8  # labels of the first block
+    ratio: float = 2.0  # of the end of a block to the end of the one before
+
+    def of(self, k: int, extra: Sequence[int] = ()) -> dict[str, Any]:
+        """Options of `transfer.compare` for a code of k labels, with blocks that also end at the `extra` places."""
+        learner = partial(transfer.networks if self.at_once else transfer.network, **self.options)
+        ends = sorted({*transfer.block_ends(k, first=self.first, ratio=self.ratio), *extra})
+        blocks = {"ends": ends, "batched": self.at_once, "calibrate": self.calibrate, "mixture": self.mixture}
+        return blocks | {"learner": learner}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sample:
+    """Samples of a data set."""
+
+    data: Name
+    classes: tuple[int, ...] = ()  # one after the other; none are named: all ten
+    pixels: Literal["true", "permuted"] = "true"
+
+    def __post_init__(self) -> None:
+        if self.classes not in [(), *(tuple(range(i, j)) for i in range(9) for j in range(i + 2, 11))]:
+            raise ValueError(f"classes must be two or more, one after the other, or none, got {list(self.classes)}")
+
+    @property
+    def n_classes(self) -> int:
+        """How many classes there are."""
+        return len(self.classes) or 10
+
+    @property
+    def name(self) -> str:
+        """For tables and figures, such as "digits 0–4"."""
+        span = f" {self.classes[0]}–{self.classes[-1]}" if self.classes else ""
+        return self.data + span + " permuted" * (self.pixels == "permuted")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Whole(Sample):
+    """A data set that is coded as a whole."""
+
+    n: int  # samples of all classes, of which those of `classes` are taken
+
+    @property
+    def name(self) -> str:
+        """For tables and figures, such as "digits 1,200, 0–4"."""
+        return f"{self.data} {self.n:,}" + super().name.removeprefix(self.data).replace(" ", ", ")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pair:
+    """Two sets of samples that are compared."""
+
+    first: Sample
+    second: Sample
+
+    @property
+    def columns(self) -> dict[str, str]:
+        """For tables: the names of both, the first one's data set, and what is different in the second."""
+        a, b = self.first, self.second
+        differ = {"other data": a.data != b.data, "other classes": a.classes != b.classes}
+        differ |= {"permuted pixels": a.pixels != b.pixels, "same": True}
+        return {"pair": f"{a.name} | {b.name}", "data": a.data, "relation": max(differ, key=differ.__getitem__)}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Forgetting:
+    """Tasks that are learnt in turn, and what each method has to hold the ones before by."""
+
+    second: Literal["permuted", "split"]  # the same images with permuted pixels; or classes 0 to 4, then 5 to 9
+    tasks: int = 2
+    ewc: float  # strength of elastic weight consolidation
+    ewc_samples: int = 200  # that its Fisher information is measured on
+    replay: int  # stored samples, in equal parts of all tasks before
+    lwf: float | None = None  # weight of learning without forgetting; None: left out
+    temperature: float = 2.0  # of its targets
+
+    def __post_init__(self) -> None:
+        _at_least(self, tasks=2, ewc=0, ewc_samples=1, replay=1, lwf=0, temperature=1e-3)
+        if self.tasks > 2 and self.second == "split":
+            raise ValueError(f"tasks must be 2 where the classes are split, got {self.tasks}")
+
+    @property
+    def classes(self) -> int:
+        """Of each task."""
+        return 5 if self.second == "split" else 10
+
+    @property
+    def methods(self) -> dict[str, tuple[str, ...]]:
+        """Methods that go on from A, by their heads: "shared" or "own"; "own heads" is LwF without its penalty."""
+        own = {2: ("own heads", "LwF")}.get(self.tasks, ("LwF",))
+        return {"shared": ("plain", "EWC", "replay")} | ({} if self.lwf is None else {"own": own})
+
+
+@dataclass(frozen=True, kw_only=True)
+class ResNet:
+    """A public network for CIFAR-10 whose features are compared with pixels."""
+
+    layers: tuple[str, ...]
+    depth: int = 20
+
+
+RECORDS = {"samples": Samples, "network": Network, "coding": Coding, "pairs": Pair, "codes": Whole,
+           "forgetting": Forgetting, "resnets": ResNet}  # fmt: skip
+
+
+def check(parameters: Mapping[str, Any]) -> None:
+    """Refuse what cannot be measured, from the sizes of the data sets alone.
+
+    parameters: all of the notebook by name, with their records built
+
+    Raises:
+        ValueError: names the parameter, for too few seeds, sizes that do not rise, more samples than there are, blocks,
+            layers and data sets that cannot be, and pairs or tasks that are missing and that claims are about
+    """
+    sizes, samples, coding = (parameters[name] for name in ("sizes", "samples", "coding"))
+    checks.at_least("n_seeds", parameters["n_seeds"], 2)
+    if len(sizes) < 2 or any(a >= b for a, b in pairwise([0, *sizes])):
+        raise ValueError(f"sizes must be two or more that rise from at least 1, got {sizes}")
+    checks.at_least("hidden of network", min(parameters["network"].hidden, default=1), 1)
+    transfer.block_ends(1, first=coding.first, ratio=coding.ratio)
+    for name in parameters["sets"]:
+        _fit("sizes", checks.choice("data set in sets:", name, get_args(Name)), _and_rest(sizes[-1]), samples.k)
+    share = 5 if "split" in {record.second for record in parameters["forgetting"]} else 2  # halves: of split classes
+    _fit("samples", samples.data, _and_rest(share * samples.n // 2), share * samples.k // 2)
+    for i, whole in enumerate(parameters["codes"]):
+        _fit(f"codes[{i}]", whole.data, checks.at_least(f"n of codes[{i}]", whole.n, 8), 1)
+    most = max(samples.n * 10 // 9, samples.small * 10 // 9 + samples.k // 2, samples.probe)
+    for i, pair in enumerate(parameters["pairs"]):
+        for one in (pair.first, pair.second):  # half of each set is for either role
+            _fit(f"pairs[{i}]", one.data, 20 * most // one.n_classes, 0)
+    relations = [pair.columns["relation"] for pair in parameters["pairs"] if pair.first.data == samples.data]
+    if any(relations.count(name) != 1 for name in CLAIMED) or all(r.tasks > 2 for r in parameters["forgetting"]):
+        raise ValueError(f"claims need a pair of {samples.data} for each of {CLAIMED}, and forgetting of 2 tasks")
+    for i, resnet in enumerate(parameters["resnets"]):
+        known = activations.layers(models.resnet(resnet.depth))
+        for layer in resnet.layers:
+            checks.choice(f"layer of resnets[{i}]:", layer, known)
+
+
+def parts(name: str, seed: int, *, n: int, k: int, noise: float = 0.0) -> tuple[Data, ...]:
+    """Pool of n, calibration set and hold-out of k samples, in random order.
+
+    noise: fraction of the labels that are redrawn, in all three
+    """
+    splits = datasets.load(name, n_train=_and_rest(n), n_val=0, n_test=k, seed=seed)
     generator = torch.Generator().manual_seed(seed)
-    pool, rest, holdout = (_shuffled(part, generator) for part in (splits.train[:n], splits.train[n:], splits.test))
-    return tuple(_noisy(part, noise, generator) for part in (pool, rest, holdout))
+    found = [shuffled(part, generator) for part in (splits.train[:n], splits.train[n:], splits.test)]
+    return tuple(_noisy(part, noise, generator) for part in found)
 
 
 def permuted(data: Data, task: int) -> Data:
@@ -41,264 +230,205 @@ def permuted(data: Data, task: int) -> Data:
     return Data(data.x.flatten(1)[:, order].reshape(data.x.shape), data.y)
 
 
-def size_and_noise(
-    name: str,
-    noise: float,
-    seed: int,
-    *,
-    sizes: Sequence[int],
-    k: int,
-    hidden: Sequence[int],
-    fit: Mapping,
-    code: Mapping,
+def shuffled(data: Data, generator: torch.Generator) -> Data:
+    """The samples in random order."""
+    return data[torch.randperm(len(data), generator=generator)]
+
+
+def of_classes(data: Data, classes: Sequence[int], *, own: bool = True) -> Data:
+    """The samples of some classes, of all if none are named; with labels of their `own`, which begin at 0."""
+    if not classes:
+        return data
+    chosen = data[torch.isin(data.y, torch.tensor(classes))]
+    return Data(chosen.x, chosen.y - own * classes[0])
+
+
+def sample(which: Sample, seed: int, n: int, *, half: int, own: bool = True) -> Data:
+    """The first n samples as the record says, from the first or the second half (0, 1) of one random order of the set.
+
+    They are fewer where half of the set has not as many of these classes.
+
+    own: labels of some classes begin at 0, else they keep their meaning
+    """
+    pool = datasets.load(which.data, n_val=0, n_test=0 if which.data == "digits" else 1, seed=seed).train
+    pool = shuffled(pool, torch.Generator().manual_seed(seed))
+    pool = pool[: len(pool) // 2] if half == 0 else pool[len(pool) // 2 :]
+    chosen = of_classes(pool, which.classes, own=own)[:n]
+    return permuted(chosen, int(which.pixels == "permuted"))
+
+
+def divided(pair: Pair, seed: int, samples: Samples) -> list[tuple[Data, Data]]:
+    """Of a pair's sets, `small` and n samples and a ninth of it: nine tenths to train on, a tenth to calibrate by."""
+    sizes = [n + n // 9 for n in (samples.small, samples.n)]
+    sets = [sample(pair.first, seed, sizes[0], half=0), sample(pair.second, seed, sizes[1], half=1)]
+    return [(one[: len(one) * 9 // 10], one[len(one) * 9 // 10 :]) for one in sets]
+
+
+def both(pair: Pair, seed: int, samples: Samples) -> tuple[list[Data], Data, Data]:
+    """Of each set of a pair `small` samples; and a calibration set and a hold-out of k with equally many of both.
+
+    Labels keep their meaning.
+    """
+    n, rest = samples.small, samples.small + samples.small // 9
+    sets = [sample(pair.first, seed, rest + samples.k // 2, half=0, own=False)]
+    sets += [sample(pair.second, seed, rest + samples.k // 2, half=1, own=False)]
+    joined = (join([one[part] for one in sets]) for part in (slice(n, rest), slice(rest, None)))
+    return [one[:n] for one in sets], *(shuffled(one, torch.Generator().manual_seed(seed)) for one in joined)
+
+
+def tasks(record: Forgetting, seed: int, samples: Samples) -> list[tuple[Data, ...]]:
+    """Pool, calibration set and hold-out of each task."""
+    if record.second == "permuted":
+        found = parts(samples.data, seed, n=samples.n, k=samples.k)
+        return [tuple(permuted(part, task) for part in found) for task in range(record.tasks)]
+    found = parts(samples.data, seed, n=5 * samples.n // 2, k=5 * samples.k // 2)
+    sized = list(zip(found, (samples.n, samples.n, samples.k), strict=True))
+    return [tuple(of_classes(part, range(first, first + 5))[:n] for part, n in sized) for first in (0, 5)]
+
+
+def join(parts: Sequence[Data]) -> Data:
+    """The samples of all parts, one part after the other."""
+    return Data(torch.cat([part.x for part in parts]), torch.cat([part.y for part in parts]))
+
+
+def start(data: Data, hidden: Sequence[int], seed: int, classes: int = 10) -> nn.Sequential:
+    """An untrained perceptron for the data, which predicts all classes alike."""
+    return training.zero_head(models.mlp([data.x[0].numel(), *hidden, classes], seed=seed))
+
+
+def trained(starts: Sequence[nn.Module], data: Sequence[Data], seed: int, schedule: Schedule) -> list[nn.Module]:
+    """Copies of networks, each trained on its own data."""
+    if schedule.at_once:
+        return training.train_many(starts, data, seed=seed, **schedule.options)
+    return [training.train(theta, one, seed=seed, **schedule.options) for theta, one in zip(starts, data, strict=True)]
+
+
+def in_turn(pools: list[Data], record: Forgetting, seed: int, network: Network) -> dict[tuple[str, str], nn.Module]:
+    """Networks by (heads, method), after all tasks; of two tasks also those after A and after B alone."""
+    train, found, c = partial(training.train, seed=seed, **network.options), {}, record.classes
+    for kind, methods in record.methods.items():
+        heads = [slice(c * i, c * (i + 1)) if kind == "own" else slice(None) for i in range(len(pools))]
+        theta = start(pools[0], network.hidden, seed, heads[-1].stop or c)
+        after = train(theta, pools[0], head=heads[0])
+        if len(pools) == 2:
+            found |= {(kind, "after A"): after, (kind, "B only"): train(theta, pools[1], head=heads[1])}
+        found |= {(kind, method): _go_on(after, pools, heads, method, record, train) for method in methods}
+        if kind == "shared":
+            found[kind, "joint"] = train(theta, join(pools), steps=len(pools) * network.steps)
+    return found
+
+
+def by_size(
+    name: str, noise: float, seed: int, times: int = 1, *, sizes: list[int], k: int, network: Network, coding: Coding
 ) -> pd.DataFrame:
     """Information of networks trained on more and more samples with noisy labels: a row for each n, in bits.
 
     L_IT and its static reading of the calibrated network; "static, raw" without calibration; "sdl_curve" by left sums
     over `sizes`; memorised: n log2 C less the loss on the network's own n samples; L(M): its model information.
+
+    times: as many units in each hidden layer as `network` has
     """
     pool, rest, holdout = parts(name, seed, n=sizes[-1], k=k, noise=noise)
-    theta = start(pool, hidden, seed, classes=10)
-    raw = dict(zip(sizes, _trained([theta] * len(sizes), [pool[:n] for n in sizes], seed, fit, code), strict=True))
-    ready = {n: transfer.calibrated(model, rest) for n, model in raw.items()}
-    table = transfer.compare(theta, ready, holdout, seed=seed, **code).rename(columns={"state": "n"})
-    table["L0"], bit = table["L"][0], math.log2(10)
-    table = table.iloc[1:].astype({"n": int}).assign(name=name, noise=noise, seed=seed)
-    own = transfer.prequential_codelength(
-        initial=theta, data=pool, ends=sorted({*block_ends(len(pool)), *sizes}), seed=seed, **code
-    )
+    theta, bit = start(pool, [times * units for units in network.hidden], seed), math.log2(10)
+    raw = trained([theta] * len(sizes), [pool[:n] for n in sizes], seed, network)
+    ready = {n: transfer.calibrated(model, rest) for n, model in zip(sizes, raw, strict=True)}
+    table = transfer.compare(theta, ready, holdout, seed=seed, **coding.of(k)).rename(columns={"state": "n"})
+    table = table.assign(L0=table["L"][0], data=name, noise=noise, times=times, seed=seed).iloc[1:].astype({"n": int})
+    own = transfer.prequential_codelength(initial=theta, data=pool, seed=seed, **coding.of(len(pool), sizes))
     paid = dict(zip(own.ends[1:], own.costs.cumsum(0).tolist(), strict=True))
-    final = {n: _static(model, pool[:n]) for n, model in raw.items()}
-    table["static, raw"] = [k * bit - _static(model, holdout) for model in raw.values()]
-    table["memorised"] = [n * bit - final[n] for n in sizes]
-    table["L(M)"] = [paid[n] - final[n] for n in sizes]
+    final = [transfer.block_bits(model, pool[:n]) for n, model in zip(sizes, raw, strict=True)]
+    table["static, raw"] = [k * bit - transfer.block_bits(model, holdout) for model in raw]
+    table["memorised"] = [n * bit - loss for n, loss in zip(sizes, final, strict=True)]
+    table["L(M)"] = [paid[n] - loss for n, loss in zip(sizes, final, strict=True)]
     return table.assign(sdl_curve=_left_sums(sizes, (table["static"] / k).tolist()))
 
 
-def width(name: str, seed: int, *, n: int, k: int, hidden: Sequence[int], factor: int, fit: Mapping, code: Mapping):
-    """L_IT of a network and of one with `factor` times as many units per layer: a row each."""
-    pool, rest, holdout = parts(name, seed, n=n, k=k)
-    rows = []
-    for times in (1, factor):
-        theta = start(pool, [times * units for units in hidden], seed, classes=10)
-        (model,) = _trained([theta], [pool], seed, fit, code)
-        found = transfer.compare(theta, {times: transfer.calibrated(model, rest)}, holdout, seed=seed, **code)
-        rows.append(found.iloc[1:].assign(weights=sum(p.numel() for p in model.parameters()), seed=seed))
-    return pd.concat(rows).rename(columns={"state": "width"}).astype({"width": int})
+def forgetting(record: Forgetting, seed: int, *, samples: Samples, network: Network, coding: Coding) -> pd.DataFrame:
+    """What networks that have learnt several tasks in turn know of each: a row for each network and task, in bits.
 
-
-def information(name: str, seed: int, *, n: int, hidden: Sequence[int], code: Mapping, classes: Sequence[int] = ()):
-    """Prequential codelength of a data set, or of the samples of some classes: a row, and its bits block by block.
-
-    Columns: set (name, n, classes), end of the block, its bits and number of labels, uniform: log2 of the classes.
+    Columns: heads and method, as in `in_turn`; task, "A" first; L_IT, static (calibrated), raw (static, not
+    calibrated); accuracy.
     """
-    pool = datasets.load(name, n_train=n, n_val=0, n_test=1, seed=seed).train
-    data = _of_classes(_shuffled(pool, _generator(seed)), classes)
-    theta = start(data, hidden, seed, classes=len(classes) or 10)
-    found = transfer.prequential_codelength(initial=theta, data=data, seed=seed, **code)
-    label = f"{name} {n:,}" + (f", {classes[0]}–{classes[-1]}" if classes else "")
-    columns = {"end": found.ends[1:], "bits": found.costs.tolist(), "labels": torch.tensor(found.ends).diff().tolist()}
-    return pd.DataFrame(columns).assign(set=label, uniform=math.log2(len(classes) or 10), seed=seed)
+    each, rows, classes = tasks(record, seed, samples), [], record.classes
+    networks = in_turn([pool for pool, _, _ in each], record, seed, network)
+    for i, (_, rest, holdout) in enumerate(each):
+        own, theta = slice(i * classes, (i + 1) * classes), start(holdout, network.hidden, seed, classes)
+        heads = {name: training.narrow(one, own) if name[0] == "own" else one for name, one in networks.items()}
+        ready = {name: transfer.calibrated(model, rest) for name, model in heads.items()}
+        found = transfer.compare(theta, ready, holdout, seed=seed, **coding.of(len(holdout))).iloc[1:]
+        found[["heads", "method"]] = found.pop("state").to_list()
+        raw = [len(holdout) * math.log2(classes) - transfer.block_bits(model, holdout) for model in heads.values()]
+        rows.append(found.assign(task="ABCDEFGHIJ"[i], raw=raw))
+    return pd.concat(rows).assign(second=record.second, tasks=record.tasks, seed=seed)
 
 
-def shared(first: str, second: str, seed: int, *, n: int, k: int, hidden: Sequence[int], fit: Mapping, code: Mapping):
-    """What a network of n samples of one set saves on k of the other, and the other way round: two rows.
+def features(pair: Pair, labels: str, seed: int, *, samples: Samples, network: Network, coding: Coding) -> pd.DataFrame:
+    """Codelength of labels of a pair's second set, from pixels and from features of a network of the first.
 
-    Both directions use the same two sets of samples, of n and of k. A set is a name, or a name with classes, as
-    "digits 0-4", whose labels are then counted from 0. Where the two sets' labels mean something else the network gets
-    a new last layer. "digits permuted" has its pixels permuted.
+    The features are the last hidden layer, before ("random") and after training ("other task").
+
+    labels: "true" or "permuted"
     """
-    same = first.removesuffix(" permuted") == second.removesuffix(" permuted")
-    a, b = _named(first, seed, n, half=0), _named(second, seed, k, half=1)
-    rest = [part[len(part) * 9 // 10 :] for part in (a, b)]  # each set's last tenth calibrates
-    a, b = (part[: len(part) * 9 // 10] for part in (a, b))
-    rows = []
-    for one, calibration, other, arrow in ((a, rest[0], b, "A to B"), (b, rest[1], a, "B to A")):
-        theta = start(one, hidden, seed, classes=int(max(a.y.max(), b.y.max())) + 1)
-        (model,) = _trained([theta], [one], seed, fit, code)
-        ready = transfer.calibrated(model, calibration) if same else learning.zero_head(model)
-        found = transfer.compare(theta, {arrow: ready}, other, seed=seed, **code)
-        rows.append(found.iloc[1:].assign(pair=f"{first} | {second}", n=len(one), seed=seed))
-    table = pd.concat(rows).rename(columns={"state": "direction"})
-    return table.assign(share=table["L_IT"] / table["k"] / math.log2(theta.output.out_features))
+    source = sample(pair.first, seed, samples.n, half=0)
+    task = sample(pair.second, seed, samples.probe, half=1)
+    if labels == "permuted":
+        task = Data(task.x, shuffled(task, torch.Generator().manual_seed(seed)).y)
+    untrained = models.mlp([source.x[0].numel(), *network.hidden, pair.first.n_classes], seed=seed)
+    (other,) = trained([training.zero_head(untrained)], [source], seed, network)
+    layer, found = f"hidden{len(network.hidden)}", {"pixels": task.x.flatten(1)}
+    for name, model in (("random", untrained), ("other task", other)):
+        found[name] = activations.collect(model, task.x, [layer])[layer]
+    table = _codelengths(found, task.y, seed, pair.second.n_classes, network, coding)
+    return table.assign(task=pair.second.name, source=pair.first.name, labels=labels)
 
 
-def increments(
-    first: str, second: str, seed: int, *, n: int, k: int, hidden: Sequence[int], fit: Mapping, code: Mapping
+def depths(net: ResNet, weights: str, seed: int, *, samples: Samples, network: Network, coding: Coding) -> pd.DataFrame:
+    """The same from pixels and layers of a public ResNet, for test images of CIFAR-10; maps enter by their means.
+
+    weights: "random" or "trained"; trained, the network has seen the task's labels, of other images
+    """
+    test = datasets.load("cifar10", n_train=1, n_val=0, n_test=samples.probe, seed=seed).test
+    test = shuffled(test, torch.Generator().manual_seed(seed))
+    model = models.resnet(net.depth, pretrained=weights == "trained", seed=seed).eval()
+    found = activations.collect(model, test.x, net.layers, batch_size=250)
+    means = {layer: x.flatten(2).mean(2) if x.ndim > 2 else x for layer, x in found.items()}
+    table = _codelengths({"pixels": test.x.flatten(1)} | means, test.y, seed, 10, network, coding)
+    return table.assign(weights=weights, source=f"ResNet-{net.depth}")
+
+
+def _codelengths(
+    features: Mapping[str, Tensor], y: Tensor, seed: int, classes: int, network: Network, coding: Coding
 ) -> pd.DataFrame:
-    """Information that two data sets share by increments, L_IT(A) + L_IT(B) - L_IT(both), on k samples: two rows.
-
-    The less B adds to a network that knows A, the more they share. The network of both goes on from that of one set, in
-    either direction, with n samples of each; half of the k are of each set. Sets as in `shared`, but all labels keep
-    their meaning. Columns: pair, direction, A, B, both, shared, in bits; share of k log2 C.
-    """
-    sets = [_named(text, seed, n + n // 9 + k // 2, half=half, own=False) for half, text in enumerate((first, second))]
-    pools = [one[:n] for one in sets]
-    rest, holdout = (
-        _shuffled(join([one[part] for one in sets]), _generator(seed))
-        for part in (slice(n, n + n // 9), slice(n + n // 9, None))
-    )
-    theta = start(pools[0], hidden, seed, classes=10)
-    alone = _trained([theta] * 2, pools, seed, fit, code)
-    both = _trained(alone, [join(pools)] * 2, seed, fit, code)
-    ready = {i: transfer.calibrated(model, rest) for i, model in enumerate([*alone, *both])}
-    a, b, *ab = transfer.compare(theta, ready, holdout, seed=seed, **code)["L_IT"].iloc[1:]
-    table = pd.DataFrame({"direction": ["A to B", "B to A"], "A": a, "B": b, "both": ab}).assign(seed=seed)
-    shared = a + b - table["both"]
-    return table.assign(pair=f"{first} | {second}", shared=shared, share=shared / len(holdout) / math.log2(10))
-
-
-def features(
-    task: str,
-    source: str,
-    seed: int,
-    *,
-    n: int,
-    k: int,
-    hidden: Sequence[int],
-    fit: Mapping,
-    code: Mapping,
-    shuffle=False,
-) -> pd.DataFrame:
-    """Codelength of k labels of a task from pixels, random features and features of a network of another task.
-
-    The network is trained on n samples of `source`, its features are its last hidden layer; the probe is a perceptron
-    of the same `hidden`. Columns: features, L in bits, saved: L from pixels less L; share of
-    k log2 C. With `shuffle` the labels are permuted.
-    """
-    data, other = _named(task, seed, k, half=1), _named(source, seed, n, half=0)
-    if shuffle:
-        data = Data(data.x, data.y[torch.randperm(k, generator=torch.Generator().manual_seed(seed))])
-    untrained = models.mlp([other.x[0].numel(), *hidden, int(other.y.max()) + 1], seed=seed)
-    (trained,) = _trained([learning.zero_head(untrained)], [other], seed, fit, code)
-    layer = f"hidden{len(hidden)}"
-    kinds = {"pixels": data.x.flatten(1)}
-    for kind, model in (("random", untrained), ("other task", trained)):
-        kinds[kind] = activations.collect(model, data.x, [layer])[layer]
-    return _codelengths(kinds, data.y, seed, hidden=hidden, code=code).assign(task=task, source=source)
-
-
-def depths(layers: Sequence[str], seed: int, *, k: int, hidden: Sequence[int], code: Mapping, depth: int = 20):
-    """The same from pixels and several layers of the public ResNet for CIFAR-10, trained and not, on k test images.
-
-    Maps enter by the mean over positions. The network has seen the task's labels, of other images.
-    """
-    data = _shuffled(datasets.load("cifar10", n_train=1, n_val=0, n_test=k, seed=seed).test, _generator(seed))
-    kinds = {"pixels": data.x.flatten(1)}
-    for kind, trained in (("random", False), ("trained", True)):
-        model = models.resnet(depth, pretrained=trained, seed=seed).eval()
-        recorded = activations.collect(model, data.x, layers, batch_size=250)
-        kinds |= {f"{kind} {name}": t.flatten(2).mean(2) if t.ndim > 2 else t for name, t in recorded.items()}
-    return _codelengths(kinds, data.y, seed, hidden=hidden, code=code).assign(task="cifar10", source=f"ResNet-{depth}")
-
-
-def forgetting(
-    name: str,
-    second: str,
-    seed: int,
-    *,
-    n: int,
-    k: int,
-    hidden: Sequence[int],
-    methods: Mapping[str, float],
-    fit: Mapping,
-    code: Mapping,
-) -> pd.DataFrame:
-    """What networks that were trained on task A, then on B, know of both: a row for each network and task.
-
-    `second` is "permuted" (pixels), or "split": A is of the classes 0 to 4, B of 5 to 9, labels counted from 0. Methods
-    with their strength: "plain", "EWC", "replay" (number of stored samples), "joint", "LwF" (with heads of their own,
-    and "own heads" without its penalty). The rows "after A" and "B only" are the references; those of networks with
-    separate heads are "after A, own heads" and "B only, own heads".
-
-    Columns: network, task, L_IT, static (calibrated), raw (static, not calibrated), accuracy.
-    """
-    tasks = [_task(name, second, task, seed, n=n, k=k) for task in (0, 1)]
-    classes = 5 if second == "split" else 10
-    networks = sequence([task[0] for task in tasks], seed, hidden, classes, methods, fit)
+    """Columns: features; L in bits; saved: L from pixels, which come first, less L; share of k log2 C."""
     rows = []
-    for task, (_pool, rest, holdout) in enumerate(tasks):
-        theta = start(holdout, hidden, seed, classes=classes)
-        heads = {label: head_of(model, task, classes) for label, model in networks.items()}
-        ready = {label: transfer.calibrated(model, rest) for label, model in heads.items()}
-        found = transfer.compare(theta, ready, holdout, seed=seed, **code).iloc[1:]
-        raw = [k * math.log2(classes) - _static(model, holdout) for model in heads.values()]
-        rows.append(found.assign(task="AB"[task], raw=raw, seed=seed, second=second))
-    return pd.concat(rows).rename(columns={"state": "network"})
+    for name, x in features.items():
+        data = Data((x - x.mean()) / x.std(), y)  # one scale for all features: a choice without labels
+        theta = start(data, network.hidden, seed, classes)
+        found = transfer.prequential_codelength(initial=theta, data=data, seed=seed, **coding.of(len(y)))
+        rows.append({"features": name, "L": found.bits, "k": len(y), "seed": seed})
+    table = pd.DataFrame(rows)
+    saved = table["L"][0] - table["L"]
+    return table.assign(saved=saved, share=saved / len(y) / math.log2(classes))
 
 
-def retentions(table: pd.DataFrame) -> pd.DataFrame:
-    """`transfer.retention` of each method's network in a table of `forgetting`: a row for each, seed and task.
-
-    For task B the roles of the two references are exchanged. Columns: second, seed, task, method, forgetting (bits),
-    retention; share and raw share: L_IT and raw static reading over those of the network that knows the task.
-    """
-    rows = []
-    for (second, seed, task), group in table.groupby(["second", "seed", "task"], sort=False):
-        found = group.set_index("network")
-        for method in found.index[~found.index.str.contains("after|only")]:
-            own = ", own heads" if method in SEPARATE else ""
-            knows, other = (f"{name}{own}" for name in ("after A", "B only")[:: 1 if task == "A" else -1])
-            kept = transfer.retention(*found.loc[[knows, method, other], "L_IT"])
-            of = found.loc[method, ["L_IT", "raw"]] / found.loc[knows, ["L_IT", "raw"]]
-            numbers = {"forgetting": float(kept.forgetting), "retention": float(kept.retention)}
-            numbers |= {"share": of["L_IT"], "raw share": of["raw"]}
-            rows.append({"second": second, "seed": seed, "task": task, "method": method} | numbers)
-    return pd.DataFrame(rows)
+def _go_on(model: nn.Module, pools: list[Data], heads: list[slice], method: str, record: Forgetting, train: partial):
+    """The network after all tasks, from the one after the first; EWC and LwF have a term for each task before."""
+    terms, memory, seed = [], None, train.keywords["seed"]
+    for i in range(1, len(pools)):
+        if method == "EWC":
+            term = training.ewc(model, pools[i - 1], strength=record.ewc, samples=record.ewc_samples, seed=seed)
+            terms = [*terms, term]
+        elif method == "LwF":
+            options = {"weight": record.lwf, "temperature": record.temperature}
+            terms = [training.distillation(model, head, **options) for head in heads[:i]]
+        elif method == "replay":
+            memory = join([pool[: max(1, record.replay // i)] for pool in pools[:i]])
+        model = train(model, pools[i], head=heads[i], memory=memory, term=partial(_sum, terms) if terms else None)
+    return model
 
 
-def tasks_in_sequence(
-    name: str,
-    seed: int,
-    *,
-    tasks: int,
-    n: int,
-    k: int,
-    hidden: Sequence[int],
-    methods: Mapping,
-    fit: Mapping,
-    code: Mapping,
-) -> pd.DataFrame:
-    """L_IT of each of several permuted tasks after the last one has been trained: a row for each method and task.
-
-    Methods as in `forgetting`; "own heads" is one of them here, and has the output layers of "LwF" without its penalty.
-    """
-    data = [_task(name, "permuted", task, seed, n=n, k=k) for task in range(tasks)]
-    ended = {method: chain([d[0] for d in data], method, value, seed, hidden, fit) for method, value in methods.items()}
-    rows = []
-    for task, (_pool, rest, holdout) in enumerate(data):
-        theta = start(holdout, hidden, seed, classes=10)
-        ready = {method: transfer.calibrated(head_of(model, task, 10), rest) for method, model in ended.items()}
-        found = transfer.compare(theta, ready, holdout, seed=seed, **code)
-        rows.append(found.iloc[1:].assign(task=task + 1, seed=seed))
-    return pd.concat(rows).rename(columns={"state": "method"})
-
-
-def table_task(seed: int, *, cells: int = 64, n: int = 100, k: int = 128) -> dict[str, float]:
-    """L_IT of a linear network on a table of random labels, what counting says it must be, and that for other blocks.
-
-    A cell's label is known once it has been seen: each label of a new cell costs log2 10 bits, every other nothing.
-    """
-    generator = _generator(seed)
-    labels, at = torch.randint(10, (cells,), generator=generator), torch.randint(cells, (n + k,), generator=generator)
-    data = Data(torch.eye(cells)[at], labels[at])
-    theta = nn.Sequential(nn.Flatten(), nn.Linear(cells, 10, bias=False))
-    nn.init.zeros_(theta[1].weight)
-    learner = partial(transfer.network, steps=300, batch_size=64, lr=0.3)
-    trained = learner(theta, data[:n], seed)
-    found = transfer.information_transfer(theta, trained, data[n:], learner=learner, seed=seed).bits
-    known = at[:n].tolist()
-    counted = {r: _new_cells(at[n:], block_ends(k, ratio=r), []) - _new_cells(at[n:], block_ends(k, ratio=r), known)
-               for r in (2, 1.3)}  # fmt: skip
-    return {"network": found, "counted": math.log2(10) * counted[2], "other blocks": math.log2(10) * counted[1.3]}
-
-
-def _generator(seed: int) -> torch.Generator:
-    return torch.Generator().manual_seed(seed)
-
-
-def _shuffled(data: Data, generator: torch.Generator) -> Data:
-    return data[torch.randperm(len(data), generator=generator)]
+def _sum(terms: Sequence[training.Term], model: nn.Module, x: Tensor) -> Tensor:
+    return sum(term(model, x) for term in terms)
 
 
 def _noisy(data: Data, share: float, generator: torch.Generator) -> Data:
@@ -307,64 +437,26 @@ def _noisy(data: Data, share: float, generator: torch.Generator) -> Data:
     return Data(data.x, torch.where(redrawn, drawn, data.y))
 
 
-def _of_classes(data: Data, classes: Sequence[int]) -> Data:
-    if not classes:
-        return data
-    chosen = data[torch.isin(data.y, torch.tensor(classes))]
-    return Data(chosen.x, chosen.y - classes[0])
-
-
-def _named(text: str, seed: int, n: int, *, half: int, own: bool = True) -> Data:
-    """N samples of a set, from the first or the second half of one random order, as described in `shared`.
-
-    Labels of chosen classes are counted from 0 if they are the set's `own`.
-    """
-    name, _, which = text.partition(" ")
-    pool = datasets.load(name, n_val=0, n_test=0 if name == "digits" else 1, seed=seed).train
-    pool = _shuffled(pool, _generator(seed))
-    pool = pool[: len(pool) // 2] if half == 0 else pool[len(pool) // 2 :]
-    if which == "permuted":
-        return permuted(pool[:n], 1)
-    low, high = map(int, which.split("-")) if which else (0, 9)
-    chosen = _of_classes(pool, range(low, high + 1) if which else ())[:n]
-    return chosen if own else Data(chosen.x, chosen.y + low)
-
-
-def _task(name: str, second: str, task: int, seed: int, *, n: int, k: int) -> tuple[Data, Data, Data]:
-    if second == "permuted":
-        return tuple(permuted(part, task) for part in parts(name, seed, n=n, k=k))
-    return tuple(
-        _of_classes(part, range(5 * task, 5 * task + 5))[:size]
-        for part, size in zip(parts(name, seed, n=5 * n // 2, k=5 * k // 2), (n, n, k), strict=True)
-    )
-
-
-def _trained(starts: Sequence[Any], data: Sequence[Data], seed: int, fit: Mapping, code: Mapping) -> list[Any]:
-    if code.get("batched"):
-        return learning.train_many(starts, data, seed=seed, **fit)
-    return [learning.train(theta, one, seed=seed, **fit) for theta, one in zip(starts, data, strict=True)]
-
-
 def _left_sums(sizes: Sequence[int], gains: Sequence[float]) -> list[float]:
     """Sum over i < n of the gain of θ_n beyond that of θ_i (bits per label), θ_i held from each size to the next."""
     edges, known = [0, *sizes], [0.0, *gains]
     return [sum((edges[i + 1] - edges[i]) * (known[j] - known[i]) for i in range(j)) for j in range(1, len(edges))]
 
 
-def _codelengths(
-    kinds: Mapping[str, Tensor], y: Tensor, seed: int, *, hidden: Sequence[int], code: Mapping
-) -> pd.DataFrame:
-    rows = []
-    for kind, x in kinds.items():
-        data = Data((x - x.mean()) / x.std(), y)  # one scale for all features: a choice without labels
-        found = transfer.prequential_codelength(initial=start(data, hidden, seed), data=data, seed=seed, **code)
-        rows.append({"features": kind, "L": found.bits, "k": len(y), "seed": seed})
-    table = pd.DataFrame(rows)
-    saved = table["L"][0] - table["L"]
-    return table.assign(saved=saved, share=saved / len(y) / math.log2(int(y.max()) + 1))
+def _and_rest(n: int) -> int:
+    """How many samples it takes to train on n."""
+    return n + max(100, n // 10)
 
 
-def _new_cells(at: Tensor, ends: Sequence[int], known: Sequence[int]) -> int:
-    """How many samples come from a cell that is neither known nor seen before their block."""
-    at = at.tolist()
-    return sum(cell not in {*known, *at[:i]} for i, j in pairwise(ends) for cell in at[i:j])
+def _fit(what: str, name: str, n: int, k: int) -> None:
+    """Refuse to train on n samples and hold out k where a data set has not as many."""
+    every, official = datasets.checksums()[name]["samples"], 0 if name == "digits" else 10_000  # for tests only
+    if n > every - (official or k) or k > (official or every):
+        raise ValueError(f"{what}: {name} has {every} samples, too few for {n} to train on and {k} held out")
+
+
+def _at_least(record: Any, **least: float) -> None:
+    """Refuse a number of a record that is below its least value, by the name of its field; None is no number."""
+    for name, low in least.items():
+        if (value := getattr(record, name)) is not None and not low <= value < math.inf:
+            raise ValueError(f"{name} must be a number of at least {low:g}, got {value}")

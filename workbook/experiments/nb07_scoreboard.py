@@ -123,7 +123,7 @@ def lens_table(
 def ablation(
     source: str, network: Network, seed: int, *, layers: Sequence[str], n_train: int, n_test: int, n: int
 ) -> pd.DataFrame:
-    """`lenses.ablation_curves` of one network, with source, network and seed."""
+    """`lenses.clamped_accuracy` of one network, with source, network and seed."""
     splits = split(source, seed, n_train=n_train, n_test=n_test)
-    found = lenses.ablation_curves(train(network, seed, splits), splits.test, layers, n=n)
+    found = lenses.clamped_accuracy(train(network, seed, splits), splits.test, layers, n=n)
     return found.assign(source=source, network=network.name, seed=seed)

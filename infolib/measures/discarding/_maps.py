@@ -1,11 +1,15 @@
 """The maps that information discarding is compared with: how large they are depends on the layer's scale."""
 
+from collections.abc import Mapping
+
+import pandas as pd
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import adaptive_avg_pool2d, interpolate, relu
 
 from infolib import activations, checks
-from infolib.measures.discarding import _noise
+from infolib.measures.discarding import constrained
+from infolib.measures.discarding._strict import strict_information_discarding
 
 
 def sensitivity(
@@ -23,13 +27,13 @@ def sensitivity(
     a_g is the sum over the cell's pixels of |∂h/∂x_i|², from random cotangents, unbiased; closed form of information
     discarding in a linear layer. Raises ValueError as `strict_information_discarding` does.
     """
-    x = _noise.checked_images(model, x, grid)
-    with _noise.tapped(model, layer, rectify=rectify) as features:
+    x = constrained.checked_images(model, x, grid)
+    with constrained.tapped(model, layer, rectify=rectify) as features:
         with torch.no_grad():
             shape = features(x[:1]).shape[1:]
         generator = torch.Generator().manual_seed(checks.at_least("seed", seed, 0))
         v = torch.randn(checks.at_least("cotangents", cotangents, 1), *shape, generator=generator, dtype=x.dtype)
-        return _noise.cell_sums(_noise.sensitivities(features, x, v.to(x.device)).sum(1), grid).sqrt()
+        return constrained.cell_sums(constrained.sensitivities(features, x, v.to(x.device)).sum(1), grid).sqrt()
 
 
 def jacobian(model: nn.Module, x: Tensor, layer: str, *, grid: int = 16, rectify: bool = True) -> Tensor:
@@ -37,8 +41,8 @@ def jacobian(model: nn.Module, x: Tensor, layer: str, *, grid: int = 16, rectify
 
     The features are summed with their signs, so that they may cancel; `sensitivity` cannot.
     """
-    x = _noise.checked_images(model, x, grid)
-    with _noise.tapped(model, layer, rectify=rectify) as features:
+    x = constrained.checked_images(model, x, grid)
+    with constrained.tapped(model, layer, rectify=rectify) as features:
         at = x.clone().requires_grad_()
         with torch.enable_grad():
             said = features(at).sum()
@@ -48,15 +52,15 @@ def jacobian(model: nn.Module, x: Tensor, layer: str, *, grid: int = 16, rectify
 
 def perturbation(model: nn.Module, x: Tensor, layer: str, *, grid: int = 16, rectify: bool = True) -> Tensor:
     """Distance that the features move when a cell is painted in the image's mean colour: (n, grid, grid)."""
-    x = _noise.checked_images(model, x, grid)
+    x = constrained.checked_images(model, x, grid)
     (h, w), n = x.shape[2:], len(x)
     cells = torch.eye(grid**2, dtype=torch.bool, device=x.device).view(-1, 1, grid, grid)
     cells = cells.repeat_interleave(h // grid, 2).repeat_interleave(w // grid, 3)  # (g², 1, h, w)
     mean = x.mean((2, 3), keepdim=True)
     moved = []
-    with _noise.tapped(model, layer, rectify=rectify) as features, torch.no_grad():
+    with constrained.tapped(model, layer, rectify=rectify) as features, torch.no_grad():
         clean = features(x)
-        for part in cells.split(max(1, _noise.VALUES // x.numel())):
+        for part in cells.split(max(1, constrained.VALUES // x.numel())):
             painted = torch.where(part[None], mean[:, None], x[:, None])
             change = features(painted.flatten(0, 1)).unflatten(0, (n, len(part))) - clean[:, None]
             moved.append(change.flatten(2).norm(dim=2))
@@ -69,8 +73,8 @@ def grad_cam(model: nn.Module, x: Tensor, layer: str, *, grid: int = 16) -> Tens
     Resized to (n, grid, grid): averaged if the maps are finer, bilinear if they are coarser. Raises ValueError also for
     a layer without maps.
     """
-    x = _noise.checked_images(model, x, grid)
-    _noise.checked_mode(model)
+    x = constrained.checked_images(model, x, grid)
+    constrained.checked_mode(model)
     said: list[Tensor] = []
 
     def keep(t: Tensor) -> Tensor:
@@ -86,3 +90,60 @@ def grad_cam(model: nn.Module, x: Tensor, layer: str, *, grid: int = 16) -> Tens
     if min(heat.shape[2:]) >= grid:
         return adaptive_avg_pool2d(heat[:, 0], grid)
     return interpolate(heat, (grid, grid), mode="bilinear", align_corners=False)[:, 0]
+
+
+def comparability(
+    model: nn.Module,
+    changed: Mapping[str, nn.Module],
+    x: Tensor,
+    layer: str,
+    *,
+    grid: int,
+    steps: int = 10,
+    samples: int = 8,
+    held_out: int = 64,
+) -> pd.DataFrame:
+    """How far a layer's maps differ between `model` and each of the `changed` networks.
+
+    Parameters
+    ----------
+    model : nn.Module
+        The network to compare with, in eval mode.
+    changed : mapping from str to nn.Module
+        The other networks by name, each with a layer of that name.
+    x : Tensor, shape (n, c, h, w)
+        Images in [0, 1].
+    layer : str
+        Dotted name.
+    grid : int
+        Cells along a side of the image.
+    steps, samples, held_out : int
+        As `strict_information_discarding` takes them; the noise is the same for all networks.
+
+    Returns
+    -------
+    DataFrame
+        A row for each changed network. Columns: to (its name); jacobian, sensitivity and perturbation, the change of
+        the map's mean in powers of ten, without its sign; bits, the largest change of an image's information
+        discarding.
+
+    Raises
+    ------
+    ValueError
+        As `strict_information_discarding` does.
+    """
+
+    noise = {"steps": steps, "samples": samples, "held_out": held_out}
+
+    def sizes(net: nn.Module) -> tuple[Tensor, dict[str, float]]:
+        maps = {f.__name__: f(net, x, layer, grid=grid) for f in (jacobian, sensitivity, perturbation)}
+        found = strict_information_discarding(net, x, layer, grid=grid, **noise)
+        return found.mean, {name: float(t.mean().log10()) for name, t in maps.items()}
+
+    bits, logs = sizes(model)
+    rows = []
+    for name, net in changed.items():
+        other, theirs = sizes(net)
+        change = {k: abs(theirs[k] - logs[k]) for k in logs}
+        rows.append({"to": name} | change | {"bits": float((other - bits).abs().max())})
+    return pd.DataFrame(rows)

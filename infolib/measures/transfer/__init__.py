@@ -33,6 +33,7 @@ from infolib import checks, training
 from infolib.data import Data
 from infolib.measures.transfer import _coding
 from infolib.measures.transfer._coding import Codelength, Learner, Predictor
+from infolib.measures.transfer._coding import block_bits as block_bits
 from infolib.measures.transfer._coding import block_ends as block_ends
 
 
@@ -194,7 +195,7 @@ def compare(
     rows = []
     for (name, state), code in zip(every.items(), codes, strict=True):
         predictor = state if isinstance(state, nn.Module) else learner(state, holdout[:0], 0)
-        still = (options.get("bits") or partial(_coding.block_bits, mixture=False))(predictor, holdout)
+        still = (options.get("bits") or _coding.block_bits)(predictor, holdout)
         rows.append({"state": name, "L": code.bits, "static": still, "accuracy": accuracy(predictor, holdout)})
     table = pd.DataFrame(rows).assign(k=len(holdout))
     return table.assign(L_IT=table["L"][0] - table["L"], static=table["static"][0] - table["static"])
@@ -296,7 +297,7 @@ def _sdl_curve(
         raise ValueError("adapt='sdl_curve' needs the pool that the trained state comes from, got None")
     ends = _coding.check_ends(ends, pool)
     _coding.check_data(holdout)
-    price = bits or partial(_coding.block_bits, mixture=False)
+    price = bits or _coding.block_bits
     options = {"seed": 0, "calibrate": False, "batched": False} | options
     prefixes = [pool[:start] for start in ends[:-1]]
     *curve, last = _coding.predictors(learner, [initial] * len(prefixes) + [trained], [*prefixes, pool[:0]], **options)

@@ -155,8 +155,23 @@ def label_bits(log_p: Tensor, y: Tensor, *, mixture: bool = False) -> float:
     return nats.item() / math.log(2)
 
 
-def block_bits(predictor: Predictor, block: Data, *, mixture: bool) -> float:
-    """Price of a block's labels in bits."""
+def block_bits(predictor: Predictor, block: Data, *, mixture: bool = False) -> float:
+    """Price of a block's labels in bits: -sum log2 p(y | x) of the predictor's probabilities, float64.
+
+    Parameters
+    ----------
+    predictor
+        Network, or function of x (n, ...) with scores (n, classes).
+    block
+        The n samples.
+    mixture
+        Mix the probability of the whole block with that of the uniform code, half each.
+
+    Raises
+    ------
+    ValueError
+        For scores of another shape, NaN, a label without a score, and a label of probability 0.
+    """
     return label_bits(scores(predictor, block.x), block.y, mixture=mixture)
 
 

@@ -1,4 +1,4 @@
-"""Noise on an image that a layer hardly notices: the engine of `discarding`.
+"""The noise on an image under which a layer changes by a fixed amount: what all of `discarding` rests on.
 
 A noise is one σ per cell of a grid, kept as θ = ln σ (n, grid, grid). Its samples (m, c, h, w) are antithetic, the
 second half being minus the first, and the same for every image: what is found for an image does not depend on which
@@ -19,6 +19,8 @@ from infolib import activations, checks
 SIGMA_MAX = 1.0  # the authors' clamp: more noise than that is no small change of an image in [0, 1]
 VALUES = 2**18  # image values in one pass, so that the layers' outputs stay in the processor's cache
 TINY = 1e-30
+HELD_OUT = 256  # samples of noise that a σ is judged on
+TOLERANCE = 1e-3  # of F / alpha, within which the constraint counts as reached
 
 Gain = Callable[[Tensor, Tensor], Tensor]  # (noisy features (n, m, ...), θ) -> what is to grow, per image (n,)
 
@@ -57,6 +59,10 @@ class Problem:
         with torch.no_grad():
             parts = [(what or self.distances)(self.noisy(theta, part)) for part in self.held_out.split(size)]
         return torch.cat(parts, 1)
+
+    def meets(self, f: Tensor) -> Tensor:
+        """Whether F is alpha, within the tolerance."""
+        return (f / self.alpha - 1).abs() <= TOLERANCE
 
 
 def problems(
@@ -107,7 +113,14 @@ def antithetic(samples: int, x: Tensor, generator: torch.Generator) -> Tensor:
 
 
 def moving(
-    model: nn.Module, x: Tensor, layer: str, *, held_out: int, sigma0: float = 0.01, rectify: bool = True, seed: int = 0
+    model: nn.Module,
+    x: Tensor,
+    layer: str,
+    *,
+    held_out: int = HELD_OUT,
+    sigma0: float = 0.01,
+    rectify: bool = True,
+    seed: int = 0,
 ) -> Tensor:
     """Which images (n,) move a layer under the held-out noise of sigma0; of the others a dead layer sees nothing."""
     still = torch.ones(len(x), dtype=torch.bool, device=x.device)
@@ -220,6 +233,7 @@ def tapped(model: nn.Module, layer: str, *, rectify: bool) -> Iterator[Callable[
 
 
 def checked_mode(model: nn.Module) -> None:
+    """Refuse a model of which any module is in training mode."""
     if modes := [name or "the model" for name, module in model.named_modules() if module.training]:
         raise ValueError(f"model must be in eval mode, but {modes[0]} is in training mode; call model.eval()")
 
@@ -234,4 +248,4 @@ def checked_images(model: nn.Module, x: Tensor, grid: int) -> Tensor:
     checks.at_least("grid", grid, 1)
     if x.shape[2] % grid or x.shape[3] % grid:
         raise ValueError(f"grid must divide the images' sides, {x.shape[2]} and {x.shape[3]}, got {grid}")
-    return x.to(next(model.parameters(), x))
+    return x.to(activations.device_of(model), next(model.parameters(), x).dtype)

@@ -13,8 +13,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import conv2d, cross_entropy
 
+from infolib.activations import device_of
 from infolib.data import Data
 
+MODES = ("mean", "zero")
 CHUNK = 2000  # samples ablated at a time: their activations stay in the processor's cache
 _EACH_ALONE = (
     nn.Flatten, nn.Identity, nn.Dropout, nn.Dropout2d, nn.BatchNorm1d, nn.BatchNorm2d, nn.ReLU, nn.Sigmoid, nn.Tanh,
@@ -38,21 +40,35 @@ class Chain(NamedTuple):
 
 
 class Clamp(NamedTuple):
-    """Neurons of one stage that a step clamps: what they say then, what speaks for them, and the bias that is left."""
+    """Neurons of one stage that a step clamps, and what of the map after them that concerns."""
 
     stage: int
     neurons: Tensor
-    said: Tensor  # (neurons, positions)
-    weight: Tensor
-    bias: Tensor
+    activation: Tensor  # what they are clamped to, as the map is given it: (neurons, positions)
+    weight: Tensor  # the map's, of these neurons
+    bias: Tensor  # the map's, once all neurons clamped so far are part of it
 
 
 class Start(NamedTuple):
-    """What the intact network makes of some samples: input and output of each stage's map, and the logits."""
+    """The intact network on some samples: input and output of each stage's map, and the logits."""
 
     inputs: list[Tensor]
     outputs: list[Tensor]
     logits: Tensor
+
+
+def check(model: nn.Module, data: Data) -> None:
+    """Raises ValueError for a model in training mode, and for data whose labels are not the model's."""
+    if any(module.training for module in model.modules()):
+        raise ValueError("model is in training mode: dropout would blur activations; call model.eval() first")
+    if len(data) == 0:
+        raise ValueError("data is empty")
+    with torch.no_grad():
+        classes = model(data.x[:1].to(device_of(model))).shape[1]
+    if len(data) < classes:
+        raise ValueError(f"data must hold at least as many samples as classes, got n={len(data)} for {classes}")
+    if int(data.y.max()) >= classes:
+        raise ValueError(f"labels must be below the model's {classes} classes, got {int(data.y.max())}")
 
 
 def cut(model: nn.Module, layers: Sequence[str]) -> Chain:
@@ -81,7 +97,7 @@ def cut(model: nn.Module, layers: Sequence[str]) -> Chain:
 
 def chunks(chain: Chain, data: Data) -> Iterator[tuple[Tensor, Tensor]]:
     """The samples, some at a time, on the network's device."""
-    device = chain.stages[0].map.weight.device
+    device = device_of(chain.stages[0].map)
     for x, y in zip(data.x.split(CHUNK), data.y.split(CHUNK), strict=True):
         yield x.to(device), y.to(device)
 
@@ -118,10 +134,10 @@ def plan(chain: Chain, constants: list[Tensor], sizes: list[int], steps: list[di
     for step in steps:
         planned.append([])
         for i, neurons in step.items():
-            layer, said = chain.stages[i].map, by_neuron(constants[i], sizes[i])[:, neurons]
+            layer, activation = chain.stages[i].map, by_neuron(constants[i], sizes[i])[:, neurons]
             weight = _part(layer.weight, sizes[i], neurons)
-            biases[i] = _mapped(layer, _shaped(said, constants[i]), weight, biases[i])
-            planned[-1].append(Clamp(i, neurons, said[0], weight, biases[i]))
+            biases[i] = _mapped(layer, _shaped(activation, constants[i]), weight, biases[i])
+            planned[-1].append(Clamp(i, neurons, activation[0], weight, biases[i]))
     return planned
 
 
@@ -141,7 +157,7 @@ def begin(chain: Chain, x: Tensor) -> Start:
 def walk(chain: Chain, start: Start, sizes: list[int], planned: list[list[Clamp]]) -> Iterator[Tensor]:
     """Logits (n, classes) before the first step and after each.
 
-    A clamped neuron is cut out of the map that follows it, weights to zero, and what it would say goes into the bias.
+    A clamped neuron is cut out of the map that follows it, weights to zero, and its constant goes into the bias.
     """
     yield start.logits.clone()
     inputs, outputs = list(start.inputs), [t.clone() for t in start.outputs]
@@ -152,10 +168,10 @@ def walk(chain: Chain, start: Start, sizes: list[int], planned: list[list[Clamp]
             biases[clamp.stage] = clamp.bias
         lowest = step[0]
         first, stage = lowest.stage, chain.stages[lowest.stage]
-        if step is planned[-1]:  # nothing speaks any more: the bias alone, without a trace of rounding
+        if step is planned[-1]:  # no neuron is left: the bias alone, without a trace of rounding
             outputs[first] = _mapped(stage.map, inputs[first], weights[first], biases[first])
         else:
-            change = lowest.said - by_neuron(inputs[first], sizes[first])[:, lowest.neurons]
+            change = lowest.activation - by_neuron(inputs[first], sizes[first])[:, lowest.neurons]
             _add(stage.map, outputs[first], _shaped(change, inputs[first]), lowest.weight)
         t = _run(stage.above, outputs[first])
         for i, stage in enumerate(chain.stages[first + 1 :], start=first + 1):
@@ -172,7 +188,7 @@ def one_by_one(chain: Chain, start: Start, neurons: int, planned: list[list[Clam
     given = by_neuron(start.inputs[0], neurons)
     for (clamp,) in planned:
         output = start.outputs[0].clone()
-        change = _shaped(clamp.said - given[:, clamp.neurons], start.inputs[0])
+        change = _shaped(clamp.activation - given[:, clamp.neurons], start.inputs[0])
         _add(stage.map, output, change, clamp.weight)
         yield _run(stage.above, output)
 
@@ -236,7 +252,7 @@ def _bias(layer: nn.Linear | nn.Conv2d) -> Tensor:
 
 
 def _part(weight: Tensor, of: int, neurons: Tensor) -> Tensor:
-    """The weights through which some of the neurons speak; a linear map may follow flattened channels."""
+    """The weights of some of the neurons; a linear map may follow flattened channels."""
     return weight[:, neurons] if weight.ndim == 4 else by_neuron(weight, of)[:, neurons].flatten(1)
 
 

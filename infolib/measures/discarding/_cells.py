@@ -1,0 +1,63 @@
+"""What the cells of an image discard: where the object is, and tables."""
+
+import math
+from collections.abc import Mapping
+
+import pandas as pd
+import torch
+from torch import Tensor
+
+from infolib import checks
+from infolib.measures.discarding._strict import Discarding
+
+
+def concentration(entropy: Tensor, foreground: Tensor) -> Tensor:
+    """Concentration ρ = mean H_i of the background - mean H_i of the foreground, in bits (the paper's eq. 5).
+
+    entropy: (..., grid, grid) in bits; foreground: (grid, grid) or of entropy's shape, boolean. Returns (...), NaN for
+    images of NaN, as a dead layer has.
+
+    Raises: ValueError for another shape, or where either side is empty
+
+    >>> concentration(torch.tensor([[2.0, 0.0], [0.0, 2.0]]), torch.tensor([[False, True], [True, False]]))
+    tensor(2.)
+    """
+    entropy, mask = torch.as_tensor(entropy), torch.as_tensor(foreground)
+    checks.floats("entropy", entropy.nan_to_num(0, math.inf, -math.inf), min_ndim=2)
+    if mask.dtype != torch.bool or mask.shape not in (entropy.shape, entropy.shape[-2:]):
+        raise ValueError(
+            f"foreground must be boolean of shape {tuple(entropy.shape[-2:])}, got {mask.dtype} {tuple(mask.shape)}"
+        )
+    inside = mask.expand(entropy.shape).to(entropy)
+    sizes = inside.sum((-2, -1)), (1 - inside).sum((-2, -1))
+    if not all((size > 0).all() for size in sizes):
+        raise ValueError("foreground must leave cells on either side, in every image")
+    return (entropy * (1 - inside)).sum((-2, -1)) / sizes[1] - (entropy * inside).sum((-2, -1)) / sizes[0]
+
+
+def box(grid: int) -> Tensor:
+    """The cells of an object whose box is the image's central two thirds, as the authors round it: (grid, grid) bool.
+
+    >>> box(6).int().sum(0)
+    tensor([0, 4, 4, 4, 4, 0])
+    """
+    inside = torch.zeros(checks.at_least("grid", grid, 2), dtype=torch.bool)
+    inside[grid // 6 : grid * 5 // 6] = True
+    return inside[:, None] & inside
+
+
+def table(results: Mapping[str, Discarding], foreground: Tensor | None = None) -> pd.DataFrame:
+    """What `measured` found, as a frame with one row per layer and image, in bits.
+
+    Columns: layer, image, discarding (mean H), error, ratio, capped, reached; with a foreground (grid, grid), also
+    concentration.
+    """
+    rows = []
+    for layer, d in results.items():
+        columns = {"discarding": d.mean, "error": d.mean_error, "ratio": d.ratio, "capped": d.capped}
+        if foreground is not None:
+            columns["concentration"] = concentration(d.entropy, foreground)
+        columns = {name: t.double().cpu().numpy() for name, t in columns.items()}
+        columns |= {"image": range(len(d.mean)), "reached": d.reached.cpu().numpy()}
+        rows.append(pd.DataFrame({"layer": layer, **columns}))
+    return pd.concat(rows, ignore_index=True)

@@ -183,9 +183,8 @@ def test_infolib_is_the_command_line_of_the_workbook():
     (script,) = distribution("information-workbook-notebooks").entry_points.select(name="infolib")
     assert script.load() is main
     done = subprocess.run([sys.executable, "-m", "workbook", "--help"], capture_output=True, text=True, check=True)
-    said = CliRunner().invoke(main, ["--help"], prog_name="python -m workbook")
-    assert done.stdout == said.output
-    assert "doctor" in said.output
+    assert done.stdout.startswith("Usage: python -m workbook [OPTIONS] COMMAND")
+    assert {line.split()[0] for line in done.stdout.split("Commands:\n")[1].splitlines()} == set(main.commands)
 
 
 @pytest.mark.parametrize(

@@ -95,16 +95,11 @@ def test_papermill_stops_at_the_set_up_cell_with_the_message_of_the_runner(tmp_p
     assert f"Error: notebook {START}: {message}" in refused.output
 
 
-neurons = pytest.mark.skip(reason="notebook 04 has no records yet: enable when it has")
-
-
-@neurons
 def test_papermill_takes_dicts_for_a_list_of_records(tmp_path):
     done = papermill(NEURONS, tmp_path / "out.ipynb", "-y", yaml.safe_dump(SMALL_NEURONS), cwd=tmp_path)
     assert done.returncode == 0, done.stderr
 
 
-@neurons
 @pytest.mark.parametrize(
     ("options", "message"),
     [

@@ -1,7 +1,7 @@
-"""The information plane: what each layer keeps of the input, I(X;T), and of the label, I(T;Y).
+"""The information plane: each layer's information about the input, I(X;T), and about the label, I(T;Y).
 
-`point` is the plane at one moment, `trajectory` and `trajectories` follow it while a network learns. Which estimator
-looks at the activations is an argument: any function
+`point` is the plane at one moment, `trajectory` and `trajectories` follow it while a network learns. The estimator of
+both quantities is an argument: any function
 
     estimator(x, y, recorded, **options) -> one dict of numbers in bits for each layer, in the order of `recorded`
 
@@ -157,7 +157,7 @@ def point(
 ) -> pd.DataFrame:
     """I(X;T) and I(T;Y) in bits of each layer on one batch: a frame with one row per layer.
 
-    `estimator`, with `options`, on what the layers of `model` say about x in eval mode, turned into `dtype`. The layer
+    `estimator`, with `options`, on the activations of `model` on x in eval mode, turned into `dtype`. The layer
     `output` enters as softmax(logits), as in Wickstrøm et al. 2019. The model is left in the modes it was in.
 
     x: (n, ...); y: (n,) integers. Raises ValueError for what the estimator or `activations.collect` refuse.
@@ -199,11 +199,11 @@ def trajectories(
     if not planes:
         raise ValueError("planes is empty: name at least one")
     asked = [_last(**plane) for plane in planes.values()]
-    followed = {name: _followed(model, layers, **plane) for name, plane in planes.items()}
+    measures = {name: _measure(model, layers, **plane) for name, plane in planes.items()}
     rows: list[Row] = []
     for step in chain([Step(0, 0, torch.arange(0), math.nan)], steps):
-        for name, follow in followed.items():
-            rows += [{"plane": name, "step": step.step} | row for row in follow(step)]
+        for name, measure in measures.items():
+            rows += [{"plane": name, "step": step.step} | row for row in measure(step)]
         if step.step >= max(asked):
             break
     end = max((last for last in asked if last < math.inf), default=0)
@@ -263,7 +263,7 @@ def _last(at: Sequence[int] | None = None, **_: Any) -> float:
     return at[-1]
 
 
-def _followed(
+def _measure(
     model: nn.Module,
     layers: Sequence[str],
     *,

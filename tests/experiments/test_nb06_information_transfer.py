@@ -99,9 +99,13 @@ def test_what_cannot_be_is_refused_before_anything_runs(name, value, message):
 
 
 def test_the_official_test_images_are_for_tests_alone():
-    for samples in ({"n": 54_547, "k": 40}, {"n": 100, "k": 10_001}):
-        with pytest.raises(ValueError, match="samples: mnist has 70000 samples, too few for"):
-            records.prepared(NOTEBOOK, parameters(samples={"data": "mnist", "small": 90} | samples))
+    wide, long = (
+        {"data": "mnist", "small": 90} | samples for samples in ({"n": 54_547, "k": 40}, {"n": 90, "k": 10_001})
+    )
+    with pytest.raises(ValueError, match="samples: mnist has 70000 samples, too few for 60001 to train on and 40 held"):
+        records.prepared(NOTEBOOK, parameters(samples=wide))
+    with pytest.raises(ValueError, match="sizes: mnist has 70000 samples, too few for 200 to train on and 10001 held"):
+        records.prepared(NOTEBOOK, parameters(samples=long, sets=["mnist"]))
 
 
 def test_split_classes_take_two_and_a_half_times_as_many_samples():

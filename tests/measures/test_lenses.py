@@ -9,10 +9,10 @@ import torch
 from sklearn.linear_model import LogisticRegression
 from torch import nn
 
-from infolib import training
+from infolib import activations, training
 from infolib.data import Data
-from infolib.estimators import renyi
-from infolib.measures import discarding, information_plane, lenses, neuron_importance, synergy
+from infolib.estimators import binning, discrete, renyi
+from infolib.measures import discarding, information_plane, lenses, neuron_importance, synergy, transfer
 from workbook import models
 
 N = 40
@@ -206,9 +206,25 @@ def test_all_units_clamped_leave_a_single_answer_in_maps_tokens_and_units(net, d
     silent = curves[curves["share"] == 1].groupby("layer")["accuracy"].unique()
     assert silent["output"].tolist() == [0.1]  # ten classes, as many images of each
     assert curves[curves["share"] == 0]["accuracy"].nunique() == 1
-    clamped = lenses._clamped(torch.arange(24.0).view(2, 3, 4), torch.tensor([1]), torch.full((4,), -1.0))
-    assert (clamped[..., 1] == -1).all()
-    assert (clamped[..., [0, 2, 3]] >= 0).all()
+
+
+def test_half_of_the_features_are_clamped_in_all_tokens(net, data):
+    with torch.no_grad():
+        net.output.bias -= net(data.x).mean(0)  # so that it gives several classes
+        data = Data(data.x, net(data.x).argmax(1))  # all are right while nothing is clamped
+    curves = lenses.clamped_accuracy(net, data, ["mixed"], n=N, shares=[0.5])
+    t = activations.collect(net, data.x[:N], ["mixed"])["mixed"].mean(1)
+    bits = discrete.mutual_information(binning.quantile(t, 2), data.y[:N])
+    units = bits.round(decimals=9).argsort(descending=True, stable=True)[: t.shape[1] // 2]
+
+    def clamp(tokens):
+        tokens[..., units] = t.mean(0)[units]
+        return tokens
+
+    with activations.replace(net, {"mixed": clamp}):
+        expected = training.evaluate(net, data[N : 2 * N]).accuracy
+    found = curves[(curves["direction"] == "descending") & (curves["share"] == 0.5)]["accuracy"].item()
+    assert found == expected < 1
 
 
 def test_discarding_is_the_mean_over_images_of_what_a_layer_says_as_it_is(net, data):
@@ -351,8 +367,10 @@ def test_a_model_without_classes_has_no_ablation_but_class_information(net, data
     assert maps == "the model has no accuracy: its output must be (n, classes), got of shape (2, 6, 6, 6)"
 
 
-def test_an_estimate_that_is_no_number_has_a_reason():
-    table = lenses._table("codelength", ["a"], {("a", "codelength"): math.inf}, 8, "")
+def test_an_estimate_that_is_no_number_has_a_reason(net, data, monkeypatch):
+    endless = transfer.prequential_codelength(lenses.probe, torch.zeros(10), Data(torch.eye(10), torch.arange(10)))
+    monkeypatch.setattr(transfer, "prequential_codelength", lambda *_, **__: endless._replace(bits=math.inf))
+    table = lenses.codelength(net, data, ["conv"], n=N)
     assert table["why not"].tolist() == ["the estimate is inf"]
     assert table["value"].isna().all()
 

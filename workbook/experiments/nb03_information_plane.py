@@ -31,9 +31,9 @@ class Learning:
 
     def __post_init__(self) -> None:
         for field, value in vars(self).items():
-            for number in value if isinstance(value, tuple) else (value,):
-                if not isinstance(number, str) and not number > 0:
-                    raise ValueError(f"{field} must be above 0, got {number!r}")
+            for number in value if isinstance(value, tuple) else [] if isinstance(value, str) else [value]:
+                checks.positive(field, number)
+        checks.within("width_momentum", getattr(self, "width_momentum", 1), 0, 1)
 
     @property
     def name(self) -> str:
@@ -118,13 +118,13 @@ def check(parameters: Mapping[str, Any]) -> None:
     for parameter, names in NAMES.items():
         if (found := sorted(record.name for record in parameters[parameter])) != names:
             raise ValueError(f"{parameter} must hold {'; '.join(names)} once each, got {'; '.join(found)}")
-    for name, least in (("n_seeds", 2), ("n_vgg", 1)):
-        checks.at_least(name, parameters[name], least)
+    for i, bits in enumerate(parameters["bits"]):
+        checks.within(f"bits[{i}].n_train", bits.n_train, 1, 4096)
+    images = min(datasets.sizes(vgg.data)[0] for vgg in parameters["vgg"])
+    checks.within("n_seeds", parameters["n_seeds"], 2, images // 100)  # a hundred images of raw pixels each
+    checks.at_least("n_vgg", parameters["n_vgg"], 1)
     checks.positive("input_width", parameters["input_width"])
-    if (patiences := parameters["patiences"]) != sorted({max(1, patience) for patience in patiences}) or not patiences:
-        raise ValueError(f"patiences must increase from 1 or more, got {patiences}")
-    if parameters["n_seeds"] > (most := min(datasets.sizes(vgg.data)[0] for vgg in parameters["vgg"]) // 100):
-        raise ValueError(f"n_seeds must be at most {most}, the hundreds of images of vgg, got {parameters['n_seeds']}")
+    checks.increasing("patiences", parameters["patiences"], 1)
 
 
 def train(network: Network, seed: int) -> tuple[nn.Module, Splits, Iterator[training.Step]]:

@@ -349,8 +349,8 @@ def discarding_rows() -> Iterator[Row]:
 
     name = "information discarding of conv4, 20 images at once against one by one"
     yield Row(name, lambda: measure(x=x).mean, one_by_one, "2 ×")
-    arm = study.arm("digits clutter 6 12 12", n_train=899)
-    taught, image = study.network("digits clutter 6 12 12", "trained", 0, n_train=899), arm.splits.test.x[:1]
+    record = study.Network(data="digits", clutter=True, n_train=899, n_test=449, width=6, grid=12, epochs=12)
+    taught, image = study.train(record, "trained", 0), study.images(record).test.x[:1]
     yield Row(
         "information discarding, fc1 of a trained network, against the authors' descent to the same certified value",
         lambda: discarding.strict_information_discarding(taught, image, "fc1", grid=12, steps=0).mean,

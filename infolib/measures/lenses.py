@@ -33,7 +33,7 @@ from torch.nn.functional import cross_entropy
 from torch.optim import LBFGS
 from tqdm import tqdm
 
-from infolib import activations, checks, training
+from infolib import _moved, activations, checks, training
 from infolib.data import Data
 from infolib.estimators import binning, discrete, renyi
 from infolib.measures import information_plane, synergy, transfer
@@ -45,6 +45,7 @@ __all__ = [
     "LENSES", "QUANTITIES", "agreement", "between_lenses", "checked", "clamped_accuracy", "class_information",
     "codelength", "discarding", "finest_grid", "information", "look", "measurable", "pair", "probe", "redundancy",
 ]  # fmt: skip
+__getattr__ = _moved.attributes(__name__)
 
 COLUMNS = ["lens", "layer", "depth", "quantity", "value", "unit", "n", "settings", "why not"]
 UNITS = {"RS share": "1", "ablation area": "1", "ablation gap": "1", "codelength": "bit per label"}  # of others: bit

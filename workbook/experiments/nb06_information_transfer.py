@@ -458,5 +458,5 @@ def _fit(what: str, name: str, n: int, k: int) -> None:
 def _at_least(record: Any, **least: float) -> None:
     """Refuse a number of a record that is below its least value, by the name of its field; None is no number."""
     for name, low in least.items():
-        if (value := getattr(record, name)) is not None and not low <= value < math.inf:
+        if (value := getattr(record, name)) is not None and value < low:
             raise ValueError(f"{name} must be a number of at least {low:g}, got {value}")

@@ -139,10 +139,8 @@ def _packages() -> tuple[bool, str]:
     wanted = [r for r in wanted if r.marker is None or r.marker.evaluate({"extra": "plot"})]
     found = {r: _version(r.name) or "0" for r in wanted}
     bad = [f"{r.name} {v if v != '0' else 'missing'}" for r, v in found.items() if not r.specifier.contains(v, True)]
-    return (
-        not bad,
-        f"out of bounds: {', '.join(bad)}" if bad else f"{len({r.name for r in wanted})} packages within their bounds",
-    )
+    good = f"{len({r.name for r in wanted})} packages within their bounds"
+    return not bad, f"out of bounds: {', '.join(bad)}" if bad else good
 
 
 def _vision() -> tuple[bool, str]:

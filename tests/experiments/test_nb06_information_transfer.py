@@ -192,6 +192,10 @@ def test_a_tenth_of_each_set_of_a_pair_calibrates():
 
 
 def test_what_is_learnt_in_increments_has_a_hold_out_of_both_sets_and_labels_that_keep_their_meaning():
+    (high, low), *_ = study.both(study.Pair(first=HIGH, second=LOW), 0, SAMPLES)
+    assert (high.y.min(), low.y.max()) == (5, 4)
+    (one, other), *_ = study.both(study.Pair(first=ALL, second=ALL), 0, SAMPLES)
+    assert transfer.overlap(one, other) == 0
     (a, b), rest, holdout = study.both(study.Pair(first=LOW, second=HIGH), 0, SAMPLES)
     assert [len(part) for part in (a, b, rest, holdout)] == [90, 90, 20, 40]
     assert (a.y.max(), b.y.min()) == (4, 5)
@@ -208,10 +212,11 @@ def test_tasks_are_permuted_pixels_or_halves_of_the_classes():
     for i, task in enumerate(found):
         assert all(torch.equal(a.x, study.permuted(b, i).x) for a, b in zip(task, plain, strict=True))
     assert len(study.tasks(two, 0, SAMPLES)) == 2
-    low, high = study.tasks(study.Forgetting(second="split", ewc=1, replay=1), 0, SAMPLES)
-    assert [[len(part) for part in task] for task in (low, high)] == [[100, 50, 40]] * 2
-    wide = study.parts("digits", 0, n=250, k=100)
-    assert torch.equal(high[0].y, wide[0].y[wide[0].y >= 5][:100] - 5)
+    split = study.Forgetting(second="split", ewc=1, replay=1)
+    low, high = study.tasks(split, 0, dataclasses.replace(SAMPLES, n=440))
+    assert [[len(part) for part in task] for task in (low, high)] == [[440, 55, 40]] * 2
+    wide = study.parts("digits", 0, n=1100, k=100)
+    assert torch.equal(high[0].y, wide[0].y[wide[0].y >= 5][:440] - 5)
     assert torch.equal(low[2].x, wide[2].x[wide[2].y < 5][:40])
 
 
@@ -235,18 +240,19 @@ def by_hand(seed, outputs):
 
 def test_networks_in_turn_are_those_of_their_steps_by_hand():
     pools, theta, train = by_hand(3, 10)
-    found = study.in_turn(pools[:2], study.Forgetting(second="permuted", ewc=50, replay=20, lwf=4), 3, TURN)
+    record = study.Forgetting(second="permuted", ewc=50, ewc_samples=150, replay=20, lwf=4, temperature=3)
+    found = study.in_turn(pools[:2], record, 3, TURN)
     a = train(theta, pools[0])
     expected = {
         ("shared", "after A"): a, ("shared", "B only"): train(theta, pools[1]),
         ("shared", "plain"): train(a, pools[1]),
-        ("shared", "EWC"): train(a, pools[1], term=training.ewc(a, pools[0], strength=50, samples=200, seed=3)),
+        ("shared", "EWC"): train(a, pools[1], term=training.ewc(a, pools[0], strength=50, samples=150, seed=3)),
         ("shared", "replay"): train(a, pools[1], memory=pools[0][:20]),
         ("shared", "joint"): training.train(theta, study.join(pools[:2]), seed=3, steps=40, batch_size=16, lr=5e-3),
     }  # fmt: skip
     _, theta, _ = by_hand(3, 20)
     a, heads = train(theta, pools[0], head=slice(0, 10)), (slice(0, 10), slice(10, 20))
-    term = training.distillation(a, heads[0], weight=4, temperature=2)
+    term = training.distillation(a, heads[0], weight=4, temperature=3)
     expected |= {
         ("own", "after A"): a, ("own", "B only"): train(theta, pools[1], head=heads[1]),
         ("own", "own heads"): train(a, pools[1], head=heads[1]),

@@ -161,6 +161,7 @@ def test_parts_are_disjoint_and_noise_redraws_its_share_of_labels():
     assert transfer.overlap(clean[0], clean[1]) == 0
     assert all(torch.equal(a.x, b.x) for a, b in zip(clean, noisy, strict=True))
     assert (clean[0].y != noisy[0].y).double().mean() == pytest.approx(0.45, abs=0.06)
+    assert study.parts("digits", 0, n=800, k=300, noise=1)[0].y.bincount(minlength=10).min() > 40
 
 
 def test_permuted_pixels_are_the_same_order_for_every_image_and_another_for_each_task():
@@ -178,6 +179,9 @@ def test_samples_are_of_their_classes_and_the_halves_have_none_in_common():
         data = study.sample(which, 0, 100, half=0)
         assert (len(data), sorted(set(data.y.tolist()))) == (100, list(labels))
         assert transfer.overlap(data, study.sample(which, 0, 500, half=1)) == 0
+    halves = [study.sample(ALL, 0, 2000, half=half) for half in (0, 1)]
+    assert [len(half) for half in halves] == [898, 899]  # as many as there are
+    assert transfer.overlap(*halves) == 0
     assert set(study.sample(HIGH, 0, 100, half=0, own=False).y.tolist()) == set(range(5, 10))
     plain = study.sample(ALL, 0, 100, half=0)
     assert torch.equal(study.permuted(plain, 1).x, study.sample(permuted, 0, 100, half=0).x)
@@ -214,7 +218,7 @@ def test_tasks_are_permuted_pixels_or_halves_of_the_classes():
     assert len(study.tasks(two, 0, SAMPLES)) == 2
     split = study.Forgetting(second="split", ewc=1, replay=1)
     low, high = study.tasks(split, 0, dataclasses.replace(SAMPLES, n=440))
-    assert [[len(part) for part in task] for task in (low, high)] == [[440, 55, 40]] * 2
+    assert [[len(part) for part in task] for task in (low, high)] == [[440, 56, 40], [440, 54, 40]]
     wide = study.parts("digits", 0, n=1100, k=100)
     assert torch.equal(high[0].y, wide[0].y[wide[0].y >= 5][:440] - 5)
     assert torch.equal(low[2].x, wide[2].x[wide[2].y < 5][:40])

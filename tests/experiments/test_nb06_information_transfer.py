@@ -161,6 +161,7 @@ def test_parts_are_disjoint_and_noise_redraws_its_share_of_labels():
     assert transfer.overlap(clean[0], clean[1]) == 0
     assert all(torch.equal(a.x, b.x) for a, b in zip(clean, noisy, strict=True))
     assert (clean[0].y != noisy[0].y).double().mean() == pytest.approx(0.45, abs=0.06)
+    assert study.parts("digits", 0, n=800, k=300, noise=1)[0].y.bincount(minlength=10).min() > 40
 
 
 def test_permuted_pixels_are_the_same_order_for_every_image_and_another_for_each_task():
@@ -178,6 +179,9 @@ def test_samples_are_of_their_classes_and_the_halves_have_none_in_common():
         data = study.sample(which, 0, 100, half=0)
         assert (len(data), sorted(set(data.y.tolist()))) == (100, list(labels))
         assert transfer.overlap(data, study.sample(which, 0, 500, half=1)) == 0
+    halves = [study.sample(ALL, 0, 2000, half=half) for half in (0, 1)]
+    assert [len(half) for half in halves] == [898, 899]  # as many as there are
+    assert transfer.overlap(*halves) == 0
     assert set(study.sample(HIGH, 0, 100, half=0, own=False).y.tolist()) == set(range(5, 10))
     plain = study.sample(ALL, 0, 100, half=0)
     assert torch.equal(study.permuted(plain, 1).x, study.sample(permuted, 0, 100, half=0).x)
@@ -192,6 +196,10 @@ def test_a_tenth_of_each_set_of_a_pair_calibrates():
 
 
 def test_what_is_learnt_in_increments_has_a_hold_out_of_both_sets_and_labels_that_keep_their_meaning():
+    (high, low), *_ = study.both(study.Pair(first=HIGH, second=LOW), 0, SAMPLES)
+    assert (high.y.min(), low.y.max()) == (5, 4)
+    (one, other), *_ = study.both(study.Pair(first=ALL, second=ALL), 0, SAMPLES)
+    assert transfer.overlap(one, other) == 0
     (a, b), rest, holdout = study.both(study.Pair(first=LOW, second=HIGH), 0, SAMPLES)
     assert [len(part) for part in (a, b, rest, holdout)] == [90, 90, 20, 40]
     assert (a.y.max(), b.y.min()) == (4, 5)
@@ -208,10 +216,11 @@ def test_tasks_are_permuted_pixels_or_halves_of_the_classes():
     for i, task in enumerate(found):
         assert all(torch.equal(a.x, study.permuted(b, i).x) for a, b in zip(task, plain, strict=True))
     assert len(study.tasks(two, 0, SAMPLES)) == 2
-    low, high = study.tasks(study.Forgetting(second="split", ewc=1, replay=1), 0, SAMPLES)
-    assert [[len(part) for part in task] for task in (low, high)] == [[100, 50, 40]] * 2
-    wide = study.parts("digits", 0, n=250, k=100)
-    assert torch.equal(high[0].y, wide[0].y[wide[0].y >= 5][:100] - 5)
+    split = study.Forgetting(second="split", ewc=1, replay=1)
+    low, high = study.tasks(split, 0, dataclasses.replace(SAMPLES, n=440))
+    assert [[len(part) for part in task] for task in (low, high)] == [[440, 56, 40], [440, 54, 40]]
+    wide = study.parts("digits", 0, n=1100, k=100)
+    assert torch.equal(high[0].y, wide[0].y[wide[0].y >= 5][:440] - 5)
     assert torch.equal(low[2].x, wide[2].x[wide[2].y < 5][:40])
 
 
@@ -235,18 +244,19 @@ def by_hand(seed, outputs):
 
 def test_networks_in_turn_are_those_of_their_steps_by_hand():
     pools, theta, train = by_hand(3, 10)
-    found = study.in_turn(pools[:2], study.Forgetting(second="permuted", ewc=50, replay=20, lwf=4), 3, TURN)
+    record = study.Forgetting(second="permuted", ewc=50, ewc_samples=150, replay=20, lwf=4, temperature=3)
+    found = study.in_turn(pools[:2], record, 3, TURN)
     a = train(theta, pools[0])
     expected = {
         ("shared", "after A"): a, ("shared", "B only"): train(theta, pools[1]),
         ("shared", "plain"): train(a, pools[1]),
-        ("shared", "EWC"): train(a, pools[1], term=training.ewc(a, pools[0], strength=50, samples=200, seed=3)),
+        ("shared", "EWC"): train(a, pools[1], term=training.ewc(a, pools[0], strength=50, samples=150, seed=3)),
         ("shared", "replay"): train(a, pools[1], memory=pools[0][:20]),
         ("shared", "joint"): training.train(theta, study.join(pools[:2]), seed=3, steps=40, batch_size=16, lr=5e-3),
     }  # fmt: skip
     _, theta, _ = by_hand(3, 20)
     a, heads = train(theta, pools[0], head=slice(0, 10)), (slice(0, 10), slice(10, 20))
-    term = training.distillation(a, heads[0], weight=4, temperature=2)
+    term = training.distillation(a, heads[0], weight=4, temperature=3)
     expected |= {
         ("own", "after A"): a, ("own", "B only"): train(theta, pools[1], head=heads[1]),
         ("own", "own heads"): train(a, pools[1], head=heads[1]),

@@ -76,21 +76,6 @@ def sizes(
     return _sizes(name, pool, source.n_official, n_train, n_val, n_test)
 
 
-def cluttered(splits: Splits, *, patches: int = 8, seed: int = 0) -> Splits:
-    """The images in the centre of a canvas 1.5 times their side, with clutter around them: a box with a known place.
-
-    Clutter are `patches` squares of half an image's side, cut out of other images of the same part and laid along the
-    edges of the canvas, the brightest on top; none covers the object's box, the canvas' central two thirds.
-
-    Raises:
-        ValueError: for images whose side is not even, or a part of a single image
-    """
-    checks.at_least("patches", patches, 0)
-    generator = torch.Generator().manual_seed(checks.at_least("seed", seed, 0))
-    parts = [Data(_clutter(part.x, patches, generator), part.y) for part in (splits.train, splits.val, splits.test)]
-    return Splits(*parts, f"cluttered {splits.name}", splits.sha256)
-
-
 def read(name: str, file: str) -> bytes:
     """The bytes of one file of a set (or of "weights"), read once and verified.
 
@@ -221,27 +206,6 @@ _SETS = {
     "cifar10": _Set(_read_cifar10, 255, 5_000, None, 10_000),
     "ib": _Set(_read_ib, 1, 0, 614, None),
 }
-
-
-def _clutter(x: Tensor, patches: int, generator: torch.Generator) -> Tensor:
-    n, side = len(x), x.shape[-1]
-    if side % 2 or x.shape[-2] != side or n == 1:
-        raise ValueError(f"images must be square, of an even side, and more than one, got shape {tuple(x.shape)}")
-    draw = functools.partial(torch.randint, generator=generator)
-    size, border = side // 2, side // 4
-    canvas = x.new_zeros(*x.shape[:-2], side + 2 * border, side + 2 * border)
-    far, square = canvas.shape[-1] - size, torch.arange(size)
-    image = torch.arange(n)[:, None, None]
-    for _ in range(patches if n else 0):
-        other = (image + draw(1, n, (n, 1, 1))) % n
-        row, column = (draw(side - size + 1, (n, 1)) + square for _ in range(2))
-        edge, along, upright = draw(2, (n, 1)) * far, draw(far + 1, (n, 1)), draw(2, (n, 1)).bool()
-        to_row, to_column = (torch.where(way, edge, along) + square for way in (upright, ~upright))
-        cut = x[other, :, row[:, :, None], column[:, None, :]]  # (n, size, size, c): advanced indices come first
-        place = (image, slice(None), to_row[:, :, None], to_column[:, None, :])
-        canvas[place] = torch.maximum(canvas[place], cut)
-    canvas[..., border : border + side, border : border + side] = x
-    return canvas
 
 
 def _sizes(

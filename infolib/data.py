@@ -59,7 +59,8 @@ class Data:
 
         Examples
         --------
-        >>> data = Data(torch.arange(9.0)[:, None], torch.arange(9) % 3).permuted_labels(torch.Generator().manual_seed(0))
+        >>> data = Data(torch.arange(9.0)[:, None], torch.arange(9) % 3)
+        >>> data = data.permuted_labels(torch.Generator().manual_seed(0))
         >>> data.y.bincount().tolist(), data.x[:3, 0].tolist()
         ([3, 3, 3], [0.0, 1.0, 2.0])
         """

@@ -6,7 +6,8 @@ records. A field's range is part of its type: `Count`, `Positive` and the like, 
 """
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from difflib import get_close_matches
 from importlib import import_module
 from importlib.util import find_spec
@@ -52,10 +53,35 @@ def at_least(least: float) -> Rule:
     return Rule(f"of at least {least:g}", lambda number: number >= least)
 
 
+Natural = Annotated[int, at_least(0)]
 Count = Annotated[int, at_least(1)]
 NotNegative = Annotated[float, at_least(0)]
 Positive = Annotated[float, Rule("above 0", lambda number: number > 0)]
 Share = Annotated[float, Rule("from 0 to 1", lambda number: 0 <= number <= 1)]
+
+
+@contextmanager
+def placed(place: str) -> Iterator[None]:
+    """A `with` block whose refusals begin with the place that they are about.
+
+    Parameters
+    ----------
+    place : str
+        Such as "networks[2]".
+
+    Yields
+    ------
+    None
+
+    Raises
+    ------
+    ValueError
+        Of the block, with the place before it.
+    """
+    try:
+        yield
+    except ValueError as error:
+        raise ValueError(f"{place}: {error}") from error
 
 
 def prepared(notebook: str, values: Mapping[str, Any]) -> list[Any]:
@@ -82,7 +108,7 @@ def prepared(notebook: str, values: Mapping[str, Any]) -> list[Any]:
     values, module = dict(values), f"workbook.experiments.nb{notebook}"
     experiment = import_module(module) if find_spec(module) else SimpleNamespace(RECORDS={}, check=lambda _: None)
     kinds = experiment.RECORDS
-    try:
+    with placed(f"notebook {notebook}"):
         for name, kind in values.get("__annotations__", {}).items():
             wanted = kind if name not in kinds else list[object] if get_origin(kind) is list else kind | kinds[name]
             if name in values and not matches(values[name], wanted):
@@ -90,8 +116,6 @@ def prepared(notebook: str, values: Mapping[str, Any]) -> list[Any]:
         for name, record in kinds.items():
             values[name] = built(record, values.get(name), name)
         experiment.check(values)
-    except ValueError as error:
-        raise ValueError(f"notebook {notebook}: {error}") from error
     return [values[name] for name in kinds]
 
 
@@ -128,7 +152,8 @@ def _built(record: type, value: Any, place: str) -> Any:
         return value
     if not isinstance(value, Mapping):
         raise ValueError(f"{place} must be a dict, got {value!r} ({type(value).__name__})")
-    kinds, fields = get_type_hints(record, include_extras=True), {field.name: field for field in dataclasses.fields(record)}
+    kinds = get_type_hints(record, include_extras=True)
+    fields = {field.name: field for field in dataclasses.fields(record)}
     if unknown := [str(name) for name in value if name not in fields]:
         near = "".join(f" did you mean {match!r}?" for match in get_close_matches(unknown[0], fields, 1))
         raise ValueError(f"{place} has an unknown field {unknown[0]!r};{near} allowed: {', '.join(fields)}")
@@ -136,10 +161,8 @@ def _built(record: type, value: Any, place: str) -> Any:
         if name not in value and field.default is field.default_factory is dataclasses.MISSING:
             raise ValueError(f"{place} lacks the field {name!r}; fields: {', '.join(fields)}")
     content = {name: _converted(value[name], kinds[name], f"{place}.{name}") for name in fields if name in value}
-    try:
+    with placed(place):
         return record(**content)
-    except ValueError as error:
-        raise ValueError(f"{place}: {error}") from error
 
 
 def columns(record: Any) -> dict[str, Any]:

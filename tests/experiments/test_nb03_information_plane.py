@@ -1,11 +1,8 @@
 """Notebook 03: its records, its networks, and the functions that it measures with, against the same by hand."""
 
-import ast
 import copy
 import math
-from types import SimpleNamespace
 
-import nbformat
 import pandas as pd
 import pytest
 import torch
@@ -14,7 +11,7 @@ from torch.nn.functional import interpolate
 from infolib import activations, training
 from infolib.estimators import discrete, renyi
 from infolib.measures import information_plane as ip
-from workbook import datasets, models, records, root, run
+from workbook import datasets, models, records, run
 from workbook.experiments import nb03_information_plane as experiment
 
 NAME = "03_information_plane"
@@ -24,18 +21,9 @@ BITS = {"data": "made-here", "hidden": (12, 6), "activation": "tanh", "lr": 0.01
 
 
 @pytest.fixture(scope="module")
-def notebook():
-    """What the notebook imports and defines, none of it run, with an input width of 1.5."""
-    cells = nbformat.read(root() / "notebooks" / f"{NAME}.ipynb", as_version=4).cells
-    nodes = [node for c in cells if c.cell_type == "code" for node in ast.parse(c.source).body]
-    kept = [n for n in nodes if isinstance(n, ast.Import | ast.ImportFrom | ast.FunctionDef) or names(n) == ["path"]]
-    found = {"input_width": 1.5, "moved": None}
-    exec(compile(ast.Module(kept, []), NAME, "exec"), found)
-    return SimpleNamespace(**found)
-
-
-def names(node):
-    return [target.id for target in getattr(node, "targets", []) if isinstance(target, ast.Name)]
+def notebook(defined):
+    """What the notebook defines, with an input width of 1.5."""
+    return defined(NAME, kept=["path"], input_width=1.5, moved=None)
 
 
 @pytest.fixture(scope="module")

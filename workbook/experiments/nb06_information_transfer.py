@@ -22,8 +22,9 @@ from workbook.records import Count, Natural, NotNegative, Positive, Rule, at_lea
 
 Name = Literal["digits", "mnist", "fashion-mnist", "cifar10"]  # data sets of ten classes
 Several = Annotated[int, at_least(10)]
+IN_A_ROW = [[], *([*range(first, end)] for first in range(9) for end in range(first + 2, 11))]
+Classes = Annotated[tuple[int, ...], Rule("in a row, two or more, or none", lambda found: [*found] in IN_A_ROW)]
 CLAIMED = ("same", "permuted pixels", "other classes")  # pairs that claims are about
-IN_A_ROW = [[], *([*range(first, end)] for first in range(9) for end in range(first + 2, 11))]  # classes
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,9 +104,7 @@ class Sample:
     """Samples of a data set."""
 
     data: Name  # data set
-    classes: Annotated[
-        tuple[int, ...], Rule("of classes in a row, two or more, or none", lambda found: [*found] in IN_A_ROW)
-    ] = ()  # none are named: all ten
+    classes: Classes = ()  # none are named: all ten
     pixels: Literal["true", "permuted"] = "true"  # in their order, or in another one
 
     @property

@@ -76,9 +76,11 @@ class Splits:
         [0, 0, 1, 1]
         """
         generator = torch.Generator().manual_seed(seed)
-        parts = (self.train, self.val, self.test)
-        shuffled = [Data(part.x, part.y[torch.randperm(len(part), generator=generator)]) for part in parts]
-        return Splits(*shuffled, self.name, self.sha256)
+        train, val, test = (
+            Data(part.x, part.y[torch.randperm(len(part), generator=generator)])
+            for part in (self.train, self.val, self.test)
+        )
+        return Splits(train, val, test, self.name, self.sha256)
 
 
 def stratified_order(y: Tensor, generator: torch.Generator) -> Tensor:

@@ -9,7 +9,7 @@ with K occupied cells (Miller 1955); the corrected mutual information is the sam
 """
 
 import math
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor
@@ -17,10 +17,12 @@ from torch.nn.functional import one_hot
 
 from infolib import checks
 
+Correction = Literal["miller-madow"]
+
 BLOCK = 2**20  # cells counted at a time: a few such int64 tables stay in cache, whatever the number of units
 
 
-def entropy(codes: Any, *, correction: str | None = None) -> Tensor:
+def entropy(codes: Any, *, correction: Correction | None = None) -> Tensor:
     """Entropy H(T) = -sum_t P(t) log2 P(t) of each unit in bits.
 
     Parameters
@@ -50,7 +52,7 @@ def entropy(codes: Any, *, correction: str | None = None) -> Tensor:
     return _entropy(counts.sum(0), 1, correction).reshape(codes.shape[1:])
 
 
-def joint_entropy(codes: Any, *, correction: str | None = None) -> Tensor:
+def joint_entropy(codes: Any, *, correction: Correction | None = None) -> Tensor:
     """Joint entropy H(T_1, ..., T_d) of all units together in bits.
 
     Parameters
@@ -78,7 +80,7 @@ def joint_entropy(codes: Any, *, correction: str | None = None) -> Tensor:
     return entropy(symbols(codes), correction=correction)
 
 
-def conditional_entropy(codes: Any, y: Any, *, correction: str | None = None) -> Tensor:
+def conditional_entropy(codes: Any, y: Any, *, correction: Correction | None = None) -> Tensor:
     """Conditional entropy H(T|Y) = H(T,Y) - H(Y) of each unit in bits.
 
     Parameters
@@ -111,7 +113,7 @@ def conditional_entropy(codes: Any, y: Any, *, correction: str | None = None) ->
     return (joint - _entropy(y.bincount(), 0, correction)).reshape(codes.shape[1:])
 
 
-def mutual_information(codes: Any, y: Any, *, correction: str | None = None) -> Tensor:
+def mutual_information(codes: Any, y: Any, *, correction: Correction | None = None) -> Tensor:
     """Mutual information I(T;Y) = H(T) + H(Y) - H(T,Y) of each unit in bits.
 
     The plug-in value has an upward bias of about (|T| - 1)(|Y| - 1) / (2 n ln 2).
@@ -146,7 +148,7 @@ def mutual_information(codes: Any, y: Any, *, correction: str | None = None) -> 
     return (marginals - _entropy(counts, (0, 2), correction)).reshape(codes.shape[1:])
 
 
-def conditional_mutual_information(codes: Any, y: Any, z: Any, *, correction: str | None = None) -> Tensor:
+def conditional_mutual_information(codes: Any, y: Any, z: Any, *, correction: Correction | None = None) -> Tensor:
     """Conditional mutual information I(T;Y|Z) = I(T;(Y,Z)) - I(T;Z) of each unit in bits.
 
     Parameters
@@ -387,7 +389,7 @@ def _levels(codes: Tensor) -> Tensor:
     return torch.empty_like(order).scatter_(0, order, rank)
 
 
-def _entropy(counts: Tensor, dim: int | tuple[int, ...], correction: str | None) -> Tensor:
+def _entropy(counts: Tensor, dim: int | tuple[int, ...], correction: Correction | None) -> Tensor:
     counts = counts.double()
     n = counts.sum(dim, keepdim=True)
     bits = torch.special.entr(counts / n).sum(dim) / math.log(2)

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -16,7 +16,7 @@ TREE_DIMENSIONS = 5  # with more, a k-d tree visits all the samples, and plain d
 BLOCK = 256  # samples whose distances to all the others are held at once
 
 
-def mutual_information(x: Any, y: Any, *, k: int = 5, estimator: int = 1) -> Tensor:
+def mutual_information(x: Any, y: Any, *, k: int = 5, estimator: Literal[1, 2] = 1) -> Tensor:
     """Mutual information I(X;Y) in bits from k nearest neighbours (Kraskov, Stögbauer & Grassberger 2004).
 
     With the maximum norm and the distance e_i to the k-th neighbour of sample i in the joint space, in nats,
@@ -131,7 +131,8 @@ def _nearest(x: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
     if x.shape[1] <= TREE_DIMENSIONS:
         return cKDTree(x).query(x, k, p=math.inf)
     blocks = [distance.topk(k, largest=False) for distance in _distances(x)]
-    return tuple(torch.cat(part).numpy() for part in zip(*blocks, strict=True))
+    distance, index = (torch.cat(part).numpy() for part in zip(*blocks, strict=True))
+    return distance, index
 
 
 def _count(x: np.ndarray, radius: np.ndarray) -> np.ndarray:
@@ -144,5 +145,5 @@ def _count(x: np.ndarray, radius: np.ndarray) -> np.ndarray:
 
 def _distances(x: np.ndarray) -> Iterator[Tensor]:
     """Distances of a block of samples to all: (block, n) at a time."""
-    x = torch.from_numpy(x)
-    return (torch.cdist(block, x, p=math.inf) for block in x.split(BLOCK))
+    every = torch.from_numpy(x)
+    return (torch.cdist(block, every, p=math.inf) for block in every.split(BLOCK))

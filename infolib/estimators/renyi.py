@@ -22,7 +22,7 @@ from torch import Tensor
 
 from infolib import checks
 
-Gram = Tensor | Sequence[Tensor]
+Gram = Tensor | Sequence["Gram"]
 
 TOLERANCE = 1e-5  # of symmetry and trace: above float32 rounding, far below any mistake
 CHUNK = 2**18  # kernel values held at once by the width search
@@ -332,7 +332,8 @@ def total_correlation(*grams: Gram, alpha: float = 1.01) -> Tensor:
     tensor(2., dtype=torch.float64)
     """
     S = partial(entropy, alpha=alpha)
-    return sum(S(A) for A in grams) - S(grams)
+    joint = S(grams)
+    return reduce(torch.add, [S(A) for A in grams]) - joint
 
 
 def dual_total_correlation(*grams: Gram, alpha: float = 1.01) -> Tensor:
@@ -362,7 +363,8 @@ def dual_total_correlation(*grams: Gram, alpha: float = 1.01) -> Tensor:
     """
     S = partial(entropy, alpha=alpha)
     C = len(grams)
-    return sum(S(grams[:c] + grams[c + 1 :]) for c in range(C)) - (C - 1) * S(grams)
+    joint = S(grams)
+    return reduce(torch.add, [S(grams[:c] + grams[c + 1 :]) for c in range(C)]) - (C - 1) * joint
 
 
 def label_entropy(y: Any, *, alpha: float = 1.01) -> Tensor:
@@ -605,8 +607,8 @@ def _histogram(squared: Tensor, agree: Tensor, bins: int) -> tuple[Tensor, Tenso
     distance = squared.sqrt()
     top = float(distance.max())
     centres = (torch.arange(bins, dtype=squared.dtype, device=squared.device) + 0.5) * (top / bins)
-    counts = [values.histc(bins, 0, top) for values in (distance[agree > 0], distance)]
-    return centres.square(), *counts
+    agreeing, every = (values.histc(bins, 0, top) for values in (distance[agree > 0], distance))
+    return centres.square(), agreeing, every
 
 
 def _squared(x: Any, precomputed: bool) -> Tensor:
@@ -684,7 +686,7 @@ def _joint(*grams: Tensor) -> Tensor:
 def _entropy(*blocks: Tensor, alpha: float) -> Tensor:
     """S_alpha of the block-diagonal matrix of these blocks."""
     if checks.positive("alpha", alpha) == 2:
-        return -sum(block.square().sum((-2, -1)) for block in blocks).log2()
+        return -reduce(torch.add, [block.square().sum((-2, -1)) for block in blocks]).log2()
     return _spectral_entropy(torch.cat([torch.linalg.eigvalsh(block) for block in blocks], dim=-1), alpha)
 
 

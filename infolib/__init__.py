@@ -7,9 +7,12 @@ Quantities are functions of tensors and come back unclipped:
 tensor(1., dtype=torch.float64)
 """
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from infolib._lazy import attributes
+
+if TYPE_CHECKING:
+    from infolib.data import Data
 
 __version__ = "0.2.0.dev0"
 __all__ = ["Data", "activations", "checks", "data", "estimators", "measures", "plotting", "training"]

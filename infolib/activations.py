@@ -8,8 +8,8 @@ tensor([0., 0.])
 >>> outputs
 {'0': tensor([1., 1.])}
 
-Contexts nest in the order in which they are entered: an inner one sees what the outer ones made of a layer's output,
-an outer one does not see what the inner ones make of it.
+Contexts nest in the order in which they are entered. An inner one gets a layer's output as the outer ones changed it.
+An outer one gets it without the changes of the inner ones.
 """
 
 import re

@@ -76,7 +76,7 @@ def dots(table: pd.DataFrame, x: str, y: str, *, hue: str, column: str, shared: 
     columns, order, hues = (list(dict.fromkeys(table[name])) for name in (column, y, hue))
     figure, axes = plt.subplots(1, len(columns), sharex=shared, sharey=True, squeeze=False, layout="constrained")
     figure.set_size_inches(3.2 * len(columns) + 3.5, 0.5 * len(order) + 1.3)
-    dodge = 0.4 if len(hues) > 1 else False  # seaborn divides by the number of hues less one
+    dodge = 0.4 if len(hues) > 1 else False  # seaborn divides by the number of hues minus one
     for ax, name in zip(axes[0], columns, strict=True):
         rows = table[table[column] == name]
         sns.pointplot(rows, x=x, y=y, hue=hue, order=order, hue_order=hues, orient="h", errorbar="sd", dodge=dodge,

@@ -39,7 +39,7 @@ def tiny(tmp_path, monkeypatch):
             path.write_bytes(gzip.compress(content))
             digest = hashlib.sha256(path.read_bytes()).hexdigest()
             files[f"MNIST/raw/{path.name}"] = {"bytes": path.stat().st_size, "sha256": digest}
-    entry = datasets.checksums()["mnist"] | {"files": files}
+    entry = datasets.checksums()["mnist"] | {"files": files, "samples": TRAIN + 20, "official": 20}
     monkeypatch.setitem(datasets.checksums(), "mnist", entry)
     monkeypatch.setenv("INFOLIB_DATA", str(tmp_path / "data"))
     monkeypatch.setenv("INFOLIB_CACHE", str(tmp_path / "cache"))

@@ -211,6 +211,11 @@ def finetuned(model: Model, data: Data, **how: Unpack[Schedule]) -> Model:
     Returns
     -------
     nn.Module
+
+    Raises
+    ------
+    ValueError
+        For an option out of range.
     """
     return _loaded(model, store.cached(_finetuned, model, data, **how))
 
@@ -347,6 +352,11 @@ def decoder(model: nn.Module, layer: str, data: Data, *, width: int = 16, **how:
     -------
     nn.Module
         From activations to images.
+
+    Raises
+    ------
+    ValueError
+        For an option out of range.
     """
     start = _decoder(model, layer, data, width, how["seed"])
     return _loaded(start, store.cached(_decoding, start, model, layer, data, **how))
@@ -377,6 +387,11 @@ def autoencoder(model: Model, layer: str, data: Data, *, width: int = 16, **how:
     Returns
     -------
     nn.Module
+
+    Raises
+    ------
+    ValueError
+        For an option out of range.
     """
     decode = _decoder(model, layer, data, width, how["seed"])
     return _loaded(model, store.cached(_autoencoder, model, decode, layer, data, **how))

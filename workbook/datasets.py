@@ -188,7 +188,7 @@ def download(name: str) -> Path:
     import pooch
 
     entry, kept = checksums()[checks.choice("data set", name, checksums())], store.folder()
-    if not (missing := [file for file in entry["files"] if not _sound(kept, name, file)]):
+    if not (missing := [file for file, expected in entry["files"].items() if not _sound(kept / file, expected)]):
         return kept
     registry = {file: f"sha256:{entry['files'][file]['sha256']}" for file in missing}
     urls = {file: entry.get("files_at", entry["source"]) + Path(file).name for file in missing}
@@ -334,22 +334,17 @@ def _find(name: str, file: str) -> Path:
 
 def _verified(folder: Path, name: str, file: str) -> bytes:
     content = (folder / file).read_bytes()
-    expected = checksums()[name]["files"][file]
-    actual = hashlib.sha256(content).hexdigest()
-    if actual == expected["sha256"]:
-        return content
-    mend = f"mend it with: {COMMAND} {name}"
-    if folder != store.folder():
-        mend = f"replace this copy in INFOLIB_DATA, or unset INFOLIB_DATA and run: {COMMAND} {name}"
-    what = "altered" if len(content) == expected["bytes"] else f"{len(content)} bytes instead of {expected['bytes']}"
-    raise ValueError(f"{folder / file} is {what} (sha256 {actual[:8]}…, expected {expected['sha256'][:8]}…); {mend}")
+    actual, expected = hashlib.sha256(content).hexdigest(), checksums()[name]["files"][file]
+    if actual != expected["sha256"]:
+        raise ValueError(
+            f"{folder / file} is not as published: {len(content)} bytes, sha256 {actual[:8]}…, expected "
+            f"{expected['bytes']} bytes, {expected['sha256'][:8]}…; remove it, and get it with: {COMMAND} {name}"
+        )
+    return content
 
 
-def _sound(folder: Path, name: str, file: str) -> bool:
-    try:
-        return bool(_verified(folder, name, file))
-    except (OSError, ValueError):
-        return False
+def _sound(path: Path, expected: dict[str, Any]) -> bool:
+    return path.is_file() and hashlib.sha256(path.read_bytes()).hexdigest() == expected["sha256"]
 
 
 def _state(name: str, files: Iterable[str]) -> dict[str, str | None]:

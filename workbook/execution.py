@@ -11,10 +11,9 @@ import sys
 import tempfile
 import threading
 import time
-from functools import lru_cache
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import psutil
 
@@ -23,9 +22,6 @@ from workbook import root
 # An empty one for jsonschema's grammars of addresses: they take 1.5 s, and no notebook has any.
 sys.modules.setdefault("rfc3987_syntax", ModuleType("rfc3987_syntax"))
 import nbformat  # noqa: E402
-
-if TYPE_CHECKING:
-    from nbconvert import HTMLExporter
 
 RENDERING = threading.Lock()  # one page at a time: the runner's threads share an interpreter
 FORMULA = re.compile(r"\$\$(.+?)\$\$|\$(.+?)\$", re.DOTALL)
@@ -99,21 +95,15 @@ def render(folder: Path, title: str) -> None:
     title : str
         Title of the page.
     """
+    from nbconvert import HTMLExporter
+
     notebook = nbformat.read(folder / "report.ipynb", as_version=4)
     for cell in notebook.cells:
         if cell.cell_type == "markdown":
             cell.source = FORMULA.sub(_mathml, cell.source)
     with RENDERING:
-        text, _ = _exporter().from_notebook_node(notebook, {"metadata": {"name": title}})
+        text, _ = HTMLExporter().from_notebook_node(notebook, {"metadata": {"name": title}})
     (folder / "report.html").write_text(text, encoding="utf-8")
-
-
-@lru_cache
-def _exporter() -> "HTMLExporter":
-    """One for all pages: it compiles its templates once."""
-    from nbconvert import HTMLExporter
-
-    return HTMLExporter()
 
 
 def _mathml(formula: re.Match[str]) -> str:

@@ -43,8 +43,8 @@ from infolib.measures.discarding import Discarding, box, concentration, strict_i
 
 __all__ = [
     "LENSES", "QUANTITIES", "Options", "agreement", "between_lenses", "checked", "clamped_accuracy",
-    "class_information", "codelength", "discarding", "finest_grid", "information", "look", "measurable", "pair", "probe",
-    "redundancy",
+    "class_information", "codelength", "discarding", "finest_grid", "information", "look", "measurable", "pair",
+    "probe", "redundancy",
 ]  # fmt: skip
 __getattr__ = _moved.attributes(__name__)
 

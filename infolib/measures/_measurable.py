@@ -117,7 +117,7 @@ def _outputs(model: nn.Module, x: Tensor) -> dict[str, Any]:
 
 
 def _fault(t: Any, two: Any) -> str:
-    """Why an output for three images, beside that for the first two, cannot be measured; empty if it can."""
+    """Why an output for three images, compared with that for the first two, cannot be measured; empty if it can."""
     if not isinstance(t, Tensor) or not isinstance(two, Tensor):
         return f"its output is no tensor but {type(t).__name__}"
     if t.ndim < 2 or len(t) != 3 or len(two) != 2:

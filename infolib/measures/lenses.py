@@ -600,7 +600,7 @@ def finest_grid(x: Tensor) -> int:
 def _coordinates(t: Tensor) -> Tensor:
     """Features (n, d) in at most n coordinates with the same inner products, about their mean, rms length 1.
 
-    A linear probe with a normal prior knows its features by their inner products alone: nothing is lost.
+    A linear probe with a normal prior depends on the inner products of its features alone: nothing is lost.
     """
     centred = t - t.mean(0)
     gram = centred @ centred.T

@@ -275,7 +275,7 @@ def measured(
     return {layer: find(layer) for layer in layers}
 
 
-# Ways to find σ: each returns θ = ln σ, its distances on the held-out noise, and what more there is to say of it
+# Ways to find σ: each returns θ = ln σ, its distances on the held-out noise, and further results
 
 
 def _certified(problem: Problem, *, steps: int, samples: int) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
@@ -345,7 +345,7 @@ def _authors(problem: Problem, *, steps: int, samples: int) -> tuple[Tensor, Ten
 
 
 def result(problem: Problem, theta: Tensor, distances: Tensor, extra: dict[str, Tensor] | None = None) -> Discarding:
-    """What is known of θ (n, grid, grid) from its distances (n, m) on the held-out noise."""
+    """Information discarding of θ (n, grid, grid) from its distances (n, m) on the held-out noise."""
     extra = extra or {}
     entropy, sigma = theta / math.log(2) + CONSTANT, theta.exp()
     f, error = constrained.ratio(problem, distances)

@@ -147,7 +147,7 @@ def plan(chain: Chain, constants: list[Tensor], sizes: list[int], steps: list[di
 
 @torch.no_grad()
 def begin(chain: Chain, x: Tensor) -> Start:
-    """Run the intact network, and keep what walks start from."""
+    """Run the intact network, for walks to start from."""
     inputs, outputs, t = [], [], _run(chain.below, x)
     for stage in chain.stages:
         t = _run(stage.between, t)

@@ -13,14 +13,12 @@ from infolib import checks
 QUANTITIES = (
     "I(X;T)", "I(T;Y)", "RS share", "class information", "ablation area", "discarding", "concentration", "codelength"
 )  # fmt: skip
+Over = Literal["layer", "network"]
 RUN = ["source", "seed", "network"]
 
 
 def agreement(
-    table: pd.DataFrame,
-    *,
-    over: Literal["layer", "network"],
-    other: Callable[[np.ndarray], np.ndarray] = lambda values: values,
+    table: pd.DataFrame, *, over: Over, other: Callable[[np.ndarray], np.ndarray] = lambda values: values
 ) -> pd.DataFrame:
     """Spearman's correlation of each pair of quantities, over the layers of a network or over the networks of a seed.
 

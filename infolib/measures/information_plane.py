@@ -397,14 +397,9 @@ def trajectory(
     >>> trajectory(net, steps, data.x, data.y, ["0"], at=[0, 3, 6], input_width=0.1)["step"].tolist()
     [0, 3, 6]
     """
+    bound = partial(estimator, **options)
     plane = Plane(
-        batch=Data(x, y),
-        estimator=partial(estimator, **options),
-        at=at,
-        momentum=momentum,
-        widths=widths,
-        settled=settled,
-        dtype=dtype,
+        batch=Data(x, y), estimator=bound, at=at, momentum=momentum, widths=widths, settled=settled, dtype=dtype
     )
     return trajectories(model, steps, {"batch": plane}, layers).drop(columns="plane")
 

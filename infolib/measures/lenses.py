@@ -58,34 +58,29 @@ GRID = 16  # cells per side of an image, at most
 Found = dict[tuple[str, str], float | str]  # (layer, quantity) -> a value, or the reason why there is none
 
 
-class _Information(TypedDict, total=False):
+class _Codelength(TypedDict, total=False):
     n: int
+
+
+class _Information(_Codelength, total=False):
     alpha: float
 
 
-class _Redundancy(TypedDict, total=False):
-    n: int
-    alpha: float
+class _Redundancy(_Information, total=False):
     max_pairs: int
     seed: int
 
 
-class _ClassInformation(TypedDict, total=False):
-    n: int
+class _ClassInformation(_Codelength, total=False):
     shares: Sequence[float]
 
 
-class _Discarding(TypedDict, total=False):
-    n: int
+class _Discarding(_Codelength, total=False):
     boxed: bool
     steps: int
     samples: int
     held_out: int
     seed: int
-
-
-class _Codelength(TypedDict, total=False):
-    n: int
 
 
 class Options(TypedDict, total=False):
@@ -401,19 +396,10 @@ def discarding(
         checks.at_least(name, value, 0 if name == "steps" else 2)
     found: Found = {}
     grid = finest_grid(batch.x)
-    search = partial(
-        strict_information_discarding,
-        model,
-        batch.x,
-        grid=grid,
-        rectify=False,
-        steps=steps,
-        samples=samples,
-        held_out=held_out,
-        seed=seed,
-    )
+    search = partial(strict_information_discarding, model, batch.x, grid=grid, rectify=False, steps=steps, seed=seed)
     for layer in layers:
-        said = _discarding(batch.x, partial(search, layer), boxed=boxed, grid=grid)
+        one = partial(search, layer, samples=samples, held_out=held_out)
+        said = _discarding(batch.x, one, boxed=boxed, grid=grid)
         found |= {(layer, of): value for of, value in said.items()}
     return _table("discarding", layers, found, n, f"grid {grid}, {steps} steps")
 

@@ -440,23 +440,9 @@ def _decomposition(entropy: float, own: Tensor, joint: Tensor, pairs: Tensor) ->
     rs, wn, informative = one + other - both, 2 * both - one - other, np.where(both > NOTHING, both, math.nan)
     found = {"RS": rs, "WN": wn, "RS share": rs / informative, "WN share": wn / informative}
     frame = pd.DataFrame({"i": i, "j": j, "I(X;Ti)": one, "I(X;Tj)": other, "I(X;Ti,Tj)": both} | found)
-    rs_mean, wn_mean, rs_share, wn_share = (_mean(values) for values in found.values())
-    rs_error, wn_error, share_error = (
-        _standard_error(found[name], math.comb(C, 2)) for name in ("RS", "WN", "RS share")
-    )
-    return Decomposition(
-        float(information[-1]),
-        rs_mean,
-        wn_mean,
-        rs_share,
-        wn_share,
-        rs_error,
-        wn_error,
-        share_error,
-        entropy,
-        float(own[-1]),
-        frame,
-    )
+    means = [_mean(values) for values in found.values()]
+    errors = [_standard_error(found[name], math.comb(C, 2)) for name in ("RS", "WN", "RS share")]
+    return Decomposition._make([float(information[-1]), *means, *errors, entropy, float(own[-1]), frame])
 
 
 def _mean(values: np.ndarray) -> float:

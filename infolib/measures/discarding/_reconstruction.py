@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from functools import partial
 from typing import NamedTuple
 
 import torch
@@ -85,19 +86,8 @@ def reconstruction_uncertainty(
     >>> r.unperturbed, bool(r.code > r.unperturbed)  # ½ log2 1e-6: the decoder is exact
     (tensor([-9.9658]), True)
     """
-    results = []
-    for problem in constrained.problems(
-        model,
-        x,
-        layer,
-        grid=grid,
-        rectify=rectify,
-        sigma0=sigma0,
-        alpha=alpha,
-        held_out=held_out,
-        samples=samples,
-        seed=seed,
-    ):
+    problems, results = partial(constrained.problems, model, x, layer, grid=grid, rectify=rectify, seed=seed), []
+    for problem in problems(sigma0=sigma0, alpha=alpha, held_out=held_out, samples=samples):
         results.append(_reconstructed(problem, decoder, steps=steps, samples=samples))
     return Reconstruction(*(torch.cat(column) for column in zip(*results, strict=True)))
 

@@ -130,18 +130,8 @@ def strict_information_discarding(
         "closed_form": _closed_form,
         "authors": partial(_authors, steps=steps, samples=samples),
     }
-    parts = constrained.problems(
-        model,
-        x,
-        layer,
-        grid=grid,
-        rectify=rectify,
-        sigma0=sigma0,
-        alpha=alpha,
-        held_out=held_out,
-        samples=samples,
-        seed=seed,
-    )
+    problems = partial(constrained.problems, model, x, layer, grid=grid, rectify=rectify, seed=seed)
+    parts = problems(sigma0=sigma0, alpha=alpha, held_out=held_out, samples=samples)
     return _together([result(problem, *search[method](problem)) for problem in parts])
 
 
@@ -187,19 +177,8 @@ def certify(
     if sigma.ndim != 3 or len(sigma) != len(x) or sigma.shape[1] != sigma.shape[2] or not (sigma > 0).all():
         raise ValueError(f"sigma must be positive, of shape ({len(x)}, grid, grid), got {tuple(sigma.shape)}")
     thetas = iter(sigma.log())
-    results = []
-    for problem in constrained.problems(
-        model,
-        x,
-        layer,
-        grid=sigma.shape[1],
-        rectify=rectify,
-        sigma0=sigma0,
-        alpha=alpha,
-        held_out=held_out,
-        samples=held_out,
-        seed=seed,
-    ):
+    problems, results = partial(constrained.problems, model, x, layer, rectify=rectify, seed=seed), []
+    for problem in problems(grid=sigma.shape[1], sigma0=sigma0, alpha=alpha, held_out=held_out, samples=held_out):
         theta = torch.stack([next(thetas) for _ in problem.x]).to(problem.x)
         results.append(result(problem, *constrained.matched(problem, theta)))
     return _together(results)
@@ -250,23 +229,14 @@ def measured(
     """
     x = constrained.checked_images(model, x, grid)
 
+    search = partial(strict_information_discarding, model, grid=grid, alpha=alpha, method=method, steps=steps)
+
     def find(layer: str) -> Discarding:
         nothing = _nothing(x, grid)
         alive = constrained.moving(model, x, layer, held_out=held_out, sigma0=sigma0, rectify=rectify, seed=seed)
         if alive.any():
-            found = strict_information_discarding(
-                model,
-                x[alive],
-                layer,
-                grid=grid,
-                sigma0=sigma0,
-                alpha=alpha,
-                method=method,
-                rectify=rectify,
-                steps=steps,
-                samples=samples,
-                held_out=held_out,
-                seed=seed,
+            found = search(
+                x[alive], layer, sigma0=sigma0, rectify=rectify, samples=samples, held_out=held_out, seed=seed
             )
             for all_images, some in zip(nothing, found, strict=True):
                 all_images[alive] = some
@@ -358,10 +328,9 @@ def result(problem: Problem, theta: Tensor, distances: Tensor, extra: dict[str, 
 
 def _nothing(x: Tensor, grid: int) -> Discarding:
     """NaN for images that do not move a layer."""
-    entropy, sigma = x.new_full((2, len(x), grid, grid), math.nan)
-    mean, mean_error, ratio, ratio_error, capped = x.new_full((5, len(x)), math.nan)
+    cells, numbers = x.new_full((2, len(x), grid, grid), math.nan), x.new_full((5, len(x)), math.nan)
     reached, kept = x.new_zeros(len(x), dtype=torch.bool), x.new_full((len(x),), -1, dtype=torch.long)
-    return Discarding(entropy, sigma, mean, mean_error, ratio, ratio_error, capped, reached, kept)
+    return Discarding._make([*cells, *numbers, reached, kept])
 
 
 def _together(results: list[Discarding]) -> Discarding:

@@ -24,7 +24,7 @@ import math
 from collections.abc import Mapping, Sequence
 from functools import partial
 from itertools import pairwise
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, Unpack
 
 import pandas as pd
 import torch
@@ -36,7 +36,7 @@ from infolib import checks, training
 from infolib.data import Data
 from infolib.measures import _options
 from infolib.measures.transfer import _coding
-from infolib.measures.transfer._coding import BatchedLearner, Codelength, Learner, Predictor, Price
+from infolib.measures.transfer._coding import BatchedLearner, Codelength, Coding, Learner, Predictor, Price
 from infolib.measures.transfer._coding import block_bits as block_bits
 from infolib.measures.transfer._coding import block_ends as block_ends
 
@@ -130,18 +130,8 @@ def prequential_codelength(
     >>> f"{laplace.bits:.6f}"  # log2 (11 · binomial(10, 3))
     '10.366322'
     """
-    codes = _coding.codes(
-        learner,
-        [initial],
-        data,
-        ends,
-        calibrate=calibrate,
-        mixture=mixture,
-        batched=batched,
-        bits=bits,
-        seed=seed,
-    )
-    return codes[0]
+    options: Coding = {"calibrate": calibrate, "mixture": mixture, "batched": batched, "bits": bits, "seed": seed}
+    return _coding.codes(learner, [initial], data, ends, **options)[0]
 
 
 def replay_codelength(
@@ -227,11 +217,7 @@ def information_transfer(
     adapt: Literal["prequential", "static", "sdl_curve"] = "prequential",
     pool: Data | None = None,
     ends: Sequence[int] | None = None,
-    calibrate: bool = False,
-    mixture: bool = False,
-    batched: bool = False,
-    bits: Price | None = None,
-    seed: int = 0,
+    **options: Unpack[Coding],
 ) -> Transfer:
     """Information transfer L_IT in bits: what the trained state saves on k labels that are new to it (2009.07624).
 
@@ -258,8 +244,8 @@ def information_transfer(
         The samples that the trained state comes from. None of the hold-out may be among them.
     ends : sequence of int, optional
         Ends of the blocks; of the pool's for "sdl_curve".
-    calibrate, mixture, batched, bits, seed
-        As `prequential_codelength` takes them; no mixture for "sdl_curve".
+    **options
+        calibrate, mixture, batched, bits, seed, as `prequential_codelength` takes them; no mixture for "sdl_curve".
 
     Returns
     -------
@@ -281,31 +267,9 @@ def information_transfer(
     checks.choice("adapt", adapt, ("prequential", "static", "sdl_curve"))
     _check_apart(pool, holdout)
     if adapt == "sdl_curve":
-        if mixture:
-            raise ValueError("mixture is an option of codes, and adapt='sdl_curve' sends none")
-        return _sdl_curve(
-            learner,
-            initial,
-            trained,
-            holdout,
-            pool,
-            ends,
-            price=bits or _coding.block_bits,
-            calibrate=calibrate,
-            batched=batched,
-            seed=seed,
-        )
-    codes = _coding.codes(
-        learner,
-        [initial, trained],
-        holdout,
-        [0, len(holdout)] if adapt == "static" else ends,
-        calibrate=calibrate,
-        mixture=mixture,
-        batched=batched,
-        bits=bits,
-        seed=seed,
-    )
+        return _sdl_curve(learner, initial, trained, holdout, pool, ends, **options)
+    ends = [0, len(holdout)] if adapt == "static" else ends
+    codes = _coding.codes(learner, [initial, trained], holdout, ends, **options)
     return Transfer(codes[0].bits - codes[1].bits, codes[0].bits, codes[1].bits, adapt)
 
 
@@ -317,11 +281,7 @@ def compare(
     learner: Learner | BatchedLearner,
     pool: Data | None = None,
     ends: Sequence[int] | None = None,
-    calibrate: bool = False,
-    mixture: bool = False,
-    batched: bool = False,
-    bits: Price | None = None,
-    seed: int = 0,
+    **options: Unpack[Coding],
 ) -> pd.DataFrame:
     """Information transfer L_IT of several states in bits, prequential and static, from one initial state: a frame.
 
@@ -337,8 +297,10 @@ def compare(
         As at the head of this package.
     pool : Data, optional
         Samples that none of the hold-out may be among: for the check alone.
-    ends, calibrate, mixture, batched, bits, seed
+    ends
         As `prequential_codelength` takes them.
+    **options
+        calibrate, mixture, batched, bits, seed, as `prequential_codelength` takes them.
 
     Returns
     -------
@@ -359,21 +321,12 @@ def compare(
     """
     _check_apart(pool, holdout)
     every = {"initial": initial} | dict(states)
-    codes = _coding.codes(
-        learner,
-        list(every.values()),
-        holdout,
-        ends,
-        calibrate=calibrate,
-        mixture=mixture,
-        batched=batched,
-        bits=bits,
-        seed=seed,
-    )
+    codes = _coding.codes(learner, list(every.values()), holdout, ends, **options)
+    batched, price = options.get("batched", False), options.get("bits") or _coding.block_bits
     rows, none = [], [holdout[:0]]
     for (name, state), code in zip(every.items(), codes, strict=True):
         (predictor,) = _coding.predictors(learner, [state], none, seed=0, calibrate=False, batched=batched)
-        still = (bits or _coding.block_bits)(predictor, holdout)
+        still = price(predictor, holdout)
         rows.append({"state": name, "L": code.bits, "static": still, "accuracy": accuracy(predictor, holdout)})
     table = pd.DataFrame(rows).assign(k=len(holdout))
     return table.assign(L_IT=table["L"][0] - table["L"], static=table["static"][0] - table["static"])
@@ -386,11 +339,7 @@ def model_information(
     data: Data,
     *,
     ends: Sequence[int] | None = None,
-    calibrate: bool = False,
-    mixture: bool = False,
-    batched: bool = False,
-    bits: Price | None = None,
-    seed: int = 0,
+    **options: Unpack[Coding],
 ) -> float:
     """Information in a trained state about its own training data, L(y | x) + sum log2 p(y | x; trained), in bits.
 
@@ -405,8 +354,10 @@ def model_information(
         States that the learner starts from, and ends at.
     data : Data
         The training samples.
-    ends, calibrate, mixture, batched, bits, seed
+    ends
         As `prequential_codelength` takes them.
+    **options
+        calibrate, mixture, batched, bits, seed, as `prequential_codelength` takes them.
 
     Returns
     -------
@@ -424,9 +375,9 @@ def model_information(
     >>> f"{model_information(counting, initial, initial + torch.tensor([[7, 3]]), coin, ends=range(11)):.6f}"
     '1.516697'
     """
-    code = partial(prequential_codelength, learner, data=data, batched=batched, bits=bits, seed=seed)
-    final = code(initial=trained, ends=[0, len(data)])
-    return code(initial=initial, ends=ends, calibrate=calibrate, mixture=mixture).bits - final.bits
+    learnt = prequential_codelength(learner, initial, data, ends=ends, **options)
+    static: Coding = {**options, "calibrate": False, "mixture": False}
+    return learnt.bits - prequential_codelength(learner, trained, data, ends=[0, len(data)], **static).bits
 
 
 def retention(after_a: Any, after_b: Any, b_only: Any) -> Forgetting:
@@ -564,18 +515,8 @@ def network(
     Traceback (most recent call last):
     ValueError: unknown option 'step' of network; allowed: steps, epochs, batch_size, lr, head, memory, term
     """
-    return training.train(
-        state,
-        prefix,
-        steps=steps,
-        epochs=epochs,
-        batch_size=batch_size,
-        lr=lr,
-        seed=seed,
-        head=head,
-        memory=memory,
-        term=term,
-    )
+    train = partial(training.train, head=head, memory=memory, term=term)
+    return train(state, prefix, steps=steps, epochs=epochs, batch_size=batch_size, lr=lr, seed=seed)
 
 
 def networks(
@@ -693,17 +634,20 @@ def _sdl_curve(
     pool: Data | None,
     ends: Sequence[int] | None,
     *,
-    price: Price,
-    calibrate: bool,
-    batched: bool,
-    seed: int,
+    calibrate: bool = False,
+    mixture: bool = False,
+    batched: bool = False,
+    bits: Price | None = None,
+    seed: int = 0,
 ) -> Transfer:
+    if mixture:
+        raise ValueError("mixture is an option of codes, and adapt='sdl_curve' sends none")
     if pool is None:
         raise ValueError("adapt='sdl_curve' needs the pool that the trained state comes from, got None")
     ends = _coding.check_ends(ends, pool)
     _coding.check_data(holdout)
     _options.check(learner)
-    prefixes = [pool[:start] for start in ends[:-1]]
+    prefixes, price = [pool[:start] for start in ends[:-1]], bits or _coding.block_bits
     states, prefixes = [initial] * len(prefixes) + [trained], [*prefixes, pool[:0]]
     *curve, last = _coding.predictors(learner, states, prefixes, seed=seed, calibrate=calibrate, batched=batched)
     losses = [price(predictor, holdout) / len(holdout) for predictor in curve]

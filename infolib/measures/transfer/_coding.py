@@ -4,7 +4,7 @@ import math
 from collections.abc import Callable, Sequence
 from functools import partial
 from itertools import pairwise
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypedDict
 
 import torch
 from torch import Tensor, nn
@@ -24,6 +24,22 @@ BETAS = torch.logspace(
 )  # inverse temperatures to choose from
 FEWEST = 8  # samples to choose one from; with fewer it is 1/2
 BATCH = 4096  # samples whose scores are computed at once
+
+
+class Coding(TypedDict, total=False):
+    """Options of a prequential code.
+
+    Parameters
+    ----------
+    calibrate, mixture, batched, bits, seed
+        As `prequential_codelength` takes them.
+    """
+
+    calibrate: bool
+    mixture: bool
+    batched: bool
+    bits: Price | None
+    seed: int
 
 
 class Codelength(NamedTuple):

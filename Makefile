@@ -14,9 +14,10 @@ reports: $(VENV)/.ready  ## execute the workbook into reports/$(PROFILE) (PROFIL
 
 # Small networks run best on one thread, and a stored output does not depend on how many there are.
 test notebooks bench: export OMP_NUM_THREADS = 1
-test: $(VENV)/.ready  ## lint, unit tests, nbval
+test: $(VENV)/.ready  ## lint, types, unit tests, nbval
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/mypy
 	$(BIN)/pytest
 
 notebooks: $(VENV)/.ready  ## execute the notebooks in place, as they are committed (all, or one: NB=04)
@@ -48,4 +49,4 @@ lock: | $(UV)  ## renew requirements.lock, from what workbook/ needs and through
 		workbook/pyproject.toml -o requirements.lock
 
 clean:  ## remove the environment, quick reports and tool caches (data/cache stays)
-	rm -rf $(VENV) $(VENV)-uv reports/quick reports/failed reports/index.html .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(VENV)-uv reports/quick reports/failed reports/index.html .pytest_cache .ruff_cache .mypy_cache .hypothesis

@@ -5,11 +5,15 @@ import importlib
 import inspect
 import pkgutil
 import re
+import tomllib
+from typing import Any
 
 import pytest
+import yaml
 
 import infolib
 import workbook
+from workbook import root
 
 SECTIONS = ("Parameters", "Returns", "Yields", "Raises", "Attributes", "Examples", "Notes", "See Also", "References")
 # A word of the house or a layer that speaks, and what the field writes.
@@ -53,7 +57,7 @@ def sections(doc):
 def described(text):
     """The names that a section describes: `name : type` or `a, b : type`, and an indented text below."""
     lines = text.splitlines()
-    entries = [line for line, below in zip(lines, [*lines[1:], ""], strict=True)
+    entries = [line for line, below in zip(lines, [*lines[1:], ""], strict=False)
                if re.match(r"\*{0,2}\w", line) and below.startswith("    ")]  # fmt: skip
     return {name.strip(" *") for line in entries for name in line.split(" :")[0].split(",")}
 
@@ -114,3 +118,79 @@ def test_functions_of_the_library_have_an_example(name):
 def test_docstrings_use_the_words_of_the_field(name):
     for pattern, better in WORDS.items():
         assert not re.search(pattern, inspect.getdoc(PUBLIC[name])), f"write: {better}"
+
+
+def stable():
+    """The full names of what the library's docstring calls stable, functions of whole modules one by one."""
+    text = re.search(r"^stable\n(.*?)\nprovisional", infolib.__doc__, re.S | re.M)[1]
+    said = re.findall(r"`(\w+)`", text)
+    modules = said[said.index("estimators") + 1 :]
+    names = {"infolib.Data", *(f"infolib.activations.{name}" for name in ("record", "replace", "collect", "upto")),
+             *(f"infolib.training.{name}" for name in ("fit", "evaluate"))}  # fmt: skip
+    assert {name for full in names for name in full.split(".")[1:]} | {"estimators"} == set(said) - set(modules)
+    return names | {name for name in PUBLIC if re.fullmatch(rf"infolib\.estimators\.({'|'.join(modules)})\.\w+", name)
+                    and inspect.isfunction(PUBLIC[name])}  # fmt: skip
+
+
+def test_readme_calls_the_same_names_stable():
+    row = re.search(r"^\| stable \|(.*?)\|", (root() / "README.md").read_text(), re.M)[1]
+    said = set(re.findall(r"\w+", " ".join(re.findall(r"`([\w.]+)`", row))))
+    text = re.search(r"^stable\n(.*?)\nprovisional", infolib.__doc__, re.S | re.M)[1]
+    modules = {name.split(".")[2] for name in stable() if "estimators" in name}
+    assert said == set(re.findall(r"`(\w+)`", text)) - modules
+    assert modules == {path.stem for path in (root() / "infolib" / "estimators").glob("[a-z]*.py")}
+
+
+def uses():
+    """Every name that the tests read."""
+    return {word for path in (root() / "tests").rglob("test_*.py") for word in re.findall(r"\w+", path.read_text())}
+
+
+USED = uses()
+
+
+@pytest.mark.parametrize("name", sorted(stable()))
+def test_stable_names_have_an_example_and_a_test(name):
+    value = PUBLIC.get(name) or infolib.Data
+    assert ">>> " in inspect.getdoc(value)
+    assert name.rpartition(".")[2] in USED
+
+
+def test_the_library_tells_type_checkers_that_it_is_typed():
+    assert (root() / "infolib" / "py.typed").read_text() == ""
+
+
+def test_types_are_checked_with_few_exceptions():
+    settings = tomllib.loads((root() / "pyproject.toml").read_text())["tool"]["mypy"]
+    assert settings["packages"] == ["infolib", "workbook"]
+    assert settings["check_untyped_defs"]
+    assert settings["disallow_untyped_defs"]
+    assert settings["warn_unused_ignores"]
+    assert all(set(entry) == {"module", "ignore_missing_imports"} for entry in settings["overrides"])
+    assert not any(module.startswith(("infolib", "workbook")) for o in settings["overrides"] for module in o["module"])
+    texts = [path.read_text() for package in ("infolib", "workbook") for path in (root() / package).rglob("*.py")]
+    ignored = [match for text in texts for match in re.findall(r"# type: ignore(\[\w[\w-]*\])?", text)]
+    assert len(ignored) <= 20
+    assert all(ignored)
+    assert not any("mypy: ignore" in text for text in texts)
+    assert "$(BIN)/mypy\n" in (root() / "Makefile").read_text()
+
+
+def test_no_options_of_any_kind_pass_between_functions_of_ours():
+    """A function that calls whatever it is given, or keeps its results, takes what that takes."""
+    calling = {"workbook.store.key", "workbook.store.cached", "workbook.store.table", "workbook.__main__.run"}
+    loose = {name for name, value in PUBLIC.items() if inspect.isfunction(value)
+             for p in inspect.signature(value).parameters.values() if p.kind is p.VAR_KEYWORD
+             and p.annotation in (inspect.Parameter.empty, Any, "Any")}  # fmt: skip
+    assert loose <= calling
+
+
+def test_actions_are_pinned_and_may_only_read():
+    for path in (root() / ".github" / "workflows").glob("*.yml"):
+        text = path.read_text()
+        assert yaml.safe_load(text)["permissions"] == {"contents": "read"}
+        uses = re.findall(r"uses: (\S+)", text)
+        assert uses
+        assert all(re.fullmatch(r"[\w/-]+@[0-9a-f]{40}", action) for action in uses)
+    versions = yaml.safe_load((root() / ".github" / "workflows" / "test.yml").read_text())["jobs"]["test"]["strategy"]
+    assert versions["matrix"]["python"] == ["3.11", "3.12", "3.13"]

@@ -69,11 +69,11 @@ def load(
     order = stratified_order(pool.y, generator)
     if official is None:
         order, last = order[: len(order) - n_test], order[len(order) - n_test :]
-        test = pool[last]
+        official = pool
     else:
-        test = official[stratified_order(official.y, generator)[:n_test]]
-    raw = (pool[order[:n_train]], pool[order[len(order) - n_val :]], test)
-    train, val, test = (Data(part.x.float().div_(_SETS[name].scale), part.y) for part in raw)
+        last = stratified_order(official.y, generator)[:n_test]
+    places = ((pool, order[:n_train]), (pool, order[len(order) - n_val :]), (official, last))
+    train, val, test = (_taken(of, indices, _SETS[name].scale) for of, indices in places)
     return Splits(train, val, test, name, _hashes(name, pool))
 
 
@@ -208,6 +208,11 @@ def checksums() -> dict[str, dict[str, Any]]:
     return tomllib.loads((root() / "data" / "checksums.toml").read_text())
 
 
+def _taken(data: Data, indices: Tensor, scale: float) -> Data:
+    """Samples in [0, 1], indexed by NumPy: the kernel of a convolution depends on the stride of an axis of length 1."""
+    return Data(torch.from_numpy(data.x.numpy()[indices]).float().div_(scale), data.y[indices])
+
+
 class _Set(NamedTuple):
     """How a set is read (training pool, and official test set if any), its largest value, and its sizes by default."""
 
@@ -229,16 +234,16 @@ def _read_idx(name: str) -> tuple[Data, Data]:
 
     def part(prefix: str) -> Data:
         images, labels = (_idx(name, f"{prefix}-{kind}.gz") for kind in ("images-idx3-ubyte", "labels-idx1-ubyte"))
-        return Data(images[:, None], labels.long())
+        return Data(torch.from_numpy(images[:, None]), torch.from_numpy(labels).long())
 
     return part("train"), part("t10k")
 
 
-def _idx(name: str, basename: str) -> Tensor:
+def _idx(name: str, basename: str) -> np.ndarray:
     (file,) = (file for file in checksums()[name]["files"] if Path(file).name == basename)
     content = gzip.decompress(read(name, file))
     shape = np.frombuffer(content, ">i4", count=content[3], offset=4)  # byte 3 is the number of dimensions
-    return torch.from_numpy(np.frombuffer(content, np.uint8, offset=4 + 4 * content[3]).reshape(shape).copy())
+    return np.frombuffer(content, np.uint8, offset=4 + 4 * content[3]).reshape(shape).copy()
 
 
 def _read_cifar10(name: str) -> tuple[Data, Data]:

@@ -359,3 +359,9 @@ def test_relative_data_folder_counts_from_the_workbook_whatever_the_working_dire
     monkeypatch.setenv("INFOLIB_DATA", "../data")
     monkeypatch.chdir("/")
     assert len(datasets.load("mnist", n_val=0).train) == TRAIN
+
+
+def test_an_axis_of_length_one_has_the_stride_that_numpy_gives():
+    """On which the kernel of a convolution, and so the last digits of its output, depends."""
+    splits = load("digits", n_train=20, n_val=10)
+    assert [part.x.stride() for part in (splits.train, splits.val, splits.test)] == [(64, 8, 8, 1)] * 3

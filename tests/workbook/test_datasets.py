@@ -363,5 +363,5 @@ def test_relative_data_folder_counts_from_the_workbook_whatever_the_working_dire
 
 def test_an_axis_of_length_one_has_the_stride_that_numpy_gives():
     """On which the kernel of a convolution, and so the last digits of its output, depends."""
-    splits = load("digits", n_train=20, n_val=10)
+    splits = datasets.load("digits", n_train=20, n_val=10)
     assert [part.x.stride() for part in (splits.train, splits.val, splits.test)] == [(64, 8, 8, 1)] * 3

@@ -26,7 +26,7 @@ def mutual_information(x: Any, y: Any, *, k: int = 5, estimator: int = 1) -> Ten
 
     where n_x counts the other samples nearer than e_i in x alone (1), or no farther than the farthest in x of the k
     neighbours (2). In bits; can be negative. The neighbours are exact. The estimate needs densities: no noise is added,
-    and more than k samples at the same place in x and y together are refused. Scale matters: standardise features.
+    and more than k equal samples, in x or in y, are refused. Scale matters: standardise features.
 
     Raises: ValueError for NaN or infinite values, different n, n < 2, k < 1 or k >= n, another estimator, or such ties.
 
@@ -43,9 +43,13 @@ def mutual_information(x: Any, y: Any, *, k: int = 5, estimator: int = 1) -> Ten
     if checks.at_least("k", k, 1) >= n:
         raise ValueError(f"k must be below n, got k={k} for n={n}")
     x, y = (values.detach().reshape(n, -1).cpu().double().numpy() for values in samples)
+    for name, values in (("x", x), ("y", y)):
+        if (equal := np.unique(values, axis=0, return_counts=True)[1].max()) > k:
+            raise ValueError(
+                f"{name} must have a density, but {equal} of its samples are equal, more than k={k}: use "
+                "label_mutual_information for one discrete variable, discrete.mutual_information for two"
+            )
     distance, neighbour = _nearest(np.hstack([x, y]), k + 1)  # (n, k + 1), the sample itself included
-    if not distance[:, k].all():
-        raise ValueError(f"more than k={k} samples coincide in x and y: no density to estimate, use discrete")
     if estimator == 1:
         nearer = np.nextafter(distance[:, k], 0)  # strictly nearer than the k-th neighbour
         nats = digamma(k) - sum(digamma(_count(v, nearer)).mean() for v in (x, y))

@@ -366,8 +366,8 @@ def test_kernels_of_far_clusters_are_right_in_any_precision(dtype, apart, dimens
     assert renyi.entropy(renyi.gram(1e3 * x, width=500.0)) > 0  # no Gram of ours is refused
 
 
-def test_distances_in_a_batch_are_those_of_each(dtype=torch.float32):
-    x = normal(3, 40, 2).to(dtype)
+def test_distances_in_a_batch_are_those_of_each():
+    x = normal(3, 40, 2).float()
     x[1, 20:] += 1e4
     one_by_one = torch.stack([renyi.gram(part, width=1.0) for part in x])
     torch.testing.assert_close(renyi.channel_grams(x.transpose(0, 1)[..., None], width=1.0), one_by_one)

@@ -20,9 +20,12 @@ private
     Every module and name that begins with an underscore. They change without notice.
 """
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from infolib._lazy import attributes
+
+if TYPE_CHECKING:
+    from infolib.data import Data
 
 __version__ = "0.2.0.dev0"
 __all__ = ["Data", "activations", "checks", "data", "estimators", "measures", "plotting", "training"]

@@ -8,8 +8,8 @@ tensor([0., 0.])
 >>> outputs
 {'0': tensor([1., 1.])}
 
-Contexts nest in the order in which they are entered: an inner one sees what the outer ones made of a layer's output,
-an outer one does not see what the inner ones make of it.
+Contexts nest in the order in which they are entered. An inner one gets a layer's output as the outer ones changed it.
+An outer one gets it without the changes of the inner ones.
 """
 
 import re
@@ -28,13 +28,36 @@ _PLOTTED = re.compile(r"(conv|hidden|fc)\d+|stem|stage\d+\.block\d+|output")
 
 @contextmanager
 def record(model: nn.Module, layers: Sequence[str], *, detach: bool = True) -> Iterator[dict[str, Tensor]]:
-    """Copies of the outputs of `layers`, by dotted name, filled in by each forward pass inside the `with`.
+    """Copies of the outputs of layers, renewed by each forward pass inside the `with`.
 
-    The copies are detached from the graph unless `detach` is False. The last pass counts; a layer that it does not
-    reach keeps its former output, or has none.
+    A layer that the last pass does not reach has its former output, or none.
 
-    Raises:
-        ValueError: for a layer that the model does not have, or (on forward) whose output is not a tensor
+    Parameters
+    ----------
+    model : nn.Module
+        Any network.
+    layers : sequence of str
+        Dotted names of layers.
+    detach : bool
+        Whether the copies are detached from the graph.
+
+    Yields
+    ------
+    dict of str to Tensor
+        Layer -> output of the last pass, in the order of `layers`; empty before the first pass.
+
+    Raises
+    ------
+    ValueError
+        For a layer that the model does not have. On the forward pass: for an output that is not a tensor.
+
+    Examples
+    --------
+    >>> net = nn.Sequential(nn.Identity(), nn.ReLU())
+    >>> with record(net, ["1"]) as outputs:
+    ...     _ = net(torch.tensor([-1.0, 2.0]))
+    >>> outputs
+    {'1': tensor([0., 2.])}
     """
     outputs: dict[str, Tensor] = {}
 
@@ -52,12 +75,31 @@ def record(model: nn.Module, layers: Sequence[str], *, detach: bool = True) -> I
 
 @contextmanager
 def replace(model: nn.Module, changes: Mapping[str, Callable[[Tensor], Tensor]]) -> Iterator[None]:
-    """Replace the output `t` of each layer by `changes[layer](t)` in forward passes inside the `with`.
+    """Replace the outputs of layers in the forward passes inside the `with`.
 
-    The function gets a copy, which it may change in place; gradients flow through it.
+    Parameters
+    ----------
+    model : nn.Module
+        Any network.
+    changes : mapping of str to callable
+        Dotted name of a layer -> function from its output to a tensor of the same shape and dtype. The function gets a
+        copy, which it may change in place. Gradients flow through it.
 
-    Raises:
-        ValueError: for a layer that the model does not have, or (on forward) a result of another shape or dtype
+    Yields
+    ------
+    None
+
+    Raises
+    ------
+    ValueError
+        For a layer that the model does not have. On the forward pass: for a result of another shape or dtype.
+
+    Examples
+    --------
+    >>> net = nn.Sequential(nn.Identity(), nn.ReLU())
+    >>> with replace(net, {"0": lambda t: -t}):
+    ...     net(torch.tensor([-1.0, 2.0]))
+    tensor([1., 0.])
     """
 
     def change(function: Callable[[Tensor], Tensor], layer: str, output: Any) -> Tensor:
@@ -76,10 +118,34 @@ def replace(model: nn.Module, changes: Mapping[str, Callable[[Tensor], Tensor]])
 
 
 def collect(model: nn.Module, x: Tensor, layers: Sequence[str], *, batch_size: int = 1024) -> dict[str, Tensor]:
-    """The outputs of `layers` for all of `x`, batch by batch, in eval mode and without gradients.
+    """Outputs of layers for all samples, in eval mode and without gradients.
 
-    Raises:
-        ValueError: as `record` does, for an empty `x`, and for a layer that the forward pass does not reach
+    Parameters
+    ----------
+    model : nn.Module
+        Any network; each module's mode is restored.
+    x : Tensor, shape (n, ...)
+        Samples.
+    layers : sequence of str
+        Dotted names of layers.
+    batch_size : int
+        Number of samples in a forward pass.
+
+    Returns
+    -------
+    dict of str to Tensor, shape (n, ...)
+        Layer -> its output, on the model's device.
+
+    Raises
+    ------
+    ValueError
+        As `record`; for no samples; for a layer that the forward pass does not reach.
+
+    Examples
+    --------
+    >>> found = collect(nn.Sequential(nn.Flatten(), nn.Linear(4, 3)), torch.rand(10, 2, 2), ["0", "1"], batch_size=4)
+    >>> {layer: tuple(output.shape) for layer, output in found.items()}
+    {'0': (10, 4), '1': (10, 3)}
     """
     checks.at_least("batch_size", batch_size, 1)
     if len(x) == 0:
@@ -99,14 +165,28 @@ def collect(model: nn.Module, x: Tensor, layers: Sequence[str], *, batch_size: i
 
 @contextmanager
 def upto(model: nn.Module, layer: str) -> Iterator[Callable[[Tensor], Tensor]]:
-    """A function x -> output of `layer`, with its graph, that runs the model no further than that.
+    """A function from samples to the output of a layer; it does not run the layers after it.
 
-    The layers after it see nothing, and cost nothing; the model's mode is the caller's.
+    Parameters
+    ----------
+    model : nn.Module
+        Any network, in the caller's mode.
+    layer : str
+        Dotted name of the layer.
 
-    Raises:
-        ValueError: for a layer that the model does not have or (on the call) does not reach, or whose output is no
-            tensor
+    Yields
+    ------
+    callable
+        From x (n, ...) to the layer's output with its graph. It works inside the `with` only.
 
+    Raises
+    ------
+    ValueError
+        For a layer that the model does not have. On the call: for a layer that the pass does not reach, and for an
+        output that is not a tensor.
+
+    Examples
+    --------
     >>> net = nn.Sequential(nn.Flatten(), nn.Linear(2, 3), nn.Linear(4, 5))  # the last layer does not fit
     >>> with upto(net, "1") as hidden:
     ...     hidden(torch.ones(7, 1, 2)).shape
@@ -137,20 +217,31 @@ class _Reached(Exception):  # noqa: N818
 
 @contextmanager
 def hooked(model: nn.Module, actions: Mapping[str, Callable[[str, Any], Tensor | None]]) -> Iterator[None]:
-    """Call `actions[layer](layer, output)` after each forward pass of a layer inside the `with`.
+    """Call a function after each forward pass of a layer inside the `with`.
 
     Parameters
     ----------
     model : nn.Module
         Any network; its hooks are removed at the end, whatever happens.
-    actions : mapping
-        By dotted name of the layer; "" is the model itself. The output may be of any type. A tensor that an action
-        returns takes the output's place.
+    actions : mapping of str to callable
+        Dotted name of a layer -> function of this name and the layer's output; "" is the model itself. The output may
+        be of any type. A tensor that the function returns replaces the output.
+
+    Yields
+    ------
+    None
 
     Raises
     ------
     ValueError
         For a layer that the model does not have.
+
+    Examples
+    --------
+    >>> net = nn.Sequential(nn.Linear(2, 3), nn.ReLU())
+    >>> with hooked(net, {"0": lambda layer, output: print(layer, tuple(output.shape))}):
+    ...     _ = net(torch.ones(5, 2))
+    0 (5, 3)
     """
     modules = dict(model.named_modules(remove_duplicate=False))
     for layer in actions:
@@ -177,10 +268,30 @@ def _tensor(layer: str, output: Any) -> Tensor:
 
 
 def layers(model: nn.Module) -> list[str]:
-    """Names of the layers that are plotted, in order of depth: conv, hidden, fc, stem, blocks, output.
+    """Names of the layers to plot, in order of depth.
 
-    Raises:
-        ValueError: for a model of other names, which has to be asked for layers by name
+    These are the modules named conv1, hidden1, fc1 and so on, stem, blocks such as stage1.block1, and output.
+
+    Parameters
+    ----------
+    model : nn.Module
+        A network with such names.
+
+    Returns
+    -------
+    list of str
+        Dotted names.
+
+    Raises
+    ------
+    ValueError
+        For a model without such names: give its layers by name.
+
+    Examples
+    --------
+    >>> from collections import OrderedDict
+    >>> layers(nn.Sequential(OrderedDict(hidden1=nn.Linear(4, 3), relu=nn.ReLU(), output=nn.Linear(3, 2))))
+    ['hidden1', 'output']
     """
     names = [name for name, _ in model.named_modules()]
     plotted = [name for name in names if _PLOTTED.fullmatch(name)]
@@ -191,7 +302,26 @@ def layers(model: nn.Module) -> list[str]:
 
 @contextmanager
 def evaluating(model: nn.Module) -> Iterator[None]:
-    """Measure a model: eval mode and no gradients; each module gets its own mode back, whatever happens."""
+    """Eval mode without gradients inside the `with`; each module's mode is restored, whatever happens.
+
+    Parameters
+    ----------
+    model : nn.Module
+        Any network.
+
+    Yields
+    ------
+    None
+
+    Examples
+    --------
+    >>> net = nn.Dropout()
+    >>> with evaluating(net):
+    ...     net.training
+    False
+    >>> net.training
+    True
+    """
     modes = {module: module.training for module in model.modules()}
     model.eval()
     try:
@@ -203,13 +333,23 @@ def evaluating(model: nn.Module) -> Iterator[None]:
 
 
 def device_of(model: nn.Module, default: torch.device | str = "cpu") -> torch.device:
-    """The device of the model's first parameter or buffer; `default` for a model that has neither.
+    """The device of the model's first parameter or buffer.
 
     Parameters
     ----------
     model : nn.Module
         Any network.
     default : torch.device or str
-        Such as the device of the samples that the model is to take.
+        Result for a model without parameters and buffers, such as the device of its samples.
+
+    Returns
+    -------
+    torch.device
+        The device.
+
+    Examples
+    --------
+    >>> device_of(nn.Linear(2, 2)), device_of(nn.ReLU(), "meta")
+    (device(type='cpu'), device(type='meta'))
     """
     return next((tensor.device for tensor in (*model.parameters(), *model.buffers())), torch.device(default))

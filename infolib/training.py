@@ -28,7 +28,8 @@ All of them take their steps in `descend`.
 import copy
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import NamedTuple, TypeVar
+from functools import reduce
+from typing import Literal, NamedTuple, Required, TypedDict, TypeVar, Unpack
 
 import torch
 from torch import Tensor, nn
@@ -48,9 +49,16 @@ T = TypeVar("T")
 
 
 class Step(NamedTuple):
-    """One step of training: its epoch and its number, from 1; the samples' indices; their loss before it.
+    """One step of training.
 
-    The loss is in bits for `fit`, in the unit of its own loss for `minimise`.
+    Parameters
+    ----------
+    epoch, step : int
+        Numbers from 1 of the epoch, and of the step since the start.
+    batch : Tensor, shape (batch,)
+        Indices of the samples of the step, int64.
+    loss : float
+        Loss of these samples before the step: in bits from `fit`, in its own unit from `minimise`.
     """
 
     epoch: int
@@ -60,49 +68,94 @@ class Step(NamedTuple):
 
 
 class Evaluation(NamedTuple):
-    """How well a model predicts: the share of samples it gets right, and the mean cross-entropy in bits."""
+    """Accuracy and cross-entropy of a model on data.
+
+    Parameters
+    ----------
+    accuracy : float
+        Fraction of samples with the right class, from 0 to 1.
+    cross_entropy : float
+        Mean over the samples, in bits.
+    """
 
     accuracy: float
     cross_entropy: float
 
 
+class Options(TypedDict, total=False):
+    """Options of training by epochs, for `fit` and `minimise`; the first four are required.
+
+    Parameters
+    ----------
+    epochs, batch_size : int
+        Number of visits to all samples, at least 0; samples in a step, at least 1.
+    lr : float
+        Learning rate, positive.
+    seed : int
+        Seed of the private stream of random numbers, at least 0.
+    optimizer : "adam" or "sgd"
+        Rule of the steps; "adam" unless given.
+    momentum, weight_decay : float
+        Of the optimiser, 0 unless given; momentum is for SGD only.
+    progress : bool
+        Whether to show a bar, where there is a terminal; False unless given.
+    """
+
+    epochs: Required[int]
+    batch_size: Required[int]
+    lr: Required[float]
+    seed: Required[int]
+    optimizer: Literal["adam", "sgd"]
+    momentum: float
+    weight_decay: float
+    progress: bool
+
+
 def fit(
     model: nn.Module,
     data: Data,
-    *,
-    epochs: int,
-    batch_size: int,
-    lr: float,
-    optimizer: str = "adam",
-    momentum: float = 0.0,
-    weight_decay: float = 0.0,
-    seed: int,
-    progress: bool = False,
+    **options: Unpack[Options],
 ) -> Iterator[Step]:
-    """Train `model` in place on cross-entropy, with Adam or SGD; yields after every step, with the loss in bits.
+    """Train a model in place on the mean cross-entropy, by epochs.
 
-    `minimise` of the mean cross-entropy, which says what the options are and what may be done between steps.
+    It is `minimise` of this loss: training is reproducible, and between steps the caller may measure the model.
 
-    Raises:
-        ValueError: for an option out of range, and data without one label for each sample
-        FloatingPointError: when the loss is no longer finite
+    Parameters
+    ----------
+    model : nn.Module
+        From samples to logits; all its parameters that require a gradient are trained.
+    data : Data
+        Samples with their labels.
+    **options : Options
+        epochs, batch_size, lr and seed; optional are optimizer, momentum, weight_decay and progress. `Options`
+        describes them.
+
+    Returns
+    -------
+    iterator of Step
+        A step is taken when its item is drawn. The loss is in bits.
+
+    Raises
+    ------
+    ValueError
+        For an option out of range, no data, and data without one label for each sample; before the first step.
+    TypeError
+        For an unknown or a missing option, before the first step.
+    FloatingPointError
+        When the loss, or a weight after the last step, is no longer finite.
+
+    Examples
+    --------
+    >>> _ = torch.manual_seed(0)
+    >>> net, data = nn.Linear(4, 2), Data(torch.eye(4), torch.tensor([0, 1, 0, 1]))
+    >>> steps = list(fit(net, data, epochs=3, batch_size=2, lr=0.1, optimizer="sgd", momentum=0.9, seed=0))
+    >>> [step.epoch for step in steps], len(steps[0].batch)
+    ([1, 1, 2, 2, 3, 3], 2)
     """
     if len(data) == 0 or len(data.x) != len(data.y):
         raise ValueError(f"data must hold samples with one label each, got {len(data.x)} and {len(data.y)}")
     x, y = (part.to(device_of(model)) for part in (data.x, data.y))
-    steps = minimise(
-        model,
-        lambda batch: cross_entropy(model(x[batch]), y[batch]),
-        len(data),
-        epochs=epochs,
-        batch_size=batch_size,
-        lr=lr,
-        optimizer=optimizer,
-        momentum=momentum,
-        weight_decay=weight_decay,
-        seed=seed,
-        progress=progress,
-    )
+    steps = minimise(model, lambda batch: cross_entropy(model(x[batch]), y[batch]), len(data), **options)
     return (step._replace(loss=step.loss / math.log(2)) for step in steps)
 
 
@@ -114,16 +167,16 @@ def minimise(
     epochs: int,
     batch_size: int,
     lr: float,
-    optimizer: str = "adam",
+    optimizer: Literal["adam", "sgd"] = "adam",
     momentum: float = 0.0,
     weight_decay: float = 0.0,
     seed: int,
     progress: bool = False,
 ) -> Iterator[Step]:
-    """Train `model` in place on a loss of your own, by epochs; yields after every step.
+    """Train a model in place on a loss of your own, by epochs.
 
-    All that is random in batches, model and loss comes from a private stream: on a CPU the same seed gives the same
-    steps, whatever the caller draws in between, and the caller's random state stays as it is. Between steps the caller
+    All that is random in batches, model and loss comes from a private stream. On a CPU the same seed gives the same
+    steps, whatever the caller draws in between, and the caller's random state does not change. Between steps the caller
     may measure, and may switch the model to eval mode.
 
     Parameters
@@ -131,20 +184,27 @@ def minimise(
     model : nn.Module
         What is trained: all its parameters that require a gradient. It is in training mode in each step.
     loss : callable
-        From the indices of a batch, int64 of shape (batch,) on the model's device, to a scalar.
+        From the indices of a batch, int64 of shape (batch,) on the model's device, to a scalar in any unit.
     n : int
-        Number of samples. Each epoch visits each of them once, in a new order; a last batch of a single sample is left
-        out, unless all batches are of one: batch normalisation has no use for it.
+        Number of samples. Each epoch visits each of them once, in a new order. A last batch of a single sample is left
+        out, unless all batches are of one: batch normalisation cannot use it.
     epochs, batch_size : int
-        How often to visit all samples, and how many of them to a step.
-    lr, momentum, weight_decay : float
-        Of the optimiser; momentum for SGD only.
-    optimizer : str
-        "adam" or "sgd".
+        Number of visits to all samples; samples in a step.
+    lr : float
+        Learning rate, positive.
+    optimizer : "adam" or "sgd"
+        Rule of the steps.
+    momentum, weight_decay : float
+        Of the optimiser; momentum is for SGD only.
     seed : int
-        Of the private stream.
+        Seed of the private stream, at least 0.
     progress : bool
         Whether to show a bar, where there is a terminal.
+
+    Returns
+    -------
+    iterator of Step
+        A step is taken when its item is drawn. The loss is in the unit of `loss`.
 
     Raises
     ------
@@ -181,7 +241,7 @@ def minimise(
 
 
 def descend(optimizer: Optimizer, loss: Callable[[T], Tensor], batches: Iterable[T]) -> Iterator[tuple[T, float]]:
-    """A step of the optimiser on the loss of each batch; yields the batch and its loss before the step.
+    """A step of the optimiser on the loss of each batch.
 
     Parameters
     ----------
@@ -192,10 +252,21 @@ def descend(optimizer: Optimizer, loss: Callable[[T], Tensor], batches: Iterable
     batches : iterable
         Whatever the loss takes, drawn one by one: the next batch may depend on the step before.
 
+    Yields
+    ------
+    tuple of a batch and float
+        The batch, and its loss before the step.
+
     Raises
     ------
     FloatingPointError
         When the loss, or a parameter after the last step, is no longer finite.
+
+    Examples
+    --------
+    >>> w = torch.tensor(1.0, requires_grad=True)
+    >>> list(descend(SGD([w], lr=0.25), lambda factor: factor * w.square(), [1.0, 2.0]))
+    [(1.0, 1.0), (2.0, 0.5)]
     """
     lr = optimizer.param_groups[0]["lr"]
     for number, batch in enumerate(batches, start=1):
@@ -211,10 +282,31 @@ def descend(optimizer: Optimizer, loss: Callable[[T], Tensor], batches: Iterable
 
 
 def evaluate(model: nn.Module, data: Data, *, batch_size: int = 1024) -> Evaluation:
-    """Accuracy and cross-entropy (bits, summed in float64) on `data`, in eval mode; the model's modes are restored.
+    """Accuracy and mean cross-entropy of a model, in eval mode; each module's mode is restored.
 
-    Raises:
-        ValueError: for empty data
+    Parameters
+    ----------
+    model : nn.Module
+        From samples to logits.
+    data : Data
+        Samples with their labels.
+    batch_size : int
+        Number of samples in a forward pass.
+
+    Returns
+    -------
+    Evaluation
+        Accuracy from 0 to 1, and cross-entropy in bits, summed in float64.
+
+    Raises
+    ------
+    ValueError
+        For no data, or a batch size below 1.
+
+    Examples
+    --------
+    >>> evaluate(nn.Identity(), Data(torch.tensor([[1.0, 1.0], [99.0, 0.0]]), torch.tensor([1, 0])))
+    Evaluation(accuracy=0.5, cross_entropy=0.5)
     """
     checks.at_least("batch_size", batch_size, 1)
     if len(data) == 0:
@@ -242,14 +334,51 @@ def train(
     memory: Data | None = None,
     term: Term | None = None,
 ) -> nn.Module:
-    """A copy of `model` after `steps` steps of a fresh Adam on the mean cross-entropy, or `epochs` if they are more.
+    """A copy of a model after a number of steps of a fresh Adam on the mean cross-entropy.
 
-    Only the outputs `head` are trained; with a `memory`, half of each minibatch is drawn from it (replay); a `term` is
-    added to the loss. No data: the copy itself. The copy is in eval mode, and `model` stays as it is.
+    Minibatches are drawn with replacement. The draw depends on the seed and the number of samples only.
 
-    Raises:
-        ValueError: for an option out of range
-        FloatingPointError: when the loss is no longer finite
+    Parameters
+    ----------
+    model : nn.Module
+        From samples to logits; it does not change.
+    data : Data
+        Samples with their labels; without any, the copy is not trained.
+    steps : int
+        Number of steps.
+    epochs : float
+        Least number of visits to the data: more steps if it needs them.
+    batch_size : int
+        Samples in a step.
+    lr : float
+        Learning rate, positive.
+    seed : int
+        Seed of the minibatches, and of what is random in the model, at least 0.
+    head : slice
+        Outputs of the model that are trained.
+    memory : Data or None
+        Samples for half of each minibatch (replay).
+    term : callable or None
+        From the network in training and the samples of the step to a scalar in nats, which is added to the loss.
+
+    Returns
+    -------
+    nn.Module
+        The trained copy, in eval mode.
+
+    Raises
+    ------
+    ValueError
+        For an option out of range.
+    FloatingPointError
+        When the loss, or a weight after the last step, is no longer finite.
+
+    Examples
+    --------
+    >>> _ = torch.manual_seed(0)
+    >>> net, data = nn.Linear(4, 2), Data(torch.eye(4), torch.tensor([0, 1, 0, 1]))
+    >>> evaluate(train(net, data, steps=100, lr=0.1, seed=0), data).accuracy
+    1.0
     """
     model, steps = copy.deepcopy(model), _count(steps, epochs, batch_size, len(data))
     update = Adam(model.parameters(), checks.positive("lr", lr), fused=True)
@@ -276,12 +405,40 @@ def train_many(
     lr: float = 1e-3,
     seed: int | Sequence[int],
 ) -> list[nn.Sequential]:
-    """What `train` makes of each perceptron on its data, all in one batched network: several times as fast if tiny.
+    """What `train` makes of each perceptron on its data, in one batched network: several times as fast for tiny ones.
 
-    models: perceptrons of one shape with ReLU, without batch normalisation or dropout. One seed serves all, or each
-    has its own. A network without data is not trained.
+    Parameters
+    ----------
+    models : sequence of nn.Sequential
+        ReLU perceptrons of one shape, without batch normalisation or dropout; they do not change.
+    data : sequence of Data
+        Samples with their labels, for each model; a model without samples is not trained.
+    steps, batch_size : int
+        Number of steps; samples in a step.
+    lr : float
+        Learning rate, positive.
+    seed : int or sequence of int
+        Seed of the minibatches: one for all models, or one for each.
 
-    Raises: as `train`, and ValueError for other networks or lists of different lengths.
+    Returns
+    -------
+    list of nn.Sequential
+        Trained copies, in eval mode.
+
+    Raises
+    ------
+    ValueError
+        For an option out of range, other networks, or lists of different lengths.
+    FloatingPointError
+        When the loss, or a weight after the last step, is no longer finite.
+
+    Examples
+    --------
+    >>> _ = torch.manual_seed(0)
+    >>> net, data = nn.Sequential(nn.Linear(4, 2)), Data(torch.eye(4), torch.tensor([0, 1, 0, 1]))
+    >>> one, none = train_many([net, net], [data, data[:0]], steps=100, lr=0.1, seed=0)
+    >>> evaluate(one, data).accuracy, torch.equal(none[0].weight, net[0].weight)
+    (1.0, True)
     """
     seeds = [seed] * len(models) if isinstance(seed, int) else list(seed)
     if not len(models) == len(data) == len(seeds):
@@ -314,12 +471,57 @@ def train_many(
 
 
 def zero_head(model: nn.Module) -> nn.Module:
-    """A copy whose last linear layer is 0: it predicts every class alike, whatever the image."""
+    """A copy of a model whose last linear layer is 0, so that all classes are equally probable for every sample.
+
+    Parameters
+    ----------
+    model : nn.Module
+        A network with a linear layer; it does not change.
+
+    Returns
+    -------
+    nn.Module
+        The copy.
+
+    Raises
+    ------
+    ValueError
+        For a model without a linear layer.
+
+    Examples
+    --------
+    >>> zero_head(nn.Linear(3, 2))(torch.rand(1, 3)).tolist()
+    [[0.0, 0.0]]
+    """
     return fold(model, 0.0)
 
 
 def fold(model: nn.Module, factor: float) -> nn.Module:
-    """A copy whose logits are `factor` times those of `model`: an inverse temperature, folded into its last layer."""
+    """A copy of a model with all logits times a factor: an inverse temperature, folded into the last linear layer.
+
+    Parameters
+    ----------
+    model : nn.Module
+        A network with a linear layer; it does not change.
+    factor : float
+        Inverse temperature.
+
+    Returns
+    -------
+    nn.Module
+        The copy.
+
+    Raises
+    ------
+    ValueError
+        For a model without a linear layer.
+
+    Examples
+    --------
+    >>> net, x = nn.Linear(3, 2), torch.rand(5, 3)
+    >>> torch.allclose(fold(net, 0.5)(x), 0.5 * net(x))
+    True
+    """
     model = copy.deepcopy(model)
     with torch.no_grad():
         for parameter in last_linear(model).parameters():
@@ -328,7 +530,31 @@ def fold(model: nn.Module, factor: float) -> nn.Module:
 
 
 def narrow(model: nn.Module, head: slice) -> nn.Module:
-    """A copy that keeps only the outputs `head`: one task of a network with separate heads."""
+    """A copy of a model with some of its outputs only: one task of a network with separate heads.
+
+    Parameters
+    ----------
+    model : nn.Module
+        A network whose last linear layer gives the logits; it does not change.
+    head : slice
+        The outputs that are left.
+
+    Returns
+    -------
+    nn.Module
+        The copy.
+
+    Raises
+    ------
+    ValueError
+        For a model without a linear layer.
+
+    Examples
+    --------
+    >>> net, x = nn.Linear(3, 10), torch.rand(5, 3)
+    >>> torch.allclose(narrow(net, slice(2, 4))(x), net(x)[:, 2:4])
+    True
+    """
     model = copy.deepcopy(model)
     last = last_linear(model)
     last.weight, last.bias = nn.Parameter(last.weight[head].detach()), nn.Parameter(last.bias[head].detach())
@@ -337,7 +563,28 @@ def narrow(model: nn.Module, head: slice) -> nn.Module:
 
 
 def last_linear(model: nn.Module) -> nn.Linear:
-    """The last linear layer; ValueError if there is none."""
+    """The last linear layer of a model.
+
+    Parameters
+    ----------
+    model : nn.Module
+        Any network.
+
+    Returns
+    -------
+    nn.Linear
+        The layer itself.
+
+    Raises
+    ------
+    ValueError
+        For a model without a linear layer.
+
+    Examples
+    --------
+    >>> last_linear(nn.Sequential(nn.Linear(4, 3), nn.ReLU(), nn.Linear(3, 2)))
+    Linear(in_features=3, out_features=2, bias=True)
+    """
     linear = [module for module in model.modules() if isinstance(module, nn.Linear)]
     if not linear:
         raise ValueError(f"model has no linear layer: {type(model).__name__}")
@@ -347,7 +594,30 @@ def last_linear(model: nn.Module) -> nn.Linear:
 def ewc(model: nn.Module, data: Data, *, strength: float, samples: int = 200, seed: int) -> Term:
     """The penalty strength / 2 Σ F (θ − θ_A)² of elastic weight consolidation (Kirkpatrick et al. 2017).
 
-    F is the mean squared gradient of the log-likelihood, labels drawn from the model itself, over `samples` of `data`.
+    F is the mean squared gradient of the log-likelihood, in nats, with labels drawn from the model itself.
+
+    Parameters
+    ----------
+    model : nn.Module
+        The network after task A; its parameters are θ_A.
+    data : Data
+        Samples of task A.
+    strength : float
+        Factor of the penalty.
+    samples, seed : int
+        How many of the samples F is a mean over; seed of the draws.
+
+    Returns
+    -------
+    callable
+        A `term` for `train`, in nats.
+
+    Examples
+    --------
+    >>> net = nn.Linear(4, 2)
+    >>> penalty = ewc(net, Data(torch.eye(4), torch.zeros(4)), strength=1.0, seed=0)
+    >>> penalty(net, torch.eye(4)).item(), penalty(fold(net, 2.0), torch.eye(4)).item() > 0
+    (0.0, True)
     """
     start = [parameter.detach().clone() for parameter in model.parameters()]
     fisher = [torch.zeros_like(parameter) for parameter in start]
@@ -361,13 +631,37 @@ def ewc(model: nn.Module, data: Data, *, strength: float, samples: int = 200, se
 
     def penalty(now: nn.Module, _x: Tensor) -> Tensor:
         moved = zip(now.parameters(), start, fisher, strict=True)
-        return strength / 2 * sum((f * (p - p0).square()).sum() for p, p0, f in moved)
+        return strength / 2 * reduce(torch.add, [(f * (p - p0).square()).sum() for p, p0, f in moved])
 
     return penalty
 
 
 def distillation(model: nn.Module, head: slice, *, weight: float = 4.0, temperature: float = 2.0) -> Term:
-    """The term of learning without forgetting (Li & Hoiem 2016): outputs `head` stay near those of `model`."""
+    """The penalty of learning without forgetting (Li & Hoiem 2016): some outputs stay near those of a model.
+
+    It is the cross-entropy with the model's probabilities at a temperature.
+
+    Parameters
+    ----------
+    model : nn.Module
+        The network before the new task; it is copied.
+    head : slice
+        The outputs that are to stay.
+    weight, temperature : float
+        Factor of the penalty; divisor of all logits in it.
+
+    Returns
+    -------
+    callable
+        A `term` for `train`, in nats.
+
+    Examples
+    --------
+    >>> net, x = nn.Linear(4, 2), torch.eye(4)
+    >>> penalty = distillation(net, slice(None))
+    >>> (penalty(net, x) < penalty(fold(net, 2.0), x)).item()
+    True
+    """
     model = copy.deepcopy(model)
 
     def penalty(now: nn.Module, x: Tensor) -> Tensor:

@@ -57,7 +57,7 @@ def sections(doc):
 def described(text):
     """The names that a section describes: `name : type` or `a, b : type`, and an indented text below."""
     lines = text.splitlines()
-    entries = [line for line, below in zip(lines, [*lines[1:], ""], strict=True)
+    entries = [line for line, below in zip(lines, [*lines[1:], ""], strict=False)
                if re.match(r"\*{0,2}\w", line) and below.startswith("    ")]  # fmt: skip
     return {name.strip(" *") for line in entries for name in line.split(" :")[0].split(",")}
 

@@ -23,7 +23,7 @@ TESTS = sorted((root() / "tests").rglob("*.py"))
 
 # What each part of the library may import of the library; itself always.
 LIBRARY = {
-    "": {"_lazy"},
+    "": {"_lazy", "data"},  # data for type checkers only
     "_lazy": {"_moved"},
     "_moved": set(),
     "checks": set(),

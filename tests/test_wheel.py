@@ -141,7 +141,7 @@ def watched(python, code, folder, *folders, first="torch._dynamo,pandas,scipy.st
 
 
 def test_the_wheel_holds_the_library_alone_and_says_what_it_needs(wheel):
-    files = {p.relative_to(root()).as_posix() for p in (root() / "infolib").rglob("*.py")}
+    files = {p.relative_to(root()).as_posix() for p in (root() / "infolib").rglob("*.py")} | {"infolib/py.typed"}
     with zipfile.ZipFile(wheel) as archive:
         inside = {name for name in archive.namelist() if ".dist-info/" not in name}
         (text,) = [archive.read(name).decode() for name in archive.namelist() if name.endswith("METADATA")]

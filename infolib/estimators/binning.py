@@ -13,19 +13,44 @@ from infolib import checks
 
 
 class Binned(NamedTuple):
-    """Codes, and the share of the values that lay outside the range and were clipped into the first or last bin."""
+    """Codes of binned values, and how many values the range did not hold.
+
+    Parameters
+    ----------
+    codes : Tensor
+        Number of each value's bin from 0, int64, shape of the values.
+    clipped : float
+        Fraction of the values outside the range, which got the first or the last bin.
+    """
 
     codes: Tensor
     clipped: float
 
 
 def sign(x: Any, threshold: float = 0.0) -> Tensor:
-    """One-bit codes 1[x > threshold]: whether a ReLU fires, or with threshold 0.5 a sigmoid (Amjad et al. 2018).
+    """One-bit codes 1[x > threshold] (Amjad et al. 2018).
 
-    A value at the threshold is 0. One byte each: thousands of neurons stay small.
+    The code of a ReLU's output is whether it fires. For a sigmoid, the threshold is 0.5. A value at the threshold is 0.
 
-    Raises: ValueError for NaN or infinite x.
+    Parameters
+    ----------
+    x : array_like, shape (n, *units)
+        Activations, in any unit.
+    threshold : float
+        In the unit of x.
 
+    Returns
+    -------
+    Tensor, shape (n, *units)
+        Codes 0 and 1, uint8.
+
+    Raises
+    ------
+    ValueError
+        For NaN or infinite x.
+
+    Examples
+    --------
     >>> sign([[-1.0, 0.0, 2.0]])
     tensor([[0, 0, 1]], dtype=torch.uint8)
     """
@@ -36,13 +61,32 @@ def sign(x: Any, threshold: float = 0.0) -> Tensor:
 
 
 def uniform(x: Any, bins: int, *, low: float | None = None, high: float | None = None) -> Binned:
-    """Codes floor(bins (x - low) / (high - low)) of equal bins from `low` to `high`, one range for all of x.
+    """Codes floor(bins (x - low) / (high - low)) of bins of equal width, with one range for all of x.
 
-    The range is that of the data unless given; values outside a given range go to the nearest bin and are counted in
-    `clipped`. The bins are closed on the left, the last one on both sides. Where low = high, every code is 0.
+    Values outside the range go to the nearest bin. The bins are closed on the left, the last one on both sides. Where
+    low = high, every code is 0.
 
-    Raises: ValueError for NaN or infinite x, bins < 2, or low above high.
+    Parameters
+    ----------
+    x : array_like, shape (n, *units)
+        Activations, in any unit.
+    bins : int
+        Number of bins, at least 2.
+    low, high : float or None
+        Ends of the range in the unit of x; None takes the least or the greatest value of x.
 
+    Returns
+    -------
+    Binned
+        Codes of the shape of x, and the fraction of clipped values.
+
+    Raises
+    ------
+    ValueError
+        For NaN or infinite x, bins < 2, or low above high.
+
+    Examples
+    --------
     >>> uniform([0.0, 1.0, 2.0, 4.0], bins=2)
     Binned(codes=tensor([0, 0, 1, 1]), clipped=0.0)
     >>> uniform([-2.0, 0.1, 2.0], bins=4, low=-1.0, high=1.0).codes
@@ -60,13 +104,30 @@ def uniform(x: Any, bins: int, *, low: float | None = None, high: float | None =
 
 
 def quantile(x: Any, bins: int) -> Tensor:
-    """Codes of equally filled bins of each unit of x (n, *units): the number of quantiles k / bins below the value.
+    """Codes of equally filled bins of each unit: the number of quantiles k / bins below the value.
 
     Equal values get equal codes, so ties can leave a bin over- or underfilled, as little as can be. Two bins split at
     the median. -x falls into the same bins as x, in the opposite order.
 
-    Raises: ValueError for NaN or infinite x, bins < 2, or more bins than samples.
+    Parameters
+    ----------
+    x : array_like, shape (n, *units)
+        Activations, in any unit.
+    bins : int
+        Number of bins, from 2 to n.
 
+    Returns
+    -------
+    Tensor, shape (n, *units)
+        Codes from 0, int64.
+
+    Raises
+    ------
+    ValueError
+        For NaN or infinite x, bins < 2, or more bins than samples.
+
+    Examples
+    --------
     >>> quantile([3.0, 9.0, 4.0, 1.0], bins=2)
     tensor([0, 1, 1, 0])
     """

@@ -9,7 +9,7 @@ with K occupied cells (Miller 1955); the corrected mutual information is the sam
 """
 
 import math
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor
@@ -17,14 +17,33 @@ from torch.nn.functional import one_hot
 
 from infolib import checks
 
+Correction = Literal["miller-madow"]
+
 BLOCK = 2**20  # cells counted at a time: a few such int64 tables stay in cache, whatever the number of units
 
 
-def entropy(codes: Any, *, correction: str | None = None) -> Tensor:
-    """Entropy H(T) = -sum_t P(t) log2 P(t) of each unit.
+def entropy(codes: Any, *, correction: Correction | None = None) -> Tensor:
+    """Entropy H(T) = -sum_t P(t) log2 P(t) of each unit in bits.
 
-    Raises: ValueError for codes that are not integers, n < 2 or an unknown correction.
+    Parameters
+    ----------
+    codes : array_like of int, shape (n, *units)
+        Symbols of n >= 2 samples.
+    correction : "miller-madow" or None
+        Correction of the bias, or the plug-in value.
 
+    Returns
+    -------
+    Tensor, shape (*units)
+        H(T) of each unit in bits, float64.
+
+    Raises
+    ------
+    ValueError
+        For codes that are not integers, n < 2 or an unknown correction.
+
+    Examples
+    --------
     >>> entropy([[0, 7], [0, 7], [1, 7], [1, 7]])
     tensor([1., 0.], dtype=torch.float64)
     """
@@ -33,22 +52,58 @@ def entropy(codes: Any, *, correction: str | None = None) -> Tensor:
     return _entropy(counts.sum(0), 1, correction).reshape(codes.shape[1:])
 
 
-def joint_entropy(codes: Any, *, correction: str | None = None) -> Tensor:
-    """Joint entropy H(T_1, ..., T_d) of all units together: codes (n, *units) give a scalar.
+def joint_entropy(codes: Any, *, correction: Correction | None = None) -> Tensor:
+    """Joint entropy H(T_1, ..., T_d) of all units together in bits.
 
-    Raises: as `entropy`.
+    Parameters
+    ----------
+    codes : array_like of int, shape (n, *units)
+        Symbols of n >= 2 samples.
+    correction : "miller-madow" or None
+        Correction of the bias, or the plug-in value.
 
+    Returns
+    -------
+    Tensor, shape ()
+        H(T_1, ..., T_d) in bits, float64.
+
+    Raises
+    ------
+    ValueError
+        As `entropy`.
+
+    Examples
+    --------
     >>> joint_entropy([[0, 0], [0, 1], [1, 0], [1, 1]])
     tensor(2., dtype=torch.float64)
     """
     return entropy(symbols(codes), correction=correction)
 
 
-def conditional_entropy(codes: Any, y: Any, *, correction: str | None = None) -> Tensor:
-    """Conditional entropy H(T|Y) = H(T,Y) - H(Y) of each unit.
+def conditional_entropy(codes: Any, y: Any, *, correction: Correction | None = None) -> Tensor:
+    """Conditional entropy H(T|Y) = H(T,Y) - H(Y) of each unit in bits.
 
-    Raises: as `entropy`, and for labels y that are not integers of shape (n,).
+    Parameters
+    ----------
+    codes : array_like of int, shape (n, *units)
+        Symbols of n >= 2 samples.
+    y : array_like of int, shape (n,)
+        Labels.
+    correction : "miller-madow" or None
+        Correction of the bias of each entropy, or the plug-in value.
 
+    Returns
+    -------
+    Tensor, shape (*units)
+        H(T|Y) of each unit in bits, float64.
+
+    Raises
+    ------
+    ValueError
+        As `entropy`, and for labels that are not integers of shape (n,).
+
+    Examples
+    --------
     >>> conditional_entropy([[0, 0], [0, 1], [1, 0], [1, 1]], [0, 0, 1, 1])
     tensor([0., 1.], dtype=torch.float64)
     """
@@ -58,13 +113,32 @@ def conditional_entropy(codes: Any, y: Any, *, correction: str | None = None) ->
     return (joint - _entropy(y.bincount(), 0, correction)).reshape(codes.shape[1:])
 
 
-def mutual_information(codes: Any, y: Any, *, correction: str | None = None) -> Tensor:
-    """Mutual information I(T;Y) = H(T) + H(Y) - H(T,Y) of each unit.
+def mutual_information(codes: Any, y: Any, *, correction: Correction | None = None) -> Tensor:
+    """Mutual information I(T;Y) = H(T) + H(Y) - H(T,Y) of each unit in bits.
 
-    The plug-in value is biased upwards by about (|T| - 1)(|Y| - 1) / (2 n ln 2).
+    The plug-in value has an upward bias of about (|T| - 1)(|Y| - 1) / (2 n ln 2).
 
-    Raises: as `conditional_entropy`.
+    Parameters
+    ----------
+    codes : array_like of int, shape (n, *units)
+        Symbols of n >= 2 samples.
+    y : array_like of int, shape (n,)
+        Labels.
+    correction : "miller-madow" or None
+        Correction of the bias of each entropy, or the plug-in value.
 
+    Returns
+    -------
+    Tensor, shape (*units)
+        I(T;Y) of each unit in bits, float64.
+
+    Raises
+    ------
+    ValueError
+        As `entropy`, and for labels that are not integers of shape (n,).
+
+    Examples
+    --------
     >>> mutual_information([[0, 0], [0, 1], [1, 0], [1, 1]], [0, 0, 1, 1])
     tensor([1., 0.], dtype=torch.float64)
     """
@@ -74,11 +148,30 @@ def mutual_information(codes: Any, y: Any, *, correction: str | None = None) -> 
     return (marginals - _entropy(counts, (0, 2), correction)).reshape(codes.shape[1:])
 
 
-def conditional_mutual_information(codes: Any, y: Any, z: Any, *, correction: str | None = None) -> Tensor:
-    """Conditional mutual information I(T;Y|Z) = I(T;(Y,Z)) - I(T;Z) of each unit.
+def conditional_mutual_information(codes: Any, y: Any, z: Any, *, correction: Correction | None = None) -> Tensor:
+    """Conditional mutual information I(T;Y|Z) = I(T;(Y,Z)) - I(T;Z) of each unit in bits.
 
-    Raises: as `conditional_entropy`, for y and for z.
+    Parameters
+    ----------
+    codes : array_like of int, shape (n, *units)
+        Symbols of n >= 2 samples.
+    y, z : array_like of int, shape (n,)
+        Labels, and the symbols of the condition.
+    correction : "miller-madow" or None
+        Correction of the bias of each entropy, or the plug-in value.
 
+    Returns
+    -------
+    Tensor, shape (*units)
+        I(T;Y|Z) of each unit in bits, float64.
+
+    Raises
+    ------
+    ValueError
+        As `entropy`, and for y or z that are not integers of shape (n,).
+
+    Examples
+    --------
     >>> conditional_mutual_information([0, 1, 1, 0], [0, 0, 1, 1], [0, 1, 0, 1])
     tensor(1., dtype=torch.float64)
     """
@@ -89,13 +182,30 @@ def conditional_mutual_information(codes: Any, y: Any, z: Any, *, correction: st
 
 
 def class_information(codes: Any, y: Any) -> Tensor:
-    """Specific surprise D_KL(P_{T|Y=y} || P_T) of each unit about each class: shape (*units, classes).
+    """Specific surprise D_KL(P_{T|Y=y} || P_T) of each unit about each class in bits.
 
-    Classes are in the order of `torch.unique(y)`. The mean of a row under P_Y is I(T;Y) (DeWeese & Meister 1999), its
-    maximum is `kl_selectivity` and the place of the maximum is the unit's preferred class.
+    Its mean under P_Y is I(T;Y) (DeWeese & Meister 1999). Its maximum is `kl_selectivity`, and the class of the maximum
+    is the unit's preferred class.
 
-    Raises: as `conditional_entropy`.
+    Parameters
+    ----------
+    codes : array_like of int, shape (n, *units)
+        Symbols of n >= 2 samples.
+    y : array_like of int, shape (n,)
+        Labels.
 
+    Returns
+    -------
+    Tensor, shape (*units, classes)
+        D_KL in bits, float64; classes are in the order of `torch.unique(y)`.
+
+    Raises
+    ------
+    ValueError
+        As `conditional_entropy`.
+
+    Examples
+    --------
     >>> class_information([1, 0, 0, 0], [0, 1, 2, 3])
     tensor([2.0000, 0.4150, 0.4150, 0.4150], dtype=torch.float64)
     """
@@ -108,10 +218,27 @@ def class_information(codes: Any, y: Any) -> Tensor:
 
 
 def kl_selectivity(codes: Any, y: Any) -> Tensor:
-    """KL selectivity max_y D_KL(P_{T|Y=y} || P_T) of each unit (Amjad et al. 2018).
+    """KL selectivity max_y D_KL(P_{T|Y=y} || P_T) of each unit in bits (Amjad et al. 2018).
 
-    Raises: as `conditional_entropy`.
+    Parameters
+    ----------
+    codes : array_like of int, shape (n, *units)
+        Symbols of n >= 2 samples.
+    y : array_like of int, shape (n,)
+        Labels.
 
+    Returns
+    -------
+    Tensor, shape (*units)
+        KL selectivity of each unit in bits, float64.
+
+    Raises
+    ------
+    ValueError
+        As `conditional_entropy`.
+
+    Examples
+    --------
     >>> kl_selectivity([1, 0, 0, 0], [0, 1, 2, 3])
     tensor(2., dtype=torch.float64)
     """
@@ -119,7 +246,19 @@ def kl_selectivity(codes: Any, y: Any) -> Tensor:
 
 
 class PairInformation(NamedTuple):
-    """Of all pairs of units, (units, units), in bits: I(T_a,T_b;Y), and what it says of redundancy and synergy."""
+    """Information of all pairs of units about the label, in bits.
+
+    Parameters
+    ----------
+    information : Tensor, shape (units, units)
+        I(T_a,T_b;Y).
+    redundancy : Tensor, shape (units, units)
+        I_min of the two units (Williams & Beer 2010).
+    synergy : Tensor, shape (units, units)
+        Redundancy minus co-information.
+    co_information : Tensor, shape (units, units)
+        I(T_a;Y) + I(T_b;Y) - I(T_a,T_b;Y).
+    """
 
     information: Tensor
     redundancy: Tensor
@@ -128,14 +267,30 @@ class PairInformation(NamedTuple):
 
 
 def pair_information(codes: Any, y: Any) -> PairInformation:
-    """What each pair of units says about the class: I(T_a,T_b;Y) with its redundancy and synergy; codes (n, units).
+    """Information I(T_a,T_b;Y) of each pair of units about the label, its redundancy and its synergy, in bits.
 
-    Redundancy is I_min = sum_y P(y) min(D_a(y), D_b(y)) of the specific surprises D (Williams & Beer 2010), the
-    co-information I(T_a;Y) + I(T_b;Y) - I(T_a,T_b;Y), synergy the redundancy less that. The counts of all pairs come
-    from one product of one-hot codes for each class.
+    Redundancy is I_min = sum_y P(y) min(D_a(y), D_b(y)) of the specific surprises D (Williams & Beer 2010). Synergy is
+    redundancy minus the co-information I(T_a;Y) + I(T_b;Y) - I(T_a,T_b;Y).
 
-    Raises: as `conditional_entropy`, and ValueError for codes that are not (n, units).
+    Parameters
+    ----------
+    codes : array_like of int, shape (n, units)
+        Symbols of n >= 2 samples.
+    y : array_like of int, shape (n,)
+        Labels.
 
+    Returns
+    -------
+    PairInformation
+        Four matrices (units, units) in bits, float64.
+
+    Raises
+    ------
+    ValueError
+        As `conditional_entropy`, and for codes that are not (n, units).
+
+    Examples
+    --------
     >>> pair_information([[0, 0], [0, 1], [1, 0], [1, 1]], [0, 1, 1, 0]).synergy
     tensor([[0., 1.],
             [1., 0.]], dtype=torch.float64)
@@ -159,12 +314,25 @@ def pair_information(codes: Any, y: Any) -> PairInformation:
 
 
 def symbols(*variables: Any) -> Tensor:
-    """Joint symbol of the variables: one integer per distinct row, shape (n,).
+    """Joint symbol of several variables: one integer per distinct row.
 
-    A variable has shape (n,) or (n, *units); all units of all variables make up the row.
+    Parameters
+    ----------
+    *variables : array_like of int, shape (n,) or (n, *units)
+        All units of all variables make up the row of a sample.
 
-    Raises: ValueError for values that are not integers or variables of different n.
+    Returns
+    -------
+    Tensor, shape (n,)
+        Symbols from 0 in the lexicographic order of the rows, int64.
 
+    Raises
+    ------
+    ValueError
+        For values that are not integers, or variables of different n.
+
+    Examples
+    --------
     >>> symbols([0, 0, 1, 1], [5, 6, 5, 5])
     tensor([0, 1, 2, 2])
     """
@@ -221,7 +389,7 @@ def _levels(codes: Tensor) -> Tensor:
     return torch.empty_like(order).scatter_(0, order, rank)
 
 
-def _entropy(counts: Tensor, dim: int | tuple[int, ...], correction: str | None) -> Tensor:
+def _entropy(counts: Tensor, dim: int | tuple[int, ...], correction: Correction | None) -> Tensor:
     counts = counts.double()
     n = counts.sum(dim, keepdim=True)
     bits = torch.special.entr(counts / n).sum(dim) / math.log(2)

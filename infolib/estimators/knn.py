@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -16,20 +16,39 @@ TREE_DIMENSIONS = 5  # with more, a k-d tree visits all the samples, and plain d
 BLOCK = 256  # samples whose distances to all the others are held at once
 
 
-def mutual_information(x: Any, y: Any, *, k: int = 5, estimator: int = 1) -> Tensor:
-    """Mutual information I(X;Y) of samples x (n, *features) and y (n, *features), by Kraskov, Stögbauer & Grassberger.
+def mutual_information(x: Any, y: Any, *, k: int = 5, estimator: Literal[1, 2] = 1) -> Tensor:
+    """Mutual information I(X;Y) in bits from k nearest neighbours (Kraskov, Stögbauer & Grassberger 2004).
 
-    With the maximum norm and the distance e_i to the k-th neighbour of sample i in the joint space,
+    With the maximum norm and the distance e_i to the k-th neighbour of sample i in the joint space, in nats,
 
         estimator 1:  psi(k) + psi(n) - <psi(n_x + 1) + psi(n_y + 1)>            (Kraskov et al. 2004, eq. 8)
         estimator 2:  psi(k) - 1/k + psi(n) - <psi(n_x) + psi(n_y)>              (Kraskov et al. 2004, eq. 9)
 
-    where n_x counts the other samples nearer than e_i in x alone (1), or no farther than the farthest in x of the k
-    neighbours (2). In bits; can be negative. The neighbours are exact. The estimate needs densities: no noise is added,
-    and more than k equal samples, in x or in y, are refused. Scale matters: standardise features.
+    In estimator 1, n_x counts the other samples nearer than e_i in x alone. In estimator 2, it counts those no farther
+    than the farthest in x of the k neighbours. The neighbours are exact. No noise is added.
 
-    Raises: ValueError for NaN or infinite values, different n, n < 2, k < 1 or k >= n, another estimator, or such ties.
+    Parameters
+    ----------
+    x, y : array_like, shape (n, *features)
+        Samples of X and of Y, in any unit. The value depends on the scale of each feature: standardise the features.
+    k : int
+        Number of neighbours, from 1 to n - 1.
+    estimator : 1 or 2
+        Which of the two formulas.
 
+    Returns
+    -------
+    Tensor, shape ()
+        I(X;Y) in bits, float64; can be negative.
+
+    Raises
+    ------
+    ValueError
+        For NaN or infinite values, different n, n < 2, k < 1, k >= n or another estimator. Also where more than k
+        samples are equal in x or in y: there is no density to estimate.
+
+    Examples
+    --------
     >>> x = torch.linspace(0, 1, 64)
     >>> mutual_information(x, x, k=1) > 4
     tensor(True)
@@ -61,18 +80,38 @@ def mutual_information(x: Any, y: Any, *, k: int = 5, estimator: int = 1) -> Ten
 
 
 def label_mutual_information(x: Any, y: Any, *, k: int = 3) -> Tensor:
-    """Mutual information I(X;Y) of samples x (n, *features) and symbols y (n,), by Ross.
+    """Mutual information I(X;Y) in bits of a continuous X and a discrete Y from k nearest neighbours (Ross 2014).
 
-    The estimator for a continuous and a discrete variable, of the family of Kraskov's (Ross 2014, eq. 2), in bits:
+    In nats, with averages over the samples i (Ross 2014, eq. 2):
 
         psi(n) + psi(k) - <psi(n_y)> - <psi(m)>
 
-    n_y is the number of samples with sample i's symbol, m how many samples of any symbol, itself included, lie nearer
-    than the k-th neighbour among those: maximum norm, exact neighbours, no noise added. Can be negative.
+    Here n_y is the number of samples with the symbol of sample i. The distance to its k-th neighbour among them is its
+    radius. m counts the samples of any symbol, itself included, that are nearer than the radius. The norm is the
+    maximum norm, the neighbours are exact, and no noise is added.
 
-    Raises: ValueError for NaN or infinite x, symbols that are not integers (n,), k < 1, a symbol with no more than k
-    samples, or more than k samples of one symbol at the same place.
+    Parameters
+    ----------
+    x : array_like, shape (n, *features)
+        Samples of X, in any unit. The value depends on the scale of each feature: standardise the features.
+    y : array_like of int, shape (n,)
+        Symbols.
+    k : int
+        Number of neighbours, at least 1.
 
+    Returns
+    -------
+    Tensor, shape ()
+        I(X;Y) in bits, float64; can be negative.
+
+    Raises
+    ------
+    ValueError
+        For NaN or infinite x, symbols that are not integers of shape (n,), k < 1, or a symbol with no more than k
+        samples. Also where more than k samples of one symbol coincide.
+
+    Examples
+    --------
     >>> label_mutual_information([0.0, 0.1, 0.2, 5.0, 5.1, 5.2], [0, 0, 0, 1, 1, 1], k=1)
     tensor(1.1301, dtype=torch.float64)
     """
@@ -96,7 +135,8 @@ def _nearest(x: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
     if x.shape[1] <= TREE_DIMENSIONS:
         return cKDTree(x).query(x, k, p=math.inf)
     blocks = [distance.topk(k, largest=False) for distance in _distances(x)]
-    return tuple(torch.cat(part).numpy() for part in zip(*blocks, strict=True))
+    distance, index = (torch.cat(part).numpy() for part in zip(*blocks, strict=True))
+    return distance, index
 
 
 def _count(x: np.ndarray, radius: np.ndarray) -> np.ndarray:
@@ -109,5 +149,5 @@ def _count(x: np.ndarray, radius: np.ndarray) -> np.ndarray:
 
 def _distances(x: np.ndarray) -> Iterator[Tensor]:
     """Distances of a block of samples to all: (block, n) at a time."""
-    x = torch.from_numpy(x)
-    return (torch.cdist(block, x, p=math.inf) for block in x.split(BLOCK))
+    every = torch.from_numpy(x)
+    return (torch.cdist(block, every, p=math.inf) for block in every.split(BLOCK))

@@ -22,7 +22,7 @@ from torch import Tensor
 
 from infolib import checks
 
-Gram = Tensor | Sequence[Tensor]
+Gram = Tensor | Sequence["Gram"]
 
 TOLERANCE = 1e-5  # of symmetry and trace: above float32 rounding, far below any mistake
 CHUNK = 2**18  # kernel values held at once by the width search
@@ -31,12 +31,27 @@ PAIRS = 2**22  # values of such differences held at once
 
 
 def squared_distances(x: Any) -> Tensor:
-    """Squared distances |x_i - x_j|^2 of the samples x (n, *features): shape (n, n).
+    """Squared distances |x_i - x_j|^2 of samples.
 
     `gram` and `alignment_width` take them in place of x with `precomputed=True`, so that one pass serves both.
 
-    Raises: ValueError for NaN or infinite x, or n < 2.
+    Parameters
+    ----------
+    x : array_like, shape (n, *features)
+        Samples, in any unit; all features are flattened.
 
+    Returns
+    -------
+    Tensor, shape (n, n)
+        In the squared unit of x; never negative.
+
+    Raises
+    ------
+    ValueError
+        For NaN or infinite x, or n < 2.
+
+    Examples
+    --------
     >>> squared_distances([[0.0, 0.0], [3.0, 4.0]])
     tensor([[ 0., 25.],
             [25.,  0.]], dtype=torch.float64)
@@ -47,13 +62,31 @@ def squared_distances(x: Any) -> Tensor:
 
 
 def gram(x: Any, *, width: float | Tensor, precomputed: bool = False) -> Tensor:
-    """Gram matrix A_ij = exp(-|x_i - x_j|^2 / (2 width^2)) / n of the samples x (n, *features).
+    """Gram matrix A_ij = exp(-|x_i - x_j|^2 / (2 width^2)) / n of samples.
 
-    All features are flattened: on feature maps this is the tensor kernel (Wickstrøm et al. 2019). A tensor of widths
-    (*widths) gives a batch of Grams (*widths, n, n).
+    All features are flattened: on feature maps this is the tensor kernel (Wickstrøm et al. 2019).
 
-    Raises: as `squared_distances`, and for widths that are not positive.
+    Parameters
+    ----------
+    x : array_like, shape (n, *features) or (n, n)
+        Samples, in any unit; with `precomputed`, their squared distances.
+    width : float or Tensor, shape (*widths)
+        Kernel width in the unit of x, positive.
+    precomputed : bool
+        Whether x holds squared distances.
 
+    Returns
+    -------
+    Tensor, shape (*widths, n, n)
+        Gram matrix of each width, with trace 1; (n, n) for one width.
+
+    Raises
+    ------
+    ValueError
+        As `squared_distances`; for squared distances that are not a symmetric matrix; for widths that are not positive.
+
+    Examples
+    --------
     >>> gram([0.0, 0.0], width=1.0)
     tensor([[0.5000, 0.5000],
             [0.5000, 0.5000]], dtype=torch.float64)
@@ -63,13 +96,29 @@ def gram(x: Any, *, width: float | Tensor, precomputed: bool = False) -> Tensor:
 
 
 def channel_grams(x: Any, *, width: float | Tensor) -> Tensor:
-    """Gram matrices of each channel of x (n, channels, *features): shape (channels, n, n).
+    """Gram matrix of each channel of samples.
 
-    One width serves all channels; a tensor (channels,) gives each its own. `joint_entropy(*channel_grams(...))` with
-    one width is the entropy of the tensor kernel.
+    With one width, `joint_entropy(*channel_grams(...))` is the entropy of the tensor kernel.
 
-    Raises: as `gram`.
+    Parameters
+    ----------
+    x : array_like, shape (n, channels, *features)
+        Samples, in any unit; the features of a channel are flattened.
+    width : float or Tensor, shape (channels,)
+        Kernel width in the unit of x, positive: one for all channels, or one for each.
 
+    Returns
+    -------
+    Tensor, shape (channels, n, n)
+        Gram matrices with trace 1.
+
+    Raises
+    ------
+    ValueError
+        As `gram`.
+
+    Examples
+    --------
     >>> channel_grams(torch.zeros(4, 3, 2, 2), width=1.0).shape
     torch.Size([3, 4, 4])
     """
@@ -80,12 +129,27 @@ def channel_grams(x: Any, *, width: float | Tensor) -> Tensor:
 
 
 def label_gram(y: Any) -> Tensor:
-    """Gram matrix of labels y (n,): 1/n where the classes agree, else 0; float64.
+    """Gram matrix of labels: 1/n where the classes agree, else 0.
 
     Its S_alpha is the Rényi entropy of the class histogram, for every alpha.
 
-    Raises: ValueError for labels that are not integers, or n < 2.
+    Parameters
+    ----------
+    y : array_like of int, shape (n,)
+        Labels of n >= 2 samples.
 
+    Returns
+    -------
+    Tensor, shape (n, n)
+        float64, trace 1.
+
+    Raises
+    ------
+    ValueError
+        For labels that are not integers of shape (n,), or n < 2.
+
+    Examples
+    --------
     >>> entropy(label_gram([0, 0, 1, 1]))
     tensor(1., dtype=torch.float64)
     """
@@ -94,12 +158,29 @@ def label_gram(y: Any) -> Tensor:
 
 
 def entropy(A: Gram, *, alpha: float = 1.01) -> Tensor:
-    """Matrix-based Rényi entropy S_alpha(A) of Grams (..., n, n): shape (...).
+    """Matrix-based Rényi entropy S_alpha(A) in bits (Giraldo et al. 2015).
 
     At alpha = 2 it is -log2 |A|_F^2, without an eigenproblem.
 
-    Raises: ValueError for a Gram that is not square, symmetric, finite or of trace 1, n < 2, or alpha not above 0.
+    Parameters
+    ----------
+    A : Tensor, shape (..., n, n), or sequence of them
+        Gram matrix with trace 1; a list stands for its joint.
+    alpha : float
+        Order of the Rényi entropy, positive.
 
+    Returns
+    -------
+    Tensor, shape (...)
+        S_alpha(A) in bits.
+
+    Raises
+    ------
+    ValueError
+        For a Gram that is not square, symmetric, finite or of trace 1, n < 2, or alpha not above 0.
+
+    Examples
+    --------
     >>> entropy(torch.eye(8) / 8, alpha=2)
     tensor(3.)
     """
@@ -107,10 +188,27 @@ def entropy(A: Gram, *, alpha: float = 1.01) -> Tensor:
 
 
 def joint_entropy(*grams: Gram, alpha: float = 1.01) -> Tensor:
-    """Joint entropy S_alpha(A_1, ..., A_C) = S_alpha(A_1 ∘ ... ∘ A_C / tr) (Yu et al. 2019).
+    """Joint entropy S_alpha(A_1, ..., A_C) = S_alpha(A_1 ∘ ... ∘ A_C / tr) in bits (Yu et al. 2019).
 
-    Raises: as `entropy`, and for Grams of different n.
+    Parameters
+    ----------
+    *grams : Tensor, shape (..., n, n), or sequence of them
+        Gram matrices with trace 1, at least one.
+    alpha : float
+        Order of the Rényi entropy, positive.
 
+    Returns
+    -------
+    Tensor, shape (...)
+        S_alpha(A_1, ..., A_C) in bits.
+
+    Raises
+    ------
+    ValueError
+        As `entropy`, and for Grams of different n.
+
+    Examples
+    --------
     >>> joint_entropy(label_gram([0, 0, 1, 1]), label_gram([0, 1, 0, 1]))
     tensor(2., dtype=torch.float64)
     """
@@ -118,10 +216,27 @@ def joint_entropy(*grams: Gram, alpha: float = 1.01) -> Tensor:
 
 
 def conditional_entropy(A: Gram, B: Gram, *, alpha: float = 1.01) -> Tensor:
-    """Conditional entropy S_alpha(A|B) = S_alpha(A, B) - S_alpha(B).
+    """Conditional entropy S_alpha(A|B) = S_alpha(A, B) - S_alpha(B) in bits.
 
-    Raises: as `joint_entropy`.
+    Parameters
+    ----------
+    A, B : Tensor, shape (..., n, n), or sequence of them
+        Gram matrices with trace 1; a list stands for its joint.
+    alpha : float
+        Order of the Rényi entropy, positive.
 
+    Returns
+    -------
+    Tensor, shape (...)
+        S_alpha(A|B) in bits.
+
+    Raises
+    ------
+    ValueError
+        As `joint_entropy`.
+
+    Examples
+    --------
     >>> conditional_entropy(label_gram([0, 1, 2, 3]), label_gram([0, 0, 1, 1]))
     tensor(1., dtype=torch.float64)
     """
@@ -131,12 +246,29 @@ def conditional_entropy(A: Gram, B: Gram, *, alpha: float = 1.01) -> Tensor:
 
 
 def mutual_information(A: Gram, B: Gram, *, alpha: float = 1.01) -> Tensor:
-    """Mutual information I_alpha(A;B) = S_alpha(A) + S_alpha(B) - S_alpha(A, B) (Giraldo et al. 2015).
+    """Mutual information I_alpha(A;B) = S_alpha(A) + S_alpha(B) - S_alpha(A, B) in bits (Giraldo et al. 2015).
 
     With a list it is multivariate: `mutual_information(A, [B1, B2])` is I_alpha(A; {B1, B2}).
 
-    Raises: as `joint_entropy`.
+    Parameters
+    ----------
+    A, B : Tensor, shape (..., n, n), or sequence of them
+        Gram matrices with trace 1; a list stands for its joint.
+    alpha : float
+        Order of the Rényi entropy, positive.
 
+    Returns
+    -------
+    Tensor, shape (...)
+        I_alpha(A;B) in bits; it is never negative at alpha = 1 only.
+
+    Raises
+    ------
+    ValueError
+        As `joint_entropy`.
+
+    Examples
+    --------
     >>> mutual_information(label_gram([0, 1, 2, 3]), [label_gram([0, 0, 1, 1]), label_gram([0, 1, 0, 1])])
     tensor(2., dtype=torch.float64)
     """
@@ -146,10 +278,27 @@ def mutual_information(A: Gram, B: Gram, *, alpha: float = 1.01) -> Tensor:
 
 
 def conditional_mutual_information(A: Gram, B: Gram, C: Gram, *, alpha: float = 1.01) -> Tensor:
-    """Conditional mutual information I_alpha(A;B|C) = S(A, C) + S(B, C) - S(A, B, C) - S(C).
+    """Conditional mutual information I_alpha(A;B|C) = S(A, C) + S(B, C) - S(A, B, C) - S(C) in bits.
 
-    Raises: as `joint_entropy`.
+    Parameters
+    ----------
+    A, B, C : Tensor, shape (..., n, n), or sequence of them
+        Gram matrices with trace 1; a list stands for its joint.
+    alpha : float
+        Order of the Rényi entropy, positive.
 
+    Returns
+    -------
+    Tensor, shape (...)
+        I_alpha(A;B|C) in bits.
+
+    Raises
+    ------
+    ValueError
+        As `joint_entropy`.
+
+    Examples
+    --------
     >>> a, b, xor = label_gram([0, 0, 1, 1]), label_gram([0, 1, 0, 1]), label_gram([0, 1, 1, 0])
     >>> conditional_mutual_information(a, b, xor)
     tensor(1., dtype=torch.float64)
@@ -160,35 +309,88 @@ def conditional_mutual_information(A: Gram, B: Gram, C: Gram, *, alpha: float = 
 
 
 def total_correlation(*grams: Gram, alpha: float = 1.01) -> Tensor:
-    """Total correlation T_alpha = sum_c S_alpha(A_c) - S_alpha(A_1, ..., A_C).
+    """Total correlation T_alpha = sum_c S_alpha(A_c) - S_alpha(A_1, ..., A_C) in bits.
 
-    Raises: as `joint_entropy`.
+    Parameters
+    ----------
+    *grams : Tensor, shape (..., n, n), or sequence of them
+        Gram matrices with trace 1, at least one.
+    alpha : float
+        Order of the Rényi entropy, positive.
 
+    Returns
+    -------
+    Tensor, shape (...)
+        T_alpha in bits.
+
+    Raises
+    ------
+    ValueError
+        As `joint_entropy`.
+
+    Examples
+    --------
     >>> total_correlation(*[label_gram([0, 0, 1, 1])] * 3)
     tensor(2., dtype=torch.float64)
     """
     S = partial(entropy, alpha=alpha)
-    return sum(S(A) for A in grams) - S(grams)
+    joint = S(grams)
+    return reduce(torch.add, [S(A) for A in grams]) - joint
 
 
 def dual_total_correlation(*grams: Gram, alpha: float = 1.01) -> Tensor:
-    """Dual total correlation D_alpha = sum_c S_alpha(all but A_c) - (C - 1) S_alpha(A_1, ..., A_C).
+    """Dual total correlation D_alpha = sum_c S_alpha(all but A_c) - (C - 1) S_alpha(A_1, ..., A_C) in bits.
 
-    Raises: as `joint_entropy`.
+    Parameters
+    ----------
+    *grams : Tensor, shape (..., n, n), or sequence of them
+        Gram matrices with trace 1, at least two.
+    alpha : float
+        Order of the Rényi entropy, positive.
 
+    Returns
+    -------
+    Tensor, shape (...)
+        D_alpha in bits.
+
+    Raises
+    ------
+    ValueError
+        As `joint_entropy`.
+
+    Examples
+    --------
     >>> dual_total_correlation(*[label_gram([0, 0, 1, 1])] * 3)
     tensor(1., dtype=torch.float64)
     """
     S = partial(entropy, alpha=alpha)
     C = len(grams)
-    return sum(S(grams[:c] + grams[c + 1 :]) for c in range(C)) - (C - 1) * S(grams)
+    joint = S(grams)
+    return reduce(torch.add, [S(grams[:c] + grams[c + 1 :]) for c in range(C)]) - (C - 1) * joint
 
 
 def label_entropy(y: Any, *, alpha: float = 1.01) -> Tensor:
-    """Entropy S_alpha(Y) of `label_gram(y)`, from the class histogram.
+    """Entropy S_alpha(Y) of `label_gram(y)` in bits, from the class histogram.
 
-    Raises: as `label_gram`, and for alpha not above 0.
+    Parameters
+    ----------
+    y : array_like of int, shape (n,)
+        Labels of n >= 2 samples.
+    alpha : float
+        Order of the Rényi entropy, positive.
 
+    Returns
+    -------
+    Tensor, shape ()
+        S_alpha(Y) in bits, float64.
+
+    Raises
+    ------
+    ValueError
+        As `label_gram`, and for alpha not above 0.
+
+    Examples
+    --------
     >>> label_entropy([0, 0, 1, 1], alpha=2)
     tensor(1., dtype=torch.float64)
     """
@@ -197,12 +399,31 @@ def label_entropy(y: Any, *, alpha: float = 1.01) -> Tensor:
 
 
 def label_joint_entropy(A: Gram, y: Any, *, alpha: float = 1.01) -> Tensor:
-    """Joint entropy S_alpha(A, Y) with the label kernel.
+    """Joint entropy S_alpha(A, Y) with the label kernel in bits.
 
     A ∘ K_Y is block-diagonal, so its spectrum is the union of the spectra of the class blocks of A.
 
-    Raises: as `joint_entropy` and `label_gram`.
+    Parameters
+    ----------
+    A : Tensor, shape (..., n, n), or sequence of them
+        Gram matrix with trace 1; a list stands for its joint.
+    y : array_like of int, shape (n,)
+        Labels.
+    alpha : float
+        Order of the Rényi entropy, positive.
 
+    Returns
+    -------
+    Tensor, shape (...)
+        S_alpha(A, Y) in bits.
+
+    Raises
+    ------
+    ValueError
+        As `joint_entropy` and `label_gram`.
+
+    Examples
+    --------
     >>> label_joint_entropy(label_gram([0, 1, 0, 1]), [0, 0, 1, 1])
     tensor(2., dtype=torch.float64)
     """
@@ -214,12 +435,31 @@ def label_joint_entropy(A: Gram, y: Any, *, alpha: float = 1.01) -> Tensor:
 
 
 def label_mutual_information(A: Gram, y: Any, *, alpha: float = 1.01) -> Tensor:
-    """Mutual information I_alpha(A;Y) = S_alpha(A) + S_alpha(Y) - S_alpha(A, Y) with labels y (n,).
+    """Mutual information I_alpha(A;Y) = S_alpha(A) + S_alpha(Y) - S_alpha(A, Y) with labels in bits.
 
-    It equals `mutual_information(A, label_gram(y))` and costs one eigenproblem and the class blocks.
+    It equals `mutual_information(A, label_gram(y))`, at the cost of one eigenproblem and those of the class blocks.
 
-    Raises: as `label_joint_entropy`.
+    Parameters
+    ----------
+    A : Tensor, shape (..., n, n), or sequence of them
+        Gram matrix with trace 1; a list stands for its joint.
+    y : array_like of int, shape (n,)
+        Labels.
+    alpha : float
+        Order of the Rényi entropy, positive.
 
+    Returns
+    -------
+    Tensor, shape (...)
+        I_alpha(A;Y) in bits.
+
+    Raises
+    ------
+    ValueError
+        As `label_joint_entropy`.
+
+    Examples
+    --------
     >>> label_mutual_information(label_gram([0, 1, 2, 3]), [0, 0, 1, 1])
     tensor(1., dtype=torch.float64)
     """
@@ -230,8 +470,23 @@ def label_mutual_information(A: Gram, y: Any, *, alpha: float = 1.01) -> Tensor:
 def alignment(A: Gram, B: Gram) -> Tensor:
     """Kernel alignment <A, B>_F / (|A|_F |B|_F) of two Grams (Cristianini et al. 2001).
 
-    Raises: as `joint_entropy`.
+    Parameters
+    ----------
+    A, B : Tensor, shape (..., n, n), or sequence of them
+        Gram matrices with trace 1; a list stands for its joint.
 
+    Returns
+    -------
+    Tensor, shape (...)
+        Alignment without unit, from 0 to 1 for kernels without negative values.
+
+    Raises
+    ------
+    ValueError
+        As `joint_entropy`.
+
+    Examples
+    --------
     >>> alignment(label_gram([0, 0, 1, 1]), label_gram([0, 1, 2, 3]))
     tensor(0.7071, dtype=torch.float64)
     """
@@ -240,12 +495,29 @@ def alignment(A: Gram, B: Gram) -> Tensor:
 
 
 def silverman_width(x: Any, *, h: float = 5.0) -> float:
-    """Kernel width h n^(-1 / (4 + d)) of samples x (n, *features) with d features each (Yu et al. 2020).
+    """Kernel width h n^(-1 / (4 + d)) of n samples with d features each (Yu et al. 2020).
 
     The kernel is exp(-|x - x'|^2 / (2 width^2)), as in that paper. For `channel_grams`, pass one channel.
 
-    Raises: ValueError for NaN or infinite x, n < 2, or h not above 0.
+    Parameters
+    ----------
+    x : array_like, shape (n, *features)
+        Samples; only their shape matters.
+    h : float
+        Factor in the unit of x, positive.
 
+    Returns
+    -------
+    float
+        Kernel width in the unit of h.
+
+    Raises
+    ------
+    ValueError
+        For NaN or infinite x, n < 2, or h not above 0.
+
+    Examples
+    --------
     >>> silverman_width(torch.zeros(32, 1))
     2.5
     """
@@ -265,17 +537,45 @@ def alignment_width(
     bins: int | None = None,
     precomputed: bool = False,
 ) -> Tensor:
-    """Kernel width that maximises the alignment of the Gram of x (n, *features) with the labels y (n,).
+    """Kernel width that maximises the alignment of the Gram of x with the labels (Wickstrøm et al. 2019).
 
-    The kernel is exp(-|x - x'|^2 / (2 width^2)). Wickstrøm et al. 2019 write exp(-|x - x'|^2 / sigma^2) and try 75
-    sigmas from 0.1 to 10 mean distances (the zero diagonal included); the default grid, `points` widths from `low` to
-    `high`, holds the same kernels: each width is sigma / sqrt(2). Of equal alignments the smallest width wins.
+    The kernel is exp(-|x - x'|^2 / (2 width^2)). That paper writes exp(-|x - x'|^2 / sigma^2) and tries 75 sigmas from
+    0.1 to 10 mean distances (the zero diagonal included). The default grid holds the same kernels: width = sigma /
+    sqrt(2). Of equal alignments the smallest width wins. The n(n-1)/2 distances are visited once per width, without any
+    matrix.
 
-    The n(n-1)/2 distances are visited once per width, no matrix is formed. With `bins`, a histogram of the distances
-    stands in for them: for n >= 256, 4096 bins are several times faster and pick the same or a neighbouring width.
+    Parameters
+    ----------
+    x : array_like, shape (n, *features) or (n, n)
+        Samples, in any unit; with `precomputed`, their squared distances.
+    y : array_like of int, shape (n,)
+        Labels.
+    widths : array_like, shape (widths,), or None
+        Widths to try in the unit of x; None tries the grid of the next three arguments.
+    points : int
+        Number of equally spaced widths of the grid.
+    low : float
+        Smallest width of the grid in the unit of x.
+    high : float or None
+        Largest width of the grid in the unit of x; None is 10 mean distances over sqrt(2).
+    bins : int or None
+        Bins of a histogram that replaces the distances. For n >= 256, 4096 bins are several times faster and give the
+        same or a neighbouring width. None takes the distances themselves.
+    precomputed : bool
+        Whether x holds squared distances.
 
-    Raises: ValueError for NaN or infinite x, n < 2, constant x, labels that are not integers, or widths not positive.
+    Returns
+    -------
+    Tensor, shape ()
+        The best width in the unit of x.
 
+    Raises
+    ------
+    ValueError
+        For NaN or infinite x, n < 2, constant x, labels that are not integers, or widths that are not positive.
+
+    Examples
+    --------
     >>> alignment_width([0.0, 0.1, 1.0, 1.1], [0, 0, 1, 1], widths=[0.01, 0.3, 10.0])
     tensor(0.3000, dtype=torch.float64)
     """
@@ -309,8 +609,8 @@ def _histogram(squared: Tensor, agree: Tensor, bins: int) -> tuple[Tensor, Tenso
     distance = squared.sqrt()
     top = float(distance.max())
     centres = (torch.arange(bins, dtype=squared.dtype, device=squared.device) + 0.5) * (top / bins)
-    counts = [values.histc(bins, 0, top) for values in (distance[agree > 0], distance)]
-    return centres.square(), *counts
+    agreeing, every = (values.histc(bins, 0, top) for values in (distance[agree > 0], distance))
+    return centres.square(), agreeing, every
 
 
 def _squared(x: Any, precomputed: bool) -> Tensor:
@@ -412,7 +712,7 @@ def _joint(*grams: Tensor) -> Tensor:
 def _entropy(*blocks: Tensor, alpha: float) -> Tensor:
     """S_alpha of the block-diagonal matrix of these blocks."""
     if checks.positive("alpha", alpha) == 2:
-        return -sum(block.square().sum((-2, -1)) for block in blocks).log2()
+        return -reduce(torch.add, [block.square().sum((-2, -1)) for block in blocks]).log2()
     p = torch.cat([torch.linalg.eigvalsh(block) for block in blocks], dim=-1)
     if alpha < 1:  # where p^alpha makes much of the rounding of an eigenvalue 0
         p = torch.where(p > p.shape[-1] * torch.finfo(p.dtype).eps, p, 0)

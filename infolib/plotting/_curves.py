@@ -13,10 +13,30 @@ from infolib.plotting._style import BAND, INK, LEGEND, band, grid, pool_name, se
 
 
 def depth_profile(table: pd.DataFrame, quantity: str, *, hue: str = "step", ax: Axes | None = None) -> Axes:
-    """`quantity` (a column in bits) against the layers in depth order, one line per value of `hue`, spread over seeds.
+    """A quantity against the layers, one line per value of `hue`: means over seeds, bars one standard deviation.
 
-    The table's rows are in depth order and in that of `hue`; lines are means over seeds, bars one standard deviation.
-    Lines stand a little beside each other, so that equal ones are all seen.
+    Lines are shifted a little sideways, so that equal lines are all visible.
+
+    Parameters
+    ----------
+    table : DataFrame
+        Columns `layer`, `seed`, `quantity` and `hue`; rows in depth order of the layers, and in the order of `hue`.
+    quantity, hue : str
+        Column of the values, in bits; column of the lines.
+    ax : Axes or None
+        Where to draw; None is the current axes.
+
+    Returns
+    -------
+    Axes
+        The axes.
+
+    Examples
+    --------
+    >>> rows = [("conv1", 0, 0, 6.0), ("conv1", 0, 1, 6.2), ("fc1", 0, 0, 4.0), ("fc1", 0, 1, 4.4)]
+    >>> ax = depth_profile(pd.DataFrame(rows, columns=["layer", "step", "seed", "I(X;T)"]), "I(X;T)")
+    >>> ax.get_ylabel(), ax.containers[0][0].get_ydata().tolist()
+    ('I(X;T)  [bits]', [6.1, 4.2])
     """
     ax = ax or plt.gca()
     layers = list(dict.fromkeys(table["layer"]))
@@ -33,7 +53,27 @@ def depth_profile(table: pd.DataFrame, quantity: str, *, hue: str = "step", ax: 
 
 
 def information_over_training(table: pd.DataFrame, *, hue: str = "step") -> Figure:
-    """I(X;T) and I(T;Y) of every layer at several moments of training: what is kept of input and label."""
+    """I(X;T) and I(T;Y) of every layer at several moments of training, as two `depth_profile`.
+
+    Parameters
+    ----------
+    table : DataFrame
+        Columns `layer`, `seed` and `hue`; in bits `I(X;T)`, `I(T;Y)`, `S(X)` and `S(Y)`.
+    hue : str
+        Column of the lines.
+
+    Returns
+    -------
+    Figure
+        Dashes are the upper bounds S(X) and S(Y).
+
+    Examples
+    --------
+    >>> row = {"layer": "fc1", "step": 0, "I(X;T)": 5.0, "I(T;Y)": 2.0, "S(X)": 6.0, "S(Y)": 3.3}
+    >>> figure = information_over_training(pd.DataFrame([row | {"seed": 0}, row | {"seed": 1}]))
+    >>> [ax.get_title(loc="left") for ax in figure.axes]
+    ['about the input', 'about the label']
+    """
     figure, (left, right) = plt.subplots(1, 2, figsize=(11, 4.2), layout="constrained")
     depth_profile(table, "I(X;T)", hue=hue, ax=left).set_title("about the input", loc="left")
     depth_profile(table, "I(T;Y)", hue=hue, ax=right).set_title("about the label", loc="left")
@@ -55,10 +95,32 @@ def lines(
     dotted: str | None = None,
     ax: Axes | None = None,
 ) -> Axes:
-    """The column `y` against the numbers `x`, a line for each value of `hue`: means over seeds, bands one sd.
+    """A quantity against a number, a line for each value of `hue`: means over seeds, bands one standard deviation.
 
-    The values of `hue` keep the order of their rows; their colours are sequential unless given. Rows in which the
-    column `dotted` is true (a control, say) make a dotted line of the same colour, without a band.
+    Parameters
+    ----------
+    table : DataFrame
+        Columns `seed`, `x`, `y`, `hue` and `dotted`; the lines have the order of the rows.
+    x, y, hue : str
+        Column of the numbers; column of the values, in bits if its name has parentheses; column of the lines.
+    colours : mapping or None
+        Value of `hue` -> colour; None is a sequential palette.
+    dotted : str or None
+        Column that is true in the rows of a control, which becomes a dotted line of the same colour without a band.
+    ax : Axes or None
+        Where to draw; None is the current axes.
+
+    Returns
+    -------
+    Axes
+        The axes.
+
+    Examples
+    --------
+    >>> rows = [(seed, step, 1.0 + seed + step, "fc1") for seed in (0, 1) for step in (0, 10)]
+    >>> ax = lines(pd.DataFrame(rows, columns=["seed", "step", "I(T;Y)", "layer"]), "step", "I(T;Y)", hue="layer")
+    >>> ax.get_ylabel(), ax.get_lines()[0].get_ydata().tolist()
+    ('I(T;Y)  [bits]', [1.5, 11.5])
     """
     ax = ax or plt.gca()
     colours = colours or sequential_for(table[hue])
@@ -83,10 +145,36 @@ def panels(
     hue: str,
     dotted: str | None = None,
 ) -> Figure:
-    """Several quantities against the numbers `x` as `lines`: a row for each, a panel for each value of `column`.
+    """Several quantities against a number as `lines`: a row for each quantity, a panel for each value of `column`.
 
-    Each quantity comes with the name of another one to compare it with, such as its upper bound, or None: the mean is
-    drawn as dashes. Steps of training stand on a logarithmic axis that begins at 0.
+    Steps of training are on a logarithmic axis that begins at 0.
+
+    Parameters
+    ----------
+    table : DataFrame
+        Columns `seed`, `x`, `column`, `hue`, `dotted`, and those of the quantities and their bounds.
+    x : str
+        Column of the numbers.
+    quantities : mapping of str to str or None
+        Column of a quantity -> column to compare it with, such as its upper bound, whose mean is drawn as dashes. None
+        draws no dashes.
+    column, hue : str
+        Column of the panels; column of the lines.
+    dotted : str or None
+        Column that is true in the rows of a control, which becomes dotted lines.
+
+    Returns
+    -------
+    Figure
+        Quantities from top to bottom; each label is in one legend only.
+
+    Examples
+    --------
+    >>> rows = [(seed, step, 1.0, 3.3, "fc1", net) for seed in (0, 1) for step in (0, 10) for net in ("mlp", "cnn")]
+    >>> table = pd.DataFrame(rows, columns=["seed", "step", "I(T;Y)", "S(Y)", "layer", "network"])
+    >>> figure = panels(table, "step", {"I(T;Y)": "S(Y)"}, column="network", hue="layer")
+    >>> [ax.get_title(loc="left") for ax in figure.axes]
+    ['mlp', 'cnn']
     """
     names, colours = list(dict.fromkeys(table[column])), sequential_for(table[hue])
     named = names.copy()  # the titles name these, and each legend the next ones
@@ -94,7 +182,8 @@ def panels(
     for row, (quantity, bound) in zip(axes, quantities.items(), strict=True):
         for ax, name in zip(row, names, strict=True):
             rows = table[(table[column] == name) & table[quantity].notna()]
-            lines(rows, x, quantity, hue=hue, colours=colours, dotted=dotted, ax=ax).get_legend().remove()
+            lines(rows, x, quantity, hue=hue, colours=colours, dotted=dotted, ax=ax)
+            ax.get_legend().remove()
             if bound:
                 ceiling = (rows[rows[dotted] == 0] if dotted else rows).groupby(x)[bound].mean()
                 ax.plot(ceiling.index, ceiling, color=INK, lw=1, ls="--", label=bound)
@@ -115,10 +204,30 @@ def panels(
 
 
 def estimates(table: pd.DataFrame, x: str, *, ax: Axes | None = None) -> Axes:
-    """Estimates of several estimators (columns `estimator`, `bits`) beside the truth, for each value of `x`.
+    """Estimates of several estimators next to the truth: means over seeds, bars one standard deviation.
 
-    Means over seeds, bars one standard deviation; the values of the column `x` keep the order of their rows, evenly
-    spaced, and are joined by lines if they are numbers. The column `truth` is drawn as dashes.
+    The values of `x` are evenly spaced in the order of their rows. Lines join them if they are numbers.
+
+    Parameters
+    ----------
+    table : DataFrame
+        Columns `seed`, `estimator` and `x`; in bits `bits`, the estimate, and `truth`, drawn as dashes.
+    x : str
+        Column of what the estimates depend on.
+    ax : Axes or None
+        Where to draw; None is the current axes.
+
+    Returns
+    -------
+    Axes
+        The axes.
+
+    Examples
+    --------
+    >>> rows = [(seed, "KSG", n, 1.0 + seed / n, 1.0) for n in (100, 1000) for seed in (0, 1)]
+    >>> ax = estimates(pd.DataFrame(rows, columns=["seed", "estimator", "samples", "bits", "truth"]), "samples")
+    >>> sorted(text.get_text() for text in ax.get_legend().get_texts())
+    ['KSG', 'truth']
     """
     ax = ax or plt.gca()
     levels = list(dict.fromkeys(table[x]))
@@ -136,9 +245,25 @@ def estimates(table: pd.DataFrame, x: str, *, ax: Axes | None = None) -> Axes:
 
 
 def codelengths(table: pd.DataFrame) -> Figure:
-    """Bits per label of each block of prequential codes against the labels sent: the area under a curve is the code.
+    """Bits per label of each block of a prequential code against the labels sent: the area is the codelength.
 
-    A panel for each value of the column `set`: means over seeds, bars one standard deviation; dashes: uniform code.
+    Parameters
+    ----------
+    table : DataFrame
+        Columns `set`, `seed` and `end`, the number of labels sent after a block; `labels`, those of the block; `bits`,
+        its codelength; `uniform`, the bits per label of the uniform code.
+
+    Returns
+    -------
+    Figure
+        A panel for each set: means over seeds, bars one standard deviation. Dashes are the uniform code.
+
+    Examples
+    --------
+    >>> rows = [("digits", seed, end, end / 2, end + seed, 3.3) for end in (2, 4) for seed in (0, 1)]
+    >>> figure = codelengths(pd.DataFrame(rows, columns=["set", "seed", "end", "labels", "bits", "uniform"]))
+    >>> figure.axes[0].get_title(loc="left")
+    'digits: 7 ± 1 bits'
     """
     sets = list(dict.fromkeys(table["set"]))
     figure, axes = grid(-(-len(sets) // 3), min(3, len(sets)))
@@ -158,14 +283,37 @@ def codelengths(table: pd.DataFrame) -> Figure:
 
 
 def ablation(curves: pd.DataFrame, *, title: str = "") -> Figure:
-    """Accuracy against the number of clamped neurons for each pool of layers: lowest first above, highest first below.
+    """Accuracy against the number of clamped neurons, in a panel for each pool of layers.
 
-    One colour per quantity, random orders in grey; means over networks, bands one standard deviation.
+    Above, the neurons with the lowest values are clamped first; below, those with the highest.
+
+    Parameters
+    ----------
+    curves : DataFrame
+        Columns `layers`, `quantity`, `direction` ("ascending", "descending", or "random" for the quantity "random"),
+        `seed`, `k`, the number of clamped neurons, and `accuracy` from 0 to 1.
+    title : str
+        Title of the figure.
+
+    Returns
+    -------
+    Figure
+        One colour per quantity, random orders in grey: means over networks, bands one standard deviation.
+
+    Examples
+    --------
+    >>> ways = [("entropy", "ascending"), ("entropy", "descending"), ("random", "random")]
+    >>> rows = [("fc1", *way, seed, k, 1 - k / 9) for way in ways for seed in (0, 1) for k in (0, 1)]
+    >>> figure = ablation(pd.DataFrame(rows, columns=["layers", "quantity", "direction", "seed", "k", "accuracy"]))
+    >>> [ax.get_ylabel() for ax in figure.axes]
+    ['accuracy, lowest first', 'accuracy, highest first']
     """
     pools = list(dict.fromkeys(curves["layers"]))
     quantities = [quantity for quantity in dict.fromkeys(curves["quantity"]) if quantity != "random"]
     size = (3.7 * len(pools), 6)
-    figure, axes = plt.subplots(2, len(pools), figsize=size, sharey=True, sharex="col", layout="constrained")
+    figure, axes = plt.subplots(
+        2, len(pools), figsize=size, sharey=True, sharex="col", squeeze=False, layout="constrained"
+    )
     colours = {"random": "#8a929c"} | dict(zip(quantities, sns.color_palette("colorblind"), strict=False))
     per_network = curves.groupby(["layers", "quantity", "direction", "seed", "k"])["accuracy"].mean()
     for column, pool in enumerate(pools):
@@ -184,7 +332,26 @@ def ablation(curves: pd.DataFrame, *, title: str = "") -> Figure:
 
 
 def ablation_modes(curves: pd.DataFrame) -> Figure:
-    """Accuracy against the number of clamped neurons, to their mean and to zero: a panel for each network and layer."""
+    """Accuracy against the number of neurons clamped, to their mean and to zero, for each network and pool of layers.
+
+    Parameters
+    ----------
+    curves : DataFrame
+        Columns `network`, `layers`, `mode` ("mean" or "zero"), `seed`, `k`, the number of clamped neurons, and
+        `accuracy` from 0 to 1.
+
+    Returns
+    -------
+    Figure
+        Means over seeds, bands one standard deviation.
+
+    Examples
+    --------
+    >>> rows = [("mlp", "fc", mode, seed, k, 1 - k / 9) for mode in ("mean", "zero") for seed in (0, 1) for k in (0, 1)]
+    >>> figure = ablation_modes(pd.DataFrame(rows, columns=["network", "layers", "mode", "seed", "k", "accuracy"]))
+    >>> [text.get_text() for text in figure.axes[0].get_legend().get_texts()]
+    ['clamped to mean', 'clamped to zero']
+    """
     networks, pools = list(dict.fromkeys(curves["network"])), list(dict.fromkeys(curves["layers"]))
     size = (3.7 * len(pools), 2.9 * len(networks))
     figure, axes = plt.subplots(

@@ -1,6 +1,7 @@
 """One network through five lenses, and how the lenses agree."""
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -8,12 +9,13 @@ import pandas as pd
 import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.gridspec import GridSpec
 
 from infolib.plotting._style import INK, sequential
 
 GREY, TAN, FRAME = "#8a929c", "#c9772b", "#56b4e9"
 UNITS = {"bit": "bits", "bit per label": "bits per label"}
-BESIDE = {"fontsize": "x-small", "loc": "upper left", "bbox_to_anchor": (1.01, 1.02), "frameon": False}
+BESIDE: dict[str, Any] = {"fontsize": "x-small", "loc": "upper left", "bbox_to_anchor": (1.01, 1.02), "frameon": False}
 MARGINS = {"left": 0.2, "right": 0.84, "top": 0.965, "bottom": 0.05}
 QUESTIONS = {
     "information": "1  What does it keep?",
@@ -33,21 +35,48 @@ def lens_page(
     curves: pd.DataFrame | None = None,
     box: tuple[float, float] | None = None,
 ) -> Figure:
-    """A page of aligned panels: every quantity of a frame of `lenses.look` against the layers, from input to output.
+    r"""A page of aligned panels: every quantity of `lenses.look` against the layers, from input to output.
 
-    A line for each network, the mean over seeds with bars of one standard deviation; the network `first` stands out.
-    Above the panel of discarding, `maps` shows an image's cells in each layer, beside the first of `images`; above
-    that of class information, `curves` shows the accuracy while units are clamped. A layer without a value has no
-    point; a panel without any says why.
+    A layer without a value has no point. A panel without any value gives the reason.
+
+    Parameters
+    ----------
+    table : DataFrame
+        As `lenses.look` returns it, with the columns `network` and `seed`.
+    first : str or None
+        The network that stands out; None is the first one.
+    images : sequence of array_like, shape (c, h, w)
+        The first one is drawn next to the maps.
+    maps : mapping of str to array_like, shape (grid, grid), or None
+        Layer -> discarding of each cell of that image, in bits; drawn above the panel of discarding.
+    curves : DataFrame or None
+        Columns `layer`, `direction`, `share`, the fraction of units that are clamped, and `accuracy`; drawn above the
+        panel of class information.
+    box : tuple of two float, or None
+        Both ends of the object's box, as fractions of the image's side.
+
+    Returns
+    -------
+    Figure
+        A line for each network: the mean over seeds, bars one standard deviation.
+
+    Examples
+    --------
+    >>> look = {"lens": "information", "quantity": "I(X;T)", "unit": "bit", "network": "mlp", "why not": ""}
+    >>> rows = [look | {"layer": layer, "depth": d, "seed": seed, "value": 6.0 - d - seed}
+    ...         for d, layer in enumerate(("conv1", "fc1")) for seed in (0, 1)]
+    >>> figure = lens_page(pd.DataFrame(rows))
+    >>> figure.axes[0].get_ylabel(), [text.get_text() for text in figure.axes[0].get_xticklabels()]
+    ('I(X;T)\n[bits]', ['conv1', 'fc1'])
     """
     layers = list(dict.fromkeys(table.sort_values("depth")["layer"]))
     rows = _rows(table, maps, curves)
     figure = plt.figure(figsize=(max(6.5, 1.05 * len(layers) + 3), 1.3 * len(rows) + 0.7), dpi=80)
     specs = figure.add_gridspec(len(rows), len(layers), wspace=0.0, hspace=0.34, **MARGINS)
-    panels = []
+    panels: list[Axes] = []
     for i, (lens, row) in enumerate(rows):
         if row == "maps":
-            _maps(figure, specs, i, layers, images, maps, box)
+            _maps(figure, specs, i, layers, images, maps or {}, box)
         elif row == "curves":
             _curves(figure, specs, i, layers, curves)
         else:
@@ -69,9 +98,24 @@ def lens_page(
 
 
 def rank_matrix(pairs: Mapping[str, pd.DataFrame]) -> Figure:
-    """Correlations of pairs of quantities as triangles, mean ± standard deviation over seeds and networks.
+    r"""Rank correlations of pairs of quantities as triangles, mean ± standard deviation over seeds and networks.
 
-    `pairs` are frames of `lens_study.agreement` by their titles. Blue agrees, red is the other way round.
+    Parameters
+    ----------
+    pairs : mapping of str to DataFrame
+        Title -> table with the columns `one`, `two` (names of quantities) and `correlation` (Spearman's).
+
+    Returns
+    -------
+    Figure
+        A triangle for each title; blue is a positive correlation, red a negative one.
+
+    Examples
+    --------
+    >>> rows = [("S(T)", "I(X;T)", 0.5), ("S(T)", "I(X;T)", 0.7)]
+    >>> figure = rank_matrix({"layers": pd.DataFrame(rows, columns=["one", "two", "correlation"])})
+    >>> [text.get_text() for text in figure.axes[0].texts]
+    ['+0.60\n± 0.14']
     """
     figure, axes = plt.subplots(1, len(pairs), figsize=(6.4 * len(pairs), 5.6), squeeze=False, layout="constrained")
     for ax, (title, table) in zip(axes[0], pairs.items(), strict=True):
@@ -110,7 +154,7 @@ def _by_depth(ax: Axes, rows: pd.DataFrame, layers: Sequence[str], first: str | 
     others = dict(zip([n for n in networks if n != first], ((GREY, ":"), (TAN, "--"), (GREY, "-.")), strict=False))
     for network in [*reversed(others), first]:
         values = rows[rows["network"] == network].groupby("layer")["value"].agg(["mean", "std"]).reindex(layers)
-        style = {"lw": 2, "ms": 5, "zorder": 3, "color": sequential(4)[2]}
+        style: dict[str, Any] = {"lw": 2, "ms": 5, "zorder": 3, "color": sequential(4)[2]}
         if network != first:
             style = dict(zip(("color", "ls"), others[network], strict=True), lw=1.5, ms=3)
         sd = values["std"].fillna(0)
@@ -127,7 +171,7 @@ def _by_depth(ax: Axes, rows: pd.DataFrame, layers: Sequence[str], first: str | 
 
 def _maps(
     figure: Figure,
-    specs: object,
+    specs: GridSpec,
     i: int,
     layers: Sequence[str],
     images: Sequence,
@@ -162,7 +206,7 @@ def _frame(ax: Axes, box: tuple[float, float] | None) -> None:
         ax.add_patch(plt.Rectangle((box[0],) * 2, *[box[1] - box[0]] * 2, fill=False, ec=FRAME, lw=1.2))
 
 
-def _curves(figure: Figure, specs: object, i: int, layers: Sequence[str], curves: pd.DataFrame) -> None:
+def _curves(figure: Figure, specs: GridSpec, i: int, layers: Sequence[str], curves: pd.DataFrame) -> None:
     """Accuracy against the share of units clamped, a small panel above each layer's place."""
     named = {"descending": ("most informative first", sequential(4)[3]), "ascending": ("least first", sequential(4)[0])}
     for column, layer in enumerate(layers):

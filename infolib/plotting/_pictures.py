@@ -8,7 +8,27 @@ from matplotlib.figure import Figure
 
 
 def images(x: Sequence, labels: Sequence, *, n: int = 8) -> Figure:
-    """The first `n` images of a data set with their labels."""
+    """The first images of a data set with their labels.
+
+    Parameters
+    ----------
+    x : array_like, shape (images, c, h, w)
+        Images; one channel is drawn in grey, three are red, green and blue.
+    labels : sequence of int
+        Their labels.
+    n : int
+        How many are drawn, at least 2.
+
+    Returns
+    -------
+    Figure
+        Images from left to right, titled with their labels.
+
+    Examples
+    --------
+    >>> [ax.get_title() for ax in images(np.zeros((5, 1, 4, 4)), [7, 2, 1, 0, 4], n=3).axes]
+    ['7', '2', '1']
+    """
     figure, axes = plt.subplots(1, n, figsize=(n, 1.3), layout="constrained")
     for ax, image, label in zip(axes, x[:n], labels[:n], strict=True):
         ax.imshow(np.moveaxis(np.asarray(image), 0, -1), cmap="gray_r")  # which colours are spared
@@ -20,9 +40,29 @@ def images(x: Sequence, labels: Sequence, *, n: int = 8) -> Figure:
 def heat_maps(
     x: Sequence, maps: Mapping[str, Sequence], *, unit: str, box: tuple[float, float] | None = None
 ) -> Figure:
-    """Images beside their maps: a row for each image, a column for each entry of `maps`, one scale of colours for all.
+    """Images next to their maps: a row for each image, a column for each entry of `maps`, one scale of colours.
 
-    x: (n, c, h, w); each map (n, grid, grid). `box` gives the ends of the object's box as shares of the image's side.
+    Parameters
+    ----------
+    x : array_like, shape (n, c, h, w)
+        Images.
+    maps : mapping of str to array_like, shape (n, grid, grid)
+        Title -> a map of each image.
+    unit : str
+        Label of the colours, with the unit of the maps.
+    box : tuple of two float, or None
+        Both ends of the object's box, as fractions of the image's side.
+
+    Returns
+    -------
+    Figure
+        The last axes are the scale of colours.
+
+    Examples
+    --------
+    >>> figure = heat_maps(np.zeros((1, 1, 8, 8)), {"conv1": np.arange(16.0).reshape(1, 4, 4)}, unit="H  [bits]")
+    >>> [ax.get_title() for ax in figure.axes[:-1]], figure.axes[-1].get_ylabel()
+    (['image', 'conv1'], 'H  [bits]')
     """
     figure, axes = plt.subplots(len(x), len(maps) + 1, squeeze=False, layout="constrained", dpi=80)
     figure.set_size_inches(1.3 * axes.shape[1] + 0.7, 1.3 * axes.shape[0] + 0.2)

@@ -15,9 +15,29 @@ PLANES = (("I(X;T)", "I(T;Y)"), ("WN(X;T)", "WN(T;Y)"))  # the information plane
 
 
 def planes(table: pd.DataFrame, planes: Sequence[tuple[str, str]] = PLANES, *, row: str) -> Figure:
-    """Paths of layers in several planes of two quantities (bits), side by side, for each value of the column `row`.
+    """Paths of layers in several planes of two quantities, next to each other, for each value of `row`.
 
-    A point is the mean over seeds at one step of training, from light to dark; bars are one standard deviation.
+    Parameters
+    ----------
+    table : DataFrame
+        Columns `layer`, `step`, `seed` and `row`, and the quantities in bits.
+    planes : sequence of tuple of two str
+        Columns of the horizontal and the vertical axis of each plane.
+    row : str
+        Column of the rows of panels.
+
+    Returns
+    -------
+    Figure
+        A point is the mean over seeds at one step of training, from light to dark; bars are one standard deviation.
+
+    Examples
+    --------
+    >>> rows = [("mlp", "fc1", step, seed, 5.0 + seed, step / 5) for step in (0, 10) for seed in (0, 1)]
+    >>> table = pd.DataFrame(rows, columns=["network", "layer", "step", "seed", "I(X;T)", "I(T;Y)"])
+    >>> ax = planes(table, [("I(X;T)", "I(T;Y)")], row="network").axes[0]
+    >>> ax.get_lines()[0].get_xydata().tolist()
+    [[5.5, 0.0], [5.5, 2.0]]
     """
     names, layers = (list(dict.fromkeys(table[by])) for by in (row, "layer"))
     figure, axes = grid(len(names), len(planes))
@@ -39,10 +59,30 @@ def planes(table: pd.DataFrame, planes: Sequence[tuple[str, str]] = PLANES, *, r
 
 
 def layer_planes(table: pd.DataFrame, *, row: str, marks: Mapping[str, Mapping[str, int]] | None = None) -> Figure:
-    """The information plane of each layer (bits), a panel for each, in a row for each value of the column `row`.
+    """The information plane of each layer, a panel for each, in a row for each value of `row`.
 
-    A point is the mean over seeds at one step of training; colour is training time, on a logarithmic scale that all
-    panels share. `marks` names steps to be ringed in the rows that they belong to, such as those of early stopping.
+    Parameters
+    ----------
+    table : DataFrame
+        Columns `layer`, `step`, `seed` and `row`; in bits `I(X;T)` and `I(T;Y)`.
+    row : str
+        Column of the rows of panels.
+    marks : mapping of str to mapping of str to int, or None
+        Value of `row` -> label -> step to be ringed, such as that of early stopping.
+
+    Returns
+    -------
+    Figure
+        A point is the mean over seeds at one step of training; colour is the step, on a logarithmic scale for all
+        panels.
+
+    Examples
+    --------
+    >>> rows = [("mlp", "fc1", step, seed, 5.0 + seed, step / 5) for step in (1, 10) for seed in (0, 1)]
+    >>> table = pd.DataFrame(rows, columns=["network", "layer", "step", "seed", "I(X;T)", "I(T;Y)"])
+    >>> figure = layer_planes(table, row="network", marks={"mlp": {"patience 5": 10}})
+    >>> figure.axes[0].get_title(loc="left"), figure.axes[0].get_lines()[1].get_label()
+    ('fc1', 'patience 5')
     """
     names, layers = (list(dict.fromkeys(table[by])) for by in (row, "layer"))
     figure, axes = grid(len(names), len(layers), sharex="row", sharey="row")
@@ -69,7 +109,27 @@ def layer_planes(table: pd.DataFrame, *, row: str, marks: Mapping[str, Mapping[s
 
 
 def neuron_plane(scores: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
-    """The information plane of single neurons: class information against entropy, coloured by layer."""
+    """The information plane of single neurons: class information I(T;Y) against entropy H(T), coloured by layer.
+
+    Parameters
+    ----------
+    scores : DataFrame
+        Columns `seed`, `layer`, `neuron`, `quantity` ("entropy" and "class information") and `value`, in bits.
+    ax : Axes or None
+        Where to draw; None is the current axes.
+
+    Returns
+    -------
+    Axes
+        A point for each neuron of each seed; dashes are the bound I(T;Y) = H(T).
+
+    Examples
+    --------
+    >>> rows = [(0, "fc1", 0, "entropy", 0.9), (0, "fc1", 0, "class information", 0.3)]
+    >>> ax = neuron_plane(pd.DataFrame(rows, columns=["seed", "layer", "neuron", "quantity", "value"]))
+    >>> ax.collections[0].get_offsets().tolist()
+    [[0.9, 0.3]]
+    """
     ax = ax or plt.gca()
     table = scores.pivot(index=["seed", "layer", "neuron"], columns="quantity", values="value").reset_index()
     layers = list(dict.fromkeys(scores["layer"]))

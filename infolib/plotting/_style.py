@@ -2,6 +2,7 @@
 
 import io
 import sys
+from typing import Any, Literal
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -12,11 +13,20 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 INK, BAND = "#33383f", "#cfe6dd"
-LEGEND = {"fontsize": "x-small", "loc": "upper left", "bbox_to_anchor": (1, 1), "frameon": False}
+LEGEND: dict[str, Any] = {"fontsize": "x-small", "loc": "upper left", "bbox_to_anchor": (1, 1), "frameon": False}
+Shared = Literal["none", "row", "col"]  # which panels have one axis
 
 
 def theme() -> None:
-    """Set the workbook's figure style."""
+    """Set the workbook's figure style for this process; in a notebook, figures become `light_png`.
+
+    Examples
+    --------
+    >>> with plt.rc_context():  # the style ends with the block
+    ...     theme()
+    ...     plt.rcParams["axes.spines.top"]
+    False
+    """
     sns.set_theme(
         context="notebook",
         style="whitegrid",
@@ -30,7 +40,23 @@ def theme() -> None:
 
 
 def light_png(figure: Figure) -> bytes:
-    """A figure as PNG of 256 colours, which takes a third of the bytes: notebooks are committed with their figures."""
+    """A figure as PNG of 256 colours, with a third of the bytes: notebooks are committed with their figures.
+
+    Parameters
+    ----------
+    figure : Figure
+        Any figure. Its layout is fixed from then on.
+
+    Returns
+    -------
+    bytes
+        The content of a PNG file.
+
+    Examples
+    --------
+    >>> light_png(plt.figure(figsize=(1, 1)))[1:4]
+    b'PNG'
+    """
     full, light = io.BytesIO(), io.BytesIO()
     figure.savefig(full, format="png", bbox_inches="tight")
     figure.set_layout_engine("none")  # everything has its place now: the report's larger copy need not look for it
@@ -39,7 +65,24 @@ def light_png(figure: Figure) -> bytes:
 
 
 def sequential(n: int) -> list[tuple[float, float, float]]:
-    """`n` colours from light to dark for an ordered variable (depth, training time), safe for colour-blind readers."""
+    """Colours from light to dark for an ordered variable (depth, training time), safe for colour-blind readers.
+
+    Parameters
+    ----------
+    n : int
+        Number of colours.
+
+    Returns
+    -------
+    list of tuple of float
+        Red, green and blue of each, in [0, 1].
+
+    Examples
+    --------
+    >>> light, dark = sequential(2)
+    >>> sum(light) > sum(dark)
+    True
+    """
     return sns.color_palette("viridis_r", n + 1)[1:]
 
 
@@ -56,16 +99,18 @@ def pool_name(layers: str) -> str:
     return "all layers" if "+" in layers else layers
 
 
-def band(ax: Axes, per_seed: pd.Series, **style: object) -> None:
+def band(ax: Axes, per_seed: pd.Series, *, color: Any, label: str) -> None:
     """Mean over seeds against the last level of the index, with a band of one standard deviation."""
     spread = per_seed.groupby(per_seed.index.names[-1]).agg(["mean", "std"])
-    (line,) = ax.plot(spread.index, spread["mean"], lw=1.8, **style)
+    (line,) = ax.plot(spread.index, spread["mean"], lw=1.8, color=color, label=label)
     low, high = spread["mean"] - spread["std"], spread["mean"] + spread["std"]
     ax.fill_between(spread.index, low, high, color=line.get_color(), alpha=0.15, lw=0)
 
 
-def grid(rows: int, columns: int, **shared: str) -> tuple[Figure, np.ndarray]:
+def grid(rows: int, columns: int, *, sharex: Shared = "none", sharey: Shared = "none") -> tuple[Figure, np.ndarray]:
     width, height = {1: 4.5, 2: 3.5}.get(columns, 2.9), 2.5 if rows < 3 else 1.9
     size = (width * columns + 1.3, height * rows + 0.2)
     # Many panels: fewer dots per inch keep a notebook light enough to commit.
-    return plt.subplots(rows, columns, figsize=size, squeeze=False, layout="constrained", dpi=72, **shared)
+    return plt.subplots(
+        rows, columns, sharex=sharex, sharey=sharey, figsize=size, squeeze=False, layout="constrained", dpi=72
+    )

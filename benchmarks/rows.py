@@ -3,7 +3,7 @@
 import warnings
 from collections.abc import Callable, Iterator
 from functools import partial
-from itertools import combinations
+from itertools import combinations, product
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -15,6 +15,7 @@ from torch import nn
 
 from infolib import activations, training
 from infolib.estimators import binning, discrete, knn, renyi, truth
+from infolib.estimators.uncertainty import subsampling_interval
 from infolib.measures import discarding, information_plane, neuron_importance, synergy, transfer
 from workbook import datasets, models
 from workbook.experiments import nb05_information_discarding as study
@@ -36,6 +37,7 @@ class Row(NamedTuple):
 
 def all_rows() -> Iterator[Row]:
     yield from training_rows()
+    yield from kernel_rows()
     yield from plane_rows()
     yield from trajectory_rows()
     yield from pair_rows()
@@ -70,6 +72,25 @@ def training_rows() -> Iterator[Row]:
     yield Row(
         "`training.fit`, 64-100-100-10 on digits, against a bare loop", ours, bare_loop, "at least 0.77 × (1/1.3)"
     )
+
+
+def kernel_rows() -> Iterator[Row]:
+    """Squared distances that are right to rounding, against one product of matrices."""
+    for dtype, (n, d) in product((torch.float32, torch.float64), ((1000, 2), (1000, 20), (1000, 784))):
+        x = torch.randn(n, d, generator=torch.Generator().manual_seed(0)).relu().to(dtype)
+
+        def product_alone(x: torch.Tensor = x) -> torch.Tensor:
+            x = x - x.mean(0)
+            product = x @ x.mT
+            norms = product.diagonal()
+            norms = norms[:, None] + norms
+            squared = norms - 2 * product
+            return torch.where(squared > 4 * torch.finfo(x.dtype).eps * norms, squared, 0)
+
+        yield Row(
+            f"squared distances of {n:,} × {d}, {str(dtype).removeprefix('torch.')}, against a matrix product alone",
+            partial(renyi.squared_distances, x), product_alone, "at least 0.4 × (1/2.5)", tolerance=1e-2,
+        )  # fmt: skip
 
 
 def plane_rows() -> Iterator[Row]:
@@ -443,3 +464,19 @@ def _renyi(p: torch.Tensor, alpha: float) -> float:
     if alpha == 1:
         return float(-(p * p.log2()).sum())
     return float(-p.max().log2() if alpha == float("inf") else (p**alpha).sum().log2() / (1 - alpha))
+
+
+def coverage(trials: int = 300) -> Iterator[tuple[str, int, float]]:
+    """(Estimator, n, the fraction of intervals that hold its expectation)."""
+    channel, normal = truth.symmetric_channel(4, 0.2), truth.SparseNormal()
+
+    def matrix_based(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+        return renyi.mutual_information(renyi.gram(x, width=0.5), renyi.gram(y, width=0.5))
+
+    cases = [("plug-in I of a symmetric channel", channel, discrete.mutual_information)]
+    cases += [("I by Kraskov 1 of a normal pair", normal, knn.mutual_information)]
+    cases += [("matrix-based I of a normal pair, width 0.5, α = 1.01", normal, matrix_based)]
+    for n, (name, source, estimator) in product((100, 400), cases):
+        expectation = np.mean([float(estimator(*source.sample(n, trials + i))) for i in range(3 * trials)])
+        ends = [subsampling_interval(estimator, *source.sample(n, i), n_subsamples=30, seed=i) for i in range(trials)]
+        yield name, n, sum(bool(low <= expectation <= high) for low, high in ends) / trials

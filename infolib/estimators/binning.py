@@ -3,6 +3,7 @@
 Codes count from 0. A NaN or infinite value is refused; a value outside a range is never wrapped into another bin.
 """
 
+import math
 from typing import Any, NamedTuple
 
 import torch
@@ -95,17 +96,18 @@ def uniform(x: Any, bins: int, *, low: float | None = None, high: float | None =
     checks.at_least("bins", bins, 2)
     low = float(x.min()) if low is None else low
     high = float(x.max()) if high is None else high
-    if not low <= high:
-        raise ValueError(f"low must not be above high, got {low} and {high}")
+    if not -math.inf < low <= high < math.inf:
+        raise ValueError(f"low and high must be finite, low not above high, got {low} and {high}")
     outside = (x < low) | (x > high)
-    position = (x.clamp(low, high) - low) / (high - low if low < high else 1.0)  # in [0, 1]
+    position = (x.clamp(low, high) / 2 - low / 2) / (high / 2 - low / 2 if low < high else 1.0)  # in [0, 1]
     return Binned((position * bins).long().clamp(max=bins - 1), float(outside.double().mean()))
 
 
 def quantile(x: Any, bins: int) -> Tensor:
     """Codes of equally filled bins of each unit: the number of quantiles k / bins below the value.
 
-    Equal values get equal codes, so ties can leave a bin over- or underfilled. Two bins split at the median.
+    Equal values get equal codes, so ties can leave a bin over- or underfilled, as little as can be. Two bins split at
+    the median. Where x varies, -x falls into the same bins in the opposite order.
 
     Parameters
     ----------
@@ -134,6 +136,22 @@ def quantile(x: Any, bins: int) -> Tensor:
     if checks.at_least("bins", bins, 2) > n:
         raise ValueError(f"bins must be at most n, got {bins} bins for n={n}")
     columns = x.reshape(n, -1).T.contiguous()  # (units, n)
-    last = torch.arange(1, bins, device=x.device) * n // bins - 1  # the last rank within each bin but the top one
-    edges = columns.sort(dim=1).values[:, last].contiguous()  # (units, bins - 1)
-    return torch.searchsorted(edges, columns).T.reshape(x.shape)
+    return torch.searchsorted(_edges(columns, bins), columns).T.reshape(x.shape)
+
+
+def _edges(columns: Tensor, bins: int) -> Tensor:
+    """The largest values of all bins but the last: (units, bins - 1).
+
+    Samples that equal the value at an edge all go to the side where the number of samples misses k n / bins by less.
+    If both miss it alike, they join the first sample that differs: so do they in the mirror image.
+    """
+    n = columns.shape[1]
+    wanted = torch.arange(1, bins, device=columns.device) * n  # over bins: how many samples lie below each edge
+    ordered = columns.sort(dim=1).values
+    value = ordered[:, -(-wanted // bins) - 1].contiguous()
+    first, last = (torch.searchsorted(ordered, value, right=right) for right in (False, True))
+    excess = bins * (first + last) - 2 * wanted  # of the number with these samples, over the lack without them
+    differing = columns.gather(1, (columns != columns[:, :1]).byte().argmax(1, keepdim=True))
+    beside = torch.where(columns[:, :1] == value, differing, columns[:, :1])  # the first sample of another value
+    before = torch.where(first > 0, ordered.gather(1, (first - 1).clamp(min=0)), -math.inf)
+    return torch.where((excess < 0) | ((excess == 0) & (beside <= value)), value, before)

@@ -45,7 +45,7 @@ def mutual_information(x: Any, y: Any, *, k: int = 5, estimator: Literal[1, 2] =
     ------
     ValueError
         For NaN or infinite values, different n, n < 2, k < 1, k >= n or another estimator. Also where more than k
-        samples coincide in x and y: there is no density to estimate.
+        samples are equal in x or in y: there is no density to estimate.
 
     Examples
     --------
@@ -62,9 +62,13 @@ def mutual_information(x: Any, y: Any, *, k: int = 5, estimator: Literal[1, 2] =
     if checks.at_least("k", k, 1) >= n:
         raise ValueError(f"k must be below n, got k={k} for n={n}")
     x, y = (values.detach().reshape(n, -1).cpu().double().numpy() for values in samples)
+    for name, values in (("x", x), ("y", y)):
+        if (equal := np.unique(values, axis=0, return_counts=True)[1].max()) > k:
+            raise ValueError(
+                f"{name} must have a density, but {equal} of its samples are equal, more than k={k}: use "
+                "label_mutual_information for one discrete variable, discrete.mutual_information for two"
+            )
     distance, neighbour = _nearest(np.hstack([x, y]), k + 1)  # (n, k + 1), the sample itself included
-    if not distance[:, k].all():
-        raise ValueError(f"more than k={k} samples coincide in x and y: no density to estimate, use discrete")
     if estimator == 1:
         nearer = np.nextafter(distance[:, k], 0)  # strictly nearer than the k-th neighbour
         nats = digamma(k) - sum(digamma(_count(v, nearer)).mean() for v in (x, y))

@@ -54,7 +54,38 @@ def test_a_unit_that_always_fires_is_seen_by_the_median_only():
 def test_a_constant_unit_has_one_code():
     x = torch.full((5, 2), 3.7)
     assert (binning.uniform(x, 4).codes == 0).all()
-    assert (binning.quantile(x, 4) == 0).all()
+    assert len(binning.quantile(x, 4).unique()) == 1
+
+
+@pytest.mark.parametrize("largest", [torch.finfo(torch.float32).max, torch.finfo(torch.float64).max])
+def test_the_largest_floats_fall_into_their_bins(largest):
+    x = torch.tensor([-largest, -largest / 3, largest / 3, largest], dtype=torch.float64)
+    x = x.float() if largest < 1e39 else x
+    assert binning.uniform(x, 3).codes.tolist() == [0, 1, 2, 2]
+
+
+def test_a_saturated_unit_and_its_mirror_image_have_the_same_bit():
+    y = torch.tensor([1] * 60 + [0] * 40)  # the unit is the class, and at its upper end for most samples
+    bits = [discrete.mutual_information(binning.quantile(t, 2), y).item() for t in (y.double(), 1 - y.double())]
+    assert bits == pytest.approx([0.970951] * 2, abs=1e-6)
+
+
+@settings(max_examples=60, deadline=None)
+@given(columns, st.integers(2, 8))
+def test_quantile_bins_of_the_mirror_image_are_the_same_in_opposite_order(x, bins):
+    bins = min(bins, len(x))
+    assert (binning.quantile(x, bins) + binning.quantile(-x, bins) == bins - 1).all() or (
+        x == x[0]).all(0).any()  # fmt: skip
+
+
+@pytest.mark.parametrize("bins", [2, 3, 5])
+def test_ties_miss_the_edges_by_as_little_as_can_be(bins):
+    x = torch.randint(0, 4, (37,), generator=torch.Generator().manual_seed(0))
+    codes, values = binning.quantile(x.double(), bins), x.unique()
+    ends = [0, *[(x <= value).sum().item() for value in values]]  # where an edge can be
+    for k in range(1, bins):
+        miss = abs((codes < k).sum().item() - k * 37 / bins)
+        assert miss == pytest.approx(min(abs(end - k * 37 / bins) for end in ends))
 
 
 @settings(max_examples=40, deadline=None)
@@ -88,8 +119,9 @@ def test_quantile_bins_of_distinct_values_are_equally_filled_per_unit(n, bins):
         (lambda: binning.uniform([0.0, math.inf], 2), "x must be finite"),
         (lambda: binning.uniform([], 2), "x is empty"),
         (lambda: binning.uniform([0.0, 1.0], 1), "bins must be an integer of at least 2, got 1"),
-        (lambda: binning.uniform([0.0, 1.0], 2, low=1.0, high=0.0), "low must not be above high, got 1.0 and 0.0"),
-        (lambda: binning.uniform([0.0, 1.0], 2, low=math.nan), "low must not be above high, got nan"),
+        (lambda: binning.uniform([0.0, 1.0], 2, low=1.0, high=0.0), "low not above high, got 1.0 and 0.0"),
+        (lambda: binning.uniform([0.0, 1.0], 2, low=math.nan), "low and high must be finite, .* got nan"),
+        (lambda: binning.uniform([0.0, 1.0], 2, high=math.inf), "low and high must be finite, .* got 0.0 and inf"),
         (lambda: binning.quantile([0.0, math.nan], 2), "x must be finite"),
         (lambda: binning.quantile([0.0, 1.0], 1), "bins must be an integer of at least 2, got 1"),
         (lambda: binning.quantile([0.0, 1.0], 3), "bins must be at most n, got 3 bins for n=2"),

@@ -79,9 +79,17 @@ def test_symmetric_and_blind_to_translation_and_order(estimator):
     assert values == pytest.approx([values[0]] * 5, abs=1e-9)
 
 
-def test_a_constant_tells_nothing():
-    y = truth.SparseNormal().sample(100, seed=0)[1]
-    assert knn.mutual_information(torch.zeros(100), y).item() == pytest.approx(0, abs=1e-12)
+@pytest.mark.parametrize("estimator", [1, 2])
+def test_ties_in_one_variable_are_refused_with_what_to_use(estimator):
+    """They are no joint ties: of independent symbols estimator 2 would give -0.29 bits."""
+    y = torch.randint(2, (200,), generator=torch.Generator().manual_seed(0)).double()
+    z = torch.randn(200, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    for x, name in ((torch.ones(200), "x"), (y, "x"), (z.relu(), "x"), ((10 * z).round() / 10, "x")):
+        for pair, place in (((x, z), name), ((z, x), "y")):
+            with pytest.raises(ValueError, match=f"{place} must have a density, .* use label_mutual_information"):
+                knn.mutual_information(*pair, k=5, estimator=estimator)
+    few = torch.cat([z[:5], z[:1].expand(4), z[9:]])  # k equal values are k - 1 neighbours at distance 0
+    assert knn.mutual_information(few, z, k=5, estimator=estimator).isfinite()
 
 
 @pytest.mark.parametrize(
@@ -95,7 +103,7 @@ def test_a_constant_tells_nothing():
         (lambda: knn.mutual_information(range(5), range(5), k=5), "k must be below n, got k=5 for n=5"),
         (lambda: knn.mutual_information(range(5), range(5), k=0), "k must be an integer of at least 1, got 0"),
         (lambda: knn.mutual_information(range(5), range(5), k=1, estimator=3), "estimator must be 1 or 2, got 3"),
-        (lambda: knn.mutual_information([0, 0, 0, 1], [0, 0, 0, 1], k=2), "more than k=2 samples coincide"),
+        (lambda: knn.mutual_information([0, 0, 0, 1], [0, 0, 0, 1], k=2), "3 of its samples are equal, more than k=2"),
     ],
 )
 def test_refuses(call, message):

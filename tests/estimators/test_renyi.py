@@ -347,11 +347,50 @@ def test_alignment_width_takes_the_best_of_the_widths_given():
     assert renyi.alignment_width(x, y, low=2.0, high=3.0, points=5) == 2.0
 
 
-def test_distances_are_those_of_the_differences_and_zero_below_rounding():
-    x = 1e5 + normal(40, 30)
-    squared = renyi.squared_distances(torch.cat([x, x + 1e-10]))
-    torch.testing.assert_close(squared[:40, :40], (x[:, None] - x).square().sum(-1))
-    assert (squared[:40, 40:].diagonal() == 0).all()
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("apart", [0.0, 1e2, 1e4, 1e6])
+@pytest.mark.parametrize("dimensions", [1, 3, 200])
+def test_kernels_of_far_clusters_are_right_in_any_precision(dtype, apart, dimensions):
+    """Against differences in float64 of the values as the precision holds them."""
+    x = normal(60, dimensions)
+    x[30:] += apart
+    x = torch.cat([x, x[:3]]).to(dtype)
+    exact = (x.double()[:, None] - x.double()).square().sum(-1)
+    for width in (0.05, 0.5, 5.0, 500.0):
+        found = renyi.gram(x, width=width * dimensions**0.5) * 63
+        assert (found == found.mT).all()
+        assert (found - (exact / (-2 * dimensions * width**2)).exp()).abs().max() < 1e-4
+    squared = renyi.squared_distances(x)
+    assert (squared[60:, :3].diagonal() == 0).all()
+    assert ((squared - exact).abs() <= 2e-4 * exact).all()
+    assert renyi.entropy(renyi.gram(1e3 * x, width=500.0)) > 0  # no Gram of ours is refused
+
+
+def test_distances_in_a_batch_are_those_of_each():
+    x = normal(3, 40, 2).float()
+    x[1, 20:] += 1e4
+    one_by_one = torch.stack([renyi.gram(part, width=1.0) for part in x])
+    torch.testing.assert_close(renyi.channel_grams(x.transpose(0, 1)[..., None], width=1.0), one_by_one)
+
+
+def test_distances_of_close_pairs_can_be_differentiated():
+    x = torch.cat([normal(6, 2), 1e-9 + normal(6, 2)]).requires_grad_()
+    assert torch.autograd.gradcheck(lambda x: renyi.squared_distances(x), x, eps=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("scale", [1e20, 1e-25])
+def test_scales_whose_squares_float32_cannot_hold_are_refused(scale):
+    with pytest.raises(ValueError, match="x must have a scale whose square float32 can hold"):
+        renyi.gram(normal(8, 3).float() * scale, width=scale)
+    assert renyi.entropy(renyi.gram(normal(8, 3) * scale, width=scale)) > 1
+
+
+@pytest.mark.parametrize("alpha", [0.05, 0.1, 0.5])
+def test_rounding_is_no_eigenvalue_for_small_orders(alpha):
+    y = torch.arange(400) % 10
+    assert renyi.entropy(renyi.label_gram(y), alpha=alpha).item() == pytest.approx(math.log2(10), abs=1e-9)
+    assert renyi.label_joint_entropy(renyi.label_gram(y), y // 5, alpha=alpha).item() == pytest.approx(
+        math.log2(10), abs=1e-9)  # fmt: skip
 
 
 # refusals

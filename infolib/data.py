@@ -2,9 +2,12 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
+
+from infolib import checks
 
 
 @dataclass(frozen=True, eq=False)
@@ -14,9 +17,14 @@ class Data:
     Parameters
     ----------
     x : Tensor, shape (n, c, h, w) or (n, d)
-        Samples, float32 in [0, 1].
+        Samples, float32 in [0, 1]. An array or a data frame becomes a tensor, its float64 torch's default.
     y : Tensor, shape (n,)
-        Labels, int64.
+        Labels, int64. An array or a series becomes a tensor.
+
+    Raises
+    ------
+    ValueError
+        For x and y of different lengths, and for what is no array of numbers.
 
     Examples
     --------
@@ -28,11 +36,57 @@ class Data:
     x: Tensor
     y: Tensor
 
+    def __post_init__(self) -> None:
+        for name in ("x", "y"):
+            if not isinstance(value := getattr(self, name), Tensor):  # a check of every value only here: rows are many
+                object.__setattr__(self, name, checks.samples(name, value, empty=True))
+        if self.x.ndim == 0 or self.y.ndim == 0 or len(self.x) != len(self.y):
+            shapes = tuple(self.x.shape), tuple(self.y.shape)
+            raise ValueError("x and y must have one row for each sample, got shapes {} and {}".format(*shapes))
+
     def __len__(self) -> int:
         return len(self.y)
 
     def __getitem__(self, index: slice | Tensor) -> "Data":
         return Data(self.x[index], self.y[index])
+
+
+def labelled(name: str, data: Any, *, empty: bool = False) -> Data:
+    """`data` if it holds finite samples with class labels.
+
+    Parameters
+    ----------
+    name : str
+        Name of the argument, for the error message.
+    data : Data
+        Samples with labels from 0.
+    empty : bool
+        Whether there may be no samples.
+
+    Returns
+    -------
+    Data
+        The samples with labels of type int64.
+
+    Raises
+    ------
+    ValueError
+        For anything but `Data`, no samples unless `empty`, samples that are no finite real numbers, and labels that are
+        no integers of shape (n,) or are below 0, such as -100.
+
+    Examples
+    --------
+    >>> labelled("data", Data(torch.rand(2, 3), torch.tensor([0, -100])))
+    Traceback (most recent call last):
+    ValueError: the labels of data must be at least 0, got -100
+    """
+    checks.of_type(name, data, Data, "infolib.Data(x, y)")
+    if len(data) == 0 and empty:
+        return data
+    x, y = checks.samples(f"x of {name}", data.x), checks.labels(f"the labels of {name}", data.y)
+    if y.min() < 0:
+        raise ValueError(f"the labels of {name} must be at least 0, got {int(y.min())}")
+    return Data(x, y)
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,6 +122,11 @@ class Splits:
         Splits
             The parts have the samples and the label counts of the original.
 
+        Raises
+        ------
+        ValueError
+            For a seed that is no integer of at least 0.
+
         Examples
         --------
         >>> part = Data(torch.zeros(4, 2), torch.tensor([0, 0, 1, 1]))
@@ -75,7 +134,7 @@ class Splits:
         >>> sorted(control.train.y.tolist())
         [0, 0, 1, 1]
         """
-        generator = torch.Generator().manual_seed(seed)
+        generator = torch.Generator().manual_seed(checks.at_least("seed", seed, 0))
         train, val, test = (
             Data(part.x, part.y[torch.randperm(len(part), generator=generator)])
             for part in (self.train, self.val, self.test)
@@ -92,7 +151,7 @@ def stratified_order(y: Tensor, generator: torch.Generator) -> Tensor:
     Parameters
     ----------
     y : Tensor, shape (n,)
-        Labels, integers of at least 0.
+        Labels, any integers.
     generator : torch.Generator
         Source of the random order within each class.
 
@@ -101,6 +160,11 @@ def stratified_order(y: Tensor, generator: torch.Generator) -> Tensor:
     Tensor, shape (n,)
         Indices of the samples, int64.
 
+    Raises
+    ------
+    ValueError
+        For labels that are no integers of shape (n,), no labels, and for another kind of generator.
+
     Examples
     --------
     >>> y = torch.tensor([0, 0, 0, 0, 1, 1])
@@ -108,6 +172,8 @@ def stratified_order(y: Tensor, generator: torch.Generator) -> Tensor:
     >>> y[order[:3]].sum().item(), y[order[3:]].sum().item()
     (1, 1)
     """
+    y = checks.labels("y", y).unique(return_inverse=True)[1].cpu()
+    checks.of_type("generator", generator, torch.Generator, "a torch.Generator")
     shuffled = torch.randperm(len(y), generator=generator)
     y = y[shuffled]
     by_class = y.argsort(stable=True)

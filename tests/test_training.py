@@ -220,15 +220,13 @@ def test_impossible_options_are_refused_before_the_first_step(data, options, mes
 
 
 def test_impossible_data_and_models_are_refused(data):
-    with pytest.raises(ValueError, match="one label each, got 35 and 34"):
-        fit(network(), Data(data.x, data.y[:34]), **OPTIONS)
-    with pytest.raises(ValueError, match="one label each, got 0 and 0"):
+    with pytest.raises(ValueError, match="x of data is empty"):
         fit(network(), Data(data.x[:0], data.y[:0]), **OPTIONS)
     with pytest.raises(ValueError, match="no parameters to train"):
         fit(network().requires_grad_(False), data, **OPTIONS)
     with pytest.raises(ValueError, match="n must be an integer of at least 1, got 0"):
         minimise(network(), torch.sum, 0, **OPTIONS)
-    with pytest.raises(ValueError, match="data is empty"):
+    with pytest.raises(ValueError, match="x of data is empty"):
         evaluate(network(), Data(data.x[:0], data.y[:0]))
 
 
@@ -253,7 +251,7 @@ def test_evaluation_uses_eval_mode_and_restores_it(data):
     net = network()
     assert evaluate(net, data) == evaluate(net, data, batch_size=35)
     assert all(module.training for module in net.modules())
-    with pytest.raises(RuntimeError, match="shape"):
+    with pytest.raises(ValueError, match=r"model cannot take x of shape \(35, 2\)"):
         evaluate(net, Data(data.x[:, :2], data.y))
     assert all(module.training for module in net.modules())
 
@@ -400,7 +398,7 @@ def test_ewc_replay_and_distillation_hold_the_old_task(digits):
 def test_training_in_steps_refuses(digits):
     with pytest.raises(ValueError, match=r"steps must be an integer of at least 0, got -1"):
         train(digit_net(), digits, steps=-1, seed=0)
-    with pytest.raises(ValueError, match="epochs must be a number of at least 0, got nan"):
+    with pytest.raises(ValueError, match="epochs must be a finite number of at least 0, got nan"):
         train(digit_net(), digits, steps=1, epochs=float("nan"), seed=0)
     with pytest.raises(ValueError, match="as many, got 1, 2 and 1"):
         train_many([digit_net()], [digits, digits], steps=1, seed=[0])
@@ -408,7 +406,7 @@ def test_training_in_steps_refuses(digits):
         train_many([mlp([64, 4, 10], activation="tanh", seed=0)], [digits], steps=1, seed=0)
     with pytest.raises(ValueError, match="ReLU perceptrons of one shape, got 2 shapes"):
         train_many([digit_net(), digit_net(width=5)], [digits, digits], steps=1, seed=0)
-    with pytest.raises(ValueError, match="no linear layer"):
+    with pytest.raises(ValueError, match=r"plain nn\.Linear, got that of ReLU"):
         zero_head(nn.ReLU())
     with pytest.raises(FloatingPointError, match=r"lower lr=1e\+30"):
         train(digit_net(), digits, steps=5, lr=1e30, seed=0)

@@ -263,7 +263,8 @@ def _count(argument: str, number: int, available: int, of: str) -> int:
 
 
 def _take(arrays: _Arrays, indices: Tensor, scale: float) -> Data:
-    return Data(torch.from_numpy(arrays.x[indices]).float().div_(scale), arrays.y[indices])
+    # a tensor of one index would be taken for a number
+    return Data(torch.from_numpy(arrays.x[indices.numpy()]).float().div_(scale), arrays.y[indices])
 
 
 def _hashes(name: str, pool: _Arrays) -> dict[str, str]:

@@ -449,9 +449,12 @@ def train_many(
     >>> evaluate(one, data).accuracy, torch.equal(none[0].weight, net[0].weight)
     (1.0, True)
     """
+    models = checks.of_type("models", models, Sequence, "a sequence of networks")
+    data = checks.of_type("data", data, Sequence, "a sequence of infolib.Data")
+    models = [checks.network(f"models[{i}]", model) for i, model in enumerate(models)]
     data = [labelled(f"data[{i}]", one, empty=True) for i, one in enumerate(data)]
-    given = list(seed) if isinstance(seed, Sequence) else [seed] * len(models)
-    seeds = [checks.at_least("seed", one, 0) for one in given]
+    several = isinstance(seed, Iterable) and not isinstance(seed, str | bytes) and getattr(seed, "ndim", 1)
+    seeds = [checks.at_least("seed", one, 0) for one in (seed if several else [seed] * len(models))]
     if not len(models) == len(data) == len(seeds):
         raise ValueError(f"models, data and seed must be as many, got {len(models)}, {len(data)} and {len(seeds)}")
     busy = [i for i, one in enumerate(data) if len(one)]

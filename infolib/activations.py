@@ -8,22 +8,47 @@ tensor([0., 0.])
 >>> outputs
 {'0': tensor([1., 1.])}
 
+Layers have the names of `model.named_modules()`. A module that a forward pass calls several times, such as a shared
+activation, has a layer for each call, `name#1`, `name#2` and so on, in every function alike; its bare name is an error
+of the pass. A module under several names counts its calls under all of them together. `reached` lists a pass's layers.
+
+>>> relu = nn.ReLU()
+>>> net = nn.Sequential(nn.Linear(2, 3), relu, nn.Linear(3, 1), relu)
+>>> reached(net, ones(1, 2))
+['0', '1#1', '2', '1#2', '']
+>>> collect(net, ones(1, 2), ["1#1"])["1#1"].shape, collect(net, ones(1, 2), ["3#2"])["3#2"].shape
+(torch.Size([1, 3]), torch.Size([1, 1]))
+
+Calls are counted anew in each pass of the model, in any mode and with or without gradients. A pass with fewer calls
+than a name asks for is an error, but for a pass without any. So `name#1` suits a module whose calls vary from pass to
+pass. Outside of a pass, as in `model.encode(x)`, a module may be called once, under its bare name.
+
 Contexts nest in the order in which they are entered. An inner one gets a layer's output as the outer ones changed it.
-An outer one gets it without the changes of the inner ones.
+An outer one gets it without the changes of the inner ones. Each counts for itself.
+
+Compiled and scripted networks may pass hooks over, and are refused.
 """
 
 import re
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from contextvars import ContextVar
 from functools import partial
+from itertools import chain
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor, fx, nn
 
 from infolib import checks
 
 _PLOTTED = re.compile(r"(conv|hidden|fc)\d+|stem|stage\d+\.block\d+|output")
+
+_SEVERAL = "layer {0!r} is called more than once in a forward pass; name one call: '{0}#1', '{0}#2' and so on"
+_BEFORE = "give the network as it was before: model._orig_mod, or copy.deepcopy(model) after model.compile()"
+
+Action = Callable[[str, Any], Tensor | None]
 
 
 @contextmanager
@@ -37,7 +62,7 @@ def record(model: nn.Module, layers: Sequence[str], *, detach: bool = True) -> I
     model : nn.Module
         Any network.
     layers : sequence of str
-        Dotted names of layers.
+        Dotted names of layers, with `#k` for the k-th call.
     detach : bool
         Whether the copies are detached from the graph.
 
@@ -49,7 +74,7 @@ def record(model: nn.Module, layers: Sequence[str], *, detach: bool = True) -> I
     Raises
     ------
     ValueError
-        For a layer that the model does not have. On the forward pass: for an output that is not a tensor.
+        As `hooked`. On the forward pass: for an output that is not a tensor.
 
     Examples
     --------
@@ -59,15 +84,15 @@ def record(model: nn.Module, layers: Sequence[str], *, detach: bool = True) -> I
     >>> outputs
     {'1': tensor([0., 2.])}
     """
+    layers = checks.names("layers", layers)
     outputs: dict[str, Tensor] = {}
 
     def keep(layer: str, output: Any) -> None:
         seen, output = layer in outputs, _tensor(layer, output)
         outputs[layer] = (output.detach() if detach else output).clone()  # a later in-place ReLU would overwrite it
         if not seen:
-            for name in layers:  # in the order asked for, whatever the order of the pass
-                if name in outputs:
-                    outputs[name] = outputs.pop(name)
+            for name in filter(outputs.__contains__, layers):  # in the order asked for, whatever that of the pass
+                outputs[name] = outputs.pop(name)
 
     with hooked(model, dict.fromkeys(layers, keep)):
         yield outputs
@@ -82,8 +107,8 @@ def replace(model: nn.Module, changes: Mapping[str, Callable[[Tensor], Tensor]])
     model : nn.Module
         Any network.
     changes : mapping of str to callable
-        Dotted name of a layer -> function from its output to a tensor of the same shape and dtype. The function gets a
-        copy, which it may change in place. Gradients flow through it.
+        Dotted name of a layer, with `#k` for the k-th call -> function from its output to a tensor of the same shape
+        and dtype. The function gets a copy, which it may change in place. Gradients flow through it.
 
     Yields
     ------
@@ -92,7 +117,7 @@ def replace(model: nn.Module, changes: Mapping[str, Callable[[Tensor], Tensor]])
     Raises
     ------
     ValueError
-        For a layer that the model does not have. On the forward pass: for a result of another shape or dtype.
+        As `hooked`. On the forward pass: for a result of another shape or dtype, and for a layer that is not reached.
 
     Examples
     --------
@@ -113,7 +138,10 @@ def replace(model: nn.Module, changes: Mapping[str, Callable[[Tensor], Tensor]])
             )
         return result
 
-    with hooked(model, {layer: partial(change, function) for layer, function in changes.items()}):
+    checks.of_type("changes", changes, Mapping, "a mapping from layers to functions")
+    for layer, function in changes.items():
+        checks.of_type(f"the change of layer {layer!r}", function, Callable, "a function")
+    with hooked(model, {layer: partial(change, function) for layer, function in changes.items()}, every=True):
         yield
 
 
@@ -125,9 +153,9 @@ def collect(model: nn.Module, x: Tensor, layers: Sequence[str], *, batch_size: i
     model : nn.Module
         Any network; each module's mode is restored.
     x : Tensor, shape (n, ...)
-        Samples.
+        Samples; an array becomes a tensor.
     layers : sequence of str
-        Dotted names of layers.
+        Dotted names of layers, with `#k` for the k-th call.
     batch_size : int
         Number of samples in a forward pass.
 
@@ -139,7 +167,8 @@ def collect(model: nn.Module, x: Tensor, layers: Sequence[str], *, batch_size: i
     Raises
     ------
     ValueError
-        As `record`; for no samples; for a layer that the forward pass does not reach.
+        As `record`; for no samples, NaN and infinity; for samples that the model cannot take; for a layer that the
+        forward pass does not reach.
 
     Examples
     --------
@@ -147,32 +176,32 @@ def collect(model: nn.Module, x: Tensor, layers: Sequence[str], *, batch_size: i
     >>> {layer: tuple(output.shape) for layer, output in found.items()}
     {'0': (10, 4), '1': (10, 3)}
     """
-    checks.at_least("batch_size", batch_size, 1)
-    if len(x) == 0:
-        raise ValueError(f"x is empty, got shape {tuple(x.shape)}")
-    device = device_of(model, x.device)
-    parts: dict[str, list[Tensor]] = {layer: [] for layer in layers}
+    batch_size, x = checks.at_least("batch_size", batch_size, 1), checks.samples("x", x)
+    device = device_of(checks.network("model", model), x.device)
+    parts: dict[str, list[Tensor]] = {layer: [] for layer in checks.names("layers", layers)}
     with evaluating(model), record(model, layers) as outputs:
         for batch in x.split(batch_size):
             outputs.clear()
-            model(batch.to(device))
-            if missing := [layer for layer in layers if layer not in outputs]:
+            forward(model, batch.to(device))
+            if missing := [layer for layer in parts if layer not in outputs]:
                 raise ValueError(f"the forward pass does not reach {', '.join(missing)}")
             for layer, output in outputs.items():
                 parts[layer].append(output)
-    return {layer: torch.cat(parts.pop(layer)) for layer in layers}  # pop: hold each layer twice only in its turn
+    return {layer: torch.cat(parts.pop(layer)) for layer in list(parts)}  # pop: hold each layer twice only in its turn
 
 
 @contextmanager
 def upto(model: nn.Module, layer: str) -> Iterator[Callable[[Tensor], Tensor]]:
     """A function from samples to the output of a layer; it does not run the layers after it.
 
+    Its first call alone runs through the whole model before, in eval mode, to count the layer's calls.
+
     Parameters
     ----------
     model : nn.Module
         Any network, in the caller's mode.
     layer : str
-        Dotted name of the layer.
+        Dotted name of the layer, with `#k` for the k-th call.
 
     Yields
     ------
@@ -182,8 +211,8 @@ def upto(model: nn.Module, layer: str) -> Iterator[Callable[[Tensor], Tensor]]:
     Raises
     ------
     ValueError
-        For a layer that the model does not have. On the call: for a layer that the pass does not reach, and for an
-        output that is not a tensor.
+        As `hooked`. On the call: for a layer that the pass does not reach, for samples that the model cannot take, and
+        for an output that is not a tensor.
 
     Examples
     --------
@@ -192,13 +221,19 @@ def upto(model: nn.Module, layer: str) -> Iterator[Callable[[Tensor], Tensor]]:
     ...     hidden(torch.ones(7, 1, 2)).shape
     torch.Size([7, 3])
     """
+    module, call = _call(layer, _modules(model))
+    counted = call is not None
 
     def stop(layer: str, output: Any) -> None:
         raise _Reached(_tensor(layer, output))
 
     def run(x: Tensor) -> Tensor:
+        nonlocal counted
+        if not counted and _calls(model, x)[0].count(module) > 1:
+            raise ValueError(_SEVERAL.format(layer))
+        counted = True
         try:
-            model(x)
+            forward(model, x)
         except _Reached as reached:
             return reached.output
         raise ValueError(f"the forward pass does not reach {layer}")
@@ -215,8 +250,95 @@ class _Reached(Exception):  # noqa: N818
         self.output = output
 
 
+def reached(model: nn.Module, x: Tensor) -> list[str]:
+    """Names of the layers that a forward pass in eval mode reaches, in the order in which their outputs are ready.
+
+    Parameters
+    ----------
+    model : nn.Module
+        Any network; each module's mode is restored.
+    x : Tensor, shape (n, ...)
+        Samples, on the model's device.
+
+    Returns
+    -------
+    list of str
+        Dotted names, with `#k` for a module that is called several times; the model itself is "". A module under
+        several names has the first of them.
+
+    Raises
+    ------
+    ValueError
+        As `hooked`, and for samples that the model cannot take.
+
+    Examples
+    --------
+    >>> relu = nn.ReLU()
+    >>> reached(nn.Sequential(relu, nn.Linear(2, 1), relu), torch.ones(1, 2))
+    ['0#1', '1', '0#2', '']
+    """
+    names = {module: name for name, module in reversed(_modules(model).items())}
+    calls, failed = _calls(model, x)
+    if failed:
+        raise failed
+    number = Counter(calls)
+    return [names[m] if number[m] == 1 else f"{names[m]}#{calls[: i + 1].count(m)}" for i, m in enumerate(calls)]
+
+
+def _calls(model: nn.Module, x: Tensor) -> tuple[list[nn.Module], Exception | None]:
+    """The modules in the order in which a forward pass is done with them, and the error that ended it early."""
+    calls: list[nn.Module] = []
+    handles = [module.register_forward_hook(lambda module, *_: calls.append(module)) for module in model.modules()]
+    device, token = device_of(model, "cpu"), _Calls.idle.set(True)
+    try:
+        with evaluating(model), torch.random.fork_rng([device] if device.type == "cuda" else []):
+            forward(model, x)
+    except Exception as error:  # such as a layer behind the one that is asked for, which does not fit
+        return calls, error
+    finally:
+        _Calls.idle.reset(token)
+        for handle in handles:
+            handle.remove()
+    return calls, None
+
+
+def forward(model: nn.Module, x: Tensor) -> Any:
+    """What a model makes of samples.
+
+    Parameters
+    ----------
+    model : nn.Module
+        Any network, in the caller's mode.
+    x : Tensor, shape (n, ...)
+        Samples, on the model's device.
+
+    Returns
+    -------
+    any
+        The model's output.
+
+    Raises
+    ------
+    ValueError
+        For samples that the model cannot take, with its own error.
+
+    Examples
+    --------
+    >>> forward(nn.Linear(2, 3), torch.ones(4, 5))  # doctest: +ELLIPSIS
+    Traceback (most recent call last):
+    ValueError: model cannot take x of shape (4, 5): ...
+    """
+    try:
+        return model(x)
+    except torch.OutOfMemoryError:
+        raise
+    except (RuntimeError, TypeError, IndexError) as error:
+        shape = tuple(checks.of_type("x", x, Tensor, "a tensor").shape)
+        raise ValueError(f"model cannot take x of shape {shape}: {error}") from error
+
+
 @contextmanager
-def hooked(model: nn.Module, actions: Mapping[str, Callable[[str, Any], Tensor | None]]) -> Iterator[None]:
+def hooked(model: nn.Module, actions: Mapping[str, Action], *, every: bool = False) -> Iterator[None]:
     """Call a function after each forward pass of a layer inside the `with`.
 
     Parameters
@@ -224,8 +346,10 @@ def hooked(model: nn.Module, actions: Mapping[str, Callable[[str, Any], Tensor |
     model : nn.Module
         Any network; its hooks are removed at the end, whatever happens.
     actions : mapping of str to callable
-        Dotted name of a layer -> function of this name and the layer's output; "" is the model itself. The output may
-        be of any type. A tensor that the function returns replaces the output.
+        Dotted name of a layer, with `#k` for the k-th call -> function of this name and the layer's output; "" is the
+        model itself. The output may be of any type. A tensor that the function returns replaces the output.
+    every : bool
+        Whether a forward pass that does not reach one of the layers is an error.
 
     Yields
     ------
@@ -234,7 +358,8 @@ def hooked(model: nn.Module, actions: Mapping[str, Callable[[str, Any], Tensor |
     Raises
     ------
     ValueError
-        For a layer that the model does not have.
+        For a layer that the model does not have, and a network that is compiled, scripted or spread over devices. On
+        the forward pass: for a bare name of a module that is called several times, and a call that there is not.
 
     Examples
     --------
@@ -243,28 +368,147 @@ def hooked(model: nn.Module, actions: Mapping[str, Callable[[str, Any], Tensor |
     ...     _ = net(torch.ones(5, 2))
     0 (5, 3)
     """
-    modules = dict(model.named_modules(remove_duplicate=False))
-    for layer in actions:
-        if layer not in modules:
-            raise ValueError(f"unknown layer {layer!r}; there are: {', '.join(filter(None, modules))}")
-
-    def hook(layer: str, _module: nn.Module, _inputs: Any, output: Any) -> Tensor | None:
-        return actions[layer](layer, output)
-
-    handles = []
+    modules = _modules(model)
+    checks.of_type("actions", actions, Mapping, "a mapping from layers to functions")
+    calls = _Calls(actions, {layer: _call(layer, modules) for layer in actions}, every)
+    handles = [model.register_forward_pre_hook(calls.begin)]
+    handles += [module.register_forward_hook(calls.act) for module in calls.layers]
+    handles += [model.register_forward_hook(calls.check), model.register_forward_hook(calls.end, always_call=True)]
     try:
-        for layer in actions:
-            handles.append(modules[layer].register_forward_hook(partial(hook, layer)))
         yield
     finally:
         for handle in handles:
             handle.remove()
 
 
+class _Calls:
+    """Counts the calls of modules in each forward pass, and takes the actions of those that are asked for."""
+
+    idle: ContextVar[bool] = ContextVar("idle", default=False)  # in a pass of `reached` no action is taken
+
+    def __init__(self, actions: Mapping[str, Action], of: Mapping[str, tuple[nn.Module, int | None]], every: bool):
+        self.actions, self.every = actions, every
+        self.layers: dict[nn.Module, list[tuple[str, int | None]]] = {}
+        for layer, (module, call) in of.items():
+            self.layers.setdefault(module, []).append((layer, call))
+        self.done: Counter[nn.Module] = Counter()
+        self.depth = 0  # above 1 where a model calls itself
+
+    def begin(self, *_: Any) -> None:
+        if self.depth == 0:
+            self.done.clear()
+        self.depth += 1
+
+    def act(self, module: nn.Module, _inputs: Any, output: Any) -> Any:
+        if _Calls.idle.get():
+            return output
+        self.done[module] += 1
+        for layer, call in self.layers[module]:
+            if call is None and self.done[module] > 1:
+                raise ValueError(_SEVERAL.format(layer))
+            if call is not None and self.depth == 0:
+                raise ValueError(f"layer {layer!r} is called outside of a forward pass of model, where no call counts")
+            if call in (None, self.done[module]):
+                changed = self.actions[layer](layer, output)
+                output = output if changed is None else changed
+        return output
+
+    def check(self, *_: Any) -> None:
+        if self.depth > 1 or _Calls.idle.get():
+            return
+        for module, layers in self.layers.items():
+            for layer, call in layers:
+                if self.every and not self.done[module]:
+                    raise ValueError(f"the forward pass does not reach {layer}")
+                if call is not None and 0 < self.done[module] < call:
+                    raise ValueError(f"there is no layer {layer!r}: the forward pass calls it {self.done[module]} ×")
+
+    def end(self, *_: Any) -> None:
+        self.depth -= 1
+        if self.depth == 0:
+            self.done.clear()
+
+
+def _modules(model: nn.Module) -> dict[str, nn.Module]:
+    """All modules under all their names, of a network whose hooks are heeded."""
+    modules = dict(checks.network("model", model).named_modules(remove_duplicate=False))
+    for name, module in modules.items():
+        marks = name.endswith("_orig_mod"), module._compiled_call_impl, isinstance(module, torch.jit.ScriptModule)
+        if any(marks) or hasattr(module.forward, "_torchdynamo_orig_callable"):
+            raise ValueError(f"model is compiled or scripted, where hooks may be passed over; {_BEFORE}")
+        if isinstance(module, nn.DataParallel) and len(module.device_ids) > 1:
+            raise ValueError("model is spread over devices, each with some of the samples; give model.module")
+    return modules
+
+
+def _call(layer: str, modules: Mapping[str, nn.Module]) -> tuple[nn.Module, int | None]:
+    """The module of a layer, and the number of its call for `name#k`."""
+    name, call = str(layer), None
+    if name not in modules and (numbered := re.fullmatch(r"(.*)#([1-9]\d*)", name)):
+        name, call = numbered[1], int(numbered[2])
+    if name not in modules:
+        wrapped = [other for other in modules if f".{other}".endswith(f".{name}") or f".{name}".endswith(f".{other}")]
+        advice = f", perhaps {wrapped[-1]!r}" if any(wrapped) else ""
+        raise ValueError(f"unknown layer {layer!r}{advice}; there are: {', '.join(filter(None, modules))}")
+    return modules[name], call
+
+
 def _tensor(layer: str, output: Any) -> Tensor:
     if not isinstance(output, Tensor):
         raise ValueError(f"the output of layer {layer!r} is no tensor but {type(output).__name__}")
     return output
+
+
+def final(model: nn.Module) -> nn.Module:
+    """The module whose output is the output of a model, wherever it is declared.
+
+    It is found without data: from the order of `nn.Sequential`, and by a symbolic trace of other modules (`torch.fx`).
+    Identities and dropout behind it do not count.
+
+    Parameters
+    ----------
+    model : nn.Module
+        Any network.
+
+    Returns
+    -------
+    nn.Module
+        The module itself, of those of `torch.nn`.
+
+    Raises
+    ------
+    ValueError
+        Where the output is that of no module or of one with a second call, and where no trace can be made, as where the
+        pass depends on values.
+
+    Examples
+    --------
+    >>> final(nn.Sequential(nn.Linear(4, 3), nn.ReLU(), nn.Linear(3, 2), nn.Identity()))
+    Linear(in_features=3, out_features=2, bias=True)
+    """
+    if getattr(checks.network("model", model).forward, "__func__", None) is nn.Sequential.forward:
+        inner = [module for module in model.children() if not isinstance(module, nn.Identity | nn.Dropout)]
+        if inner:
+            return final(inner[-1])
+    if type(model).__module__.startswith("torch.nn"):
+        return model
+    try:
+        with torch.random.fork_rng([]):
+            graph = fx.Tracer().trace(model)
+    except Exception as error:  # of the model's own code, too
+        advice = "write it as nn.Sequential of all that comes before its last layer, and that layer"
+        raise ValueError(f"the output layer of model cannot be found: {error}; {advice}") from error
+    (node,) = (node.args[0] for node in graph.nodes if node.op == "output")
+    uses = [str(use.target) for use in graph.nodes if use.op in ("call_module", "get_attr")]
+    while isinstance(node, fx.Node) and node.op == "call_module":
+        module = model.get_submodule(str(node.target))
+        if isinstance(module, nn.Identity | nn.Dropout):
+            node = node.args[0]
+        elif sum(f"{use}.".startswith(f"{node.target}.") for use in uses) == 1:
+            return module
+        else:
+            break
+    raise ValueError("the output of model must be that of one layer, which has no other use in the pass")
 
 
 def layers(model: nn.Module) -> list[str]:
@@ -293,7 +537,7 @@ def layers(model: nn.Module) -> list[str]:
     >>> layers(nn.Sequential(OrderedDict(hidden1=nn.Linear(4, 3), relu=nn.ReLU(), output=nn.Linear(3, 2))))
     ['hidden1', 'output']
     """
-    names = [name for name, _ in model.named_modules()]
+    names = [name for name, _ in checks.network("model", model).named_modules()]
     plotted = [name for name in names if _PLOTTED.fullmatch(name)]
     if not plotted:
         raise ValueError(f"model has no layers named like conv1, hidden1, fc1 or output; choose from {names[1:]}")
@@ -313,6 +557,11 @@ def evaluating(model: nn.Module) -> Iterator[None]:
     ------
     None
 
+    Raises
+    ------
+    ValueError
+        For what is no network.
+
     Examples
     --------
     >>> net = nn.Dropout()
@@ -322,14 +571,16 @@ def evaluating(model: nn.Module) -> Iterator[None]:
     >>> net.training
     True
     """
-    modes = {module: module.training for module in model.modules()}
-    model.eval()
+    modes = {module: module.training for module in checks.network("model", model).modules()}
+    if any(modes.values()):
+        model.eval()
     try:
         with torch.no_grad():
             yield
     finally:
         for module, training in modes.items():
-            module.training = training
+            if module.training != training:  # to set it is slow
+                module.training = training
 
 
 def device_of(model: nn.Module, default: torch.device | str = "cpu") -> torch.device:
@@ -347,9 +598,19 @@ def device_of(model: nn.Module, default: torch.device | str = "cpu") -> torch.de
     torch.device
         The device.
 
+    Raises
+    ------
+    ValueError
+        For what is no network or no device.
+
     Examples
     --------
     >>> device_of(nn.Linear(2, 2)), device_of(nn.ReLU(), "meta")
     (device(type='cpu'), device(type='meta'))
     """
-    return next((tensor.device for tensor in (*model.parameters(), *model.buffers())), torch.device(default))
+    for tensor in chain(checks.network("model", model).parameters(), model.buffers()):
+        return tensor.device
+    try:
+        return torch.device(default)
+    except (RuntimeError, TypeError) as error:
+        raise ValueError(f"default must be a device, got {default!r}: {error}") from error

@@ -1,10 +1,14 @@
 """One place where arguments become tensors or a ValueError that names the argument."""
 
-from collections.abc import Collection, Sequence
-from typing import Any
+import math
+from collections.abc import Collection, Iterable, Sequence
+from typing import Any, TypeVar
 
+import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+
+T = TypeVar("T")
 
 
 def floats(name: str, value: Any, *, min_ndim: int = 1) -> Tensor:
@@ -37,24 +41,12 @@ def floats(name: str, value: Any, *, min_ndim: int = 1) -> Tensor:
     Traceback (most recent call last):
     ValueError: x must be finite, got NaN or infinity
     """
-    try:
-        tensor = value if hasattr(value, "dtype") else torch.as_tensor(value, dtype=torch.float64)
-        tensor = torch.as_tensor(tensor)
-    except (TypeError, ValueError, RuntimeError) as error:
-        raise ValueError(f"{name} must be an array of numbers, got {type(value).__name__}: {error}") from error
-    if tensor.is_complex():
-        raise ValueError(f"{name} must be real, got {tensor.dtype}")
+    tensor = _tensor(name, value, "numbers", None if hasattr(value, "dtype") else torch.float64)
     if not tensor.is_floating_point():
         tensor = tensor.double()
     if tensor.dtype in (torch.float16, torch.bfloat16):
         tensor = tensor.float()
-    if tensor.ndim < min_ndim:
-        raise ValueError(f"{name} needs at least {min_ndim} dimension(s), got shape {tuple(tensor.shape)}")
-    if tensor.numel() == 0:
-        raise ValueError(f"{name} is empty, got shape {tuple(tensor.shape)}")
-    if not tensor.sum().isfinite() and not tensor.isfinite().all():  # the sum is fast, but may overflow
-        raise ValueError(f"{name} must be finite, got NaN or infinity")
-    return tensor
+    return _filled(name, tensor, min_ndim)
 
 
 def integers(name: str, value: Any, *, min_ndim: int = 1) -> Tensor:
@@ -87,17 +79,44 @@ def integers(name: str, value: Any, *, min_ndim: int = 1) -> Tensor:
     Traceback (most recent call last):
     ValueError: codes must be integers, got torch.float32
     """
-    try:
-        tensor = torch.as_tensor(value)
-    except (TypeError, ValueError, RuntimeError) as error:
-        raise ValueError(f"{name} must be an array of integers, got {type(value).__name__}: {error}") from error
-    if tensor.is_floating_point() or tensor.is_complex():
+    tensor = _tensor(name, value, "integers")
+    if tensor.is_floating_point():
         raise ValueError(f"{name} must be integers, got {tensor.dtype}")
-    if tensor.ndim < min_ndim:
-        raise ValueError(f"{name} needs at least {min_ndim} dimension(s), got shape {tuple(tensor.shape)}")
-    if tensor.numel() == 0:
-        raise ValueError(f"{name} is empty, got shape {tuple(tensor.shape)}")
+    tensor = _filled(name, tensor, min_ndim)
     return tensor.to(torch.uint8) if tensor.dtype in (torch.bool, torch.uint8) else tensor.long()
+
+
+def samples(name: str, value: Any, *, empty: bool = False) -> Tensor:
+    """`value` as samples for a network; a tensor keeps its dtype, so token numbers stay integers.
+
+    Parameters
+    ----------
+    name : str
+        Name of the argument, for the error message.
+    value : array_like, shape (n, ...)
+        Finite real numbers. Of what is no tensor, such as an array or a data frame, float64 becomes torch's default.
+    empty : bool
+        Whether there may be no samples.
+
+    Returns
+    -------
+    Tensor, shape (n, ...)
+        The samples, on the device of `value`.
+
+    Raises
+    ------
+    ValueError
+        For values that are no real numbers, NaN, infinity, a single number, and no samples unless `empty`.
+
+    Examples
+    --------
+    >>> samples("x", [[0.5, 1.0]])
+    tensor([[0.5000, 1.0000]])
+    """
+    tensor = _tensor(name, value, "numbers")
+    if not isinstance(value, Tensor) and tensor.dtype == torch.float64:
+        tensor = tensor.to(torch.get_default_dtype())
+    return _filled(name, tensor, 1, empty=empty)
 
 
 def labels(name: str, value: Any, n: int | None = None) -> Tensor:
@@ -148,21 +167,22 @@ def positive(name: str, value: float) -> float:
     Returns
     -------
     float
-        The value itself.
+        The value as a number of Python.
 
     Raises
     ------
     ValueError
-        For a value that is not above zero.
+        For a value that is not above zero, a bool and any other type.
 
     Examples
     --------
     >>> positive("width", 0.5)
     0.5
     """
-    if not value > 0:
-        raise ValueError(f"{name} must be positive, got {value}")
-    return value
+    number = _plain(value)
+    if not isinstance(number, int | float) or not number > 0:
+        raise ValueError(f"{name} must be positive, got {value!r}")
+    return number
 
 
 def at_least(name: str, value: int, least: int) -> int:
@@ -173,17 +193,17 @@ def at_least(name: str, value: int, least: int) -> int:
     name : str
         Name of the argument, for the error message.
     value, least : int
-        The value, and the smallest allowed one.
+        The value, of Python's or NumPy's integers, and the smallest allowed one.
 
     Returns
     -------
     int
-        The value itself.
+        The value as an integer of Python.
 
     Raises
     ------
     ValueError
-        For a smaller value, a bool and any other type.
+        For a smaller value, one of more than 63 bits, a bool and any other type.
 
     Examples
     --------
@@ -191,9 +211,11 @@ def at_least(name: str, value: int, least: int) -> int:
     Traceback (most recent call last):
     ValueError: bins must be an integer of at least 2, got 1
     """
-    if not isinstance(value, int) or isinstance(value, bool) or value < least:
-        raise ValueError(f"{name} must be an integer of at least {least}, got {value!r}")
-    return value
+    number = _plain(value)
+    if not isinstance(number, int) or not least <= number < 2**63:
+        end = " and below 2**63" if isinstance(number, int) and number > least else ""
+        raise ValueError(f"{name} must be an integer of at least {least}{end}, got {value!r}")
+    return number
 
 
 def choice(name: str, value: str, allowed: Collection[str]) -> str:
@@ -224,13 +246,17 @@ def choice(name: str, value: str, allowed: Collection[str]) -> str:
     Traceback (most recent call last):
     ValueError: unknown optimizer 'sdg'; allowed: adam, sgd
     """
-    if value not in allowed:
+    try:
+        known = value in allowed
+    except (TypeError, ValueError, RuntimeError):  # what has no hash, or no single answer, is no word
+        known = False
+    if not known:
         raise ValueError(f"unknown {name} {value!r}; allowed: {', '.join(map(str, allowed))}")
     return value
 
 
-def within(name: str, value: float, least: float, most: float) -> float:
-    """`value` if it is a number in a closed interval.
+def within(name: str, value: float, least: float, most: float = math.inf) -> float:
+    """`value` if it is a finite number in a closed interval.
 
     Parameters
     ----------
@@ -242,21 +268,23 @@ def within(name: str, value: float, least: float, most: float) -> float:
     Returns
     -------
     float
-        The value itself.
+        The value as a number of Python.
 
     Raises
     ------
     ValueError
-        For a value outside the interval, NaN, a bool and any other type.
+        For a value outside the interval, NaN, infinity, a bool and any other type.
 
     Examples
     --------
     >>> within("dropout", 0.5, 0, 1)
     0.5
     """
-    if not isinstance(value, int | float) or isinstance(value, bool) or not least <= value <= most:
-        raise ValueError(f"{name} must be a number from {least:g} to {most:g}, got {value!r}")
-    return value
+    number = _plain(value)
+    if not isinstance(number, int | float) or not least <= number <= most or abs(number) == math.inf:
+        span = f"number from {least:g} to {most:g}" if most < math.inf else f"finite number of at least {least:g}"
+        raise ValueError(f"{name} must be a {span}, got {value!r}")
+    return number
 
 
 def increasing(name: str, values: Sequence[int], least: int) -> Sequence[int]:
@@ -286,6 +314,140 @@ def increasing(name: str, values: Sequence[int], least: int) -> Sequence[int]:
     >>> increasing("ends", [10, 20, 40], 1)
     [10, 20, 40]
     """
-    if not values or values[0] < least or list(values) != sorted(set(values)):
-        raise ValueError(f"{name} must rise from {least} or more, got {list(values)}")
+    found = [_plain(value) for value in values] if isinstance(values, Iterable) else []
+    whole = all(isinstance(value, int) for value in found)
+    if not found or not whole or found[0] < least or found != sorted(set(found)):
+        raise ValueError(f"{name} must rise from {least} or more, got {found or values!r}")
     return values
+
+
+def names(name: str, values: Sequence[str]) -> list[str]:
+    """`values` if they are names, such as those of layers, one after the other.
+
+    Parameters
+    ----------
+    name : str
+        Name of the argument, for the error message.
+    values : sequence of str
+        Names; none are allowed.
+
+    Returns
+    -------
+    list of str
+        The names, each once, in their order.
+
+    Raises
+    ------
+    ValueError
+        For a single string, which is no sequence of names, and for anything else.
+
+    Examples
+    --------
+    >>> names("layers", ("conv1", "fc1"))
+    ['conv1', 'fc1']
+    >>> names("layers", "conv1")
+    Traceback (most recent call last):
+    ValueError: layers must be a sequence of names, got 'conv1'; write ['conv1']
+    """
+    found: list[Any] = list(values) if isinstance(values, Iterable) and not isinstance(values, str) else [None]
+    if not all(isinstance(value, str) for value in found):
+        advice = f"; write [{values!r}]" if isinstance(values, str) else ""
+        raise ValueError(f"{name} must be a sequence of names, got {values!r}{advice}")
+    return list(dict.fromkeys(found))
+
+
+def network(name: str, value: Any) -> nn.Module:
+    """`value` if it is a network.
+
+    Parameters
+    ----------
+    name : str
+        Name of the argument, for the error message.
+    value : nn.Module
+        Any network.
+
+    Returns
+    -------
+    nn.Module
+        The value itself.
+
+    Raises
+    ------
+    ValueError
+        For anything else.
+
+    Examples
+    --------
+    >>> network("model", "resnet18")
+    Traceback (most recent call last):
+    ValueError: model must be a torch.nn.Module, got str
+    """
+    return of_type(name, value, nn.Module, "a torch.nn.Module")
+
+
+def of_type(name: str, value: T, kind: Any, words: str) -> T:
+    """`value` if it is of a type.
+
+    Parameters
+    ----------
+    name : str
+        Name of the argument, for the error message.
+    value : any
+        The value.
+    kind : type
+        What it has to be.
+    words : str
+        The same in words, for the error message.
+
+    Returns
+    -------
+    any
+        The value itself.
+
+    Raises
+    ------
+    ValueError
+        For a value of another type.
+
+    Examples
+    --------
+    >>> of_type("head", 3, slice, "a slice, such as slice(0, 5)")
+    Traceback (most recent call last):
+    ValueError: head must be a slice, such as slice(0, 5), got int
+    """
+    if not isinstance(value, kind):
+        raise ValueError(f"{name} must be {words}, got {type(value).__name__}")
+    return value
+
+
+def _plain(value: Any) -> Any:
+    """Python's number for one of NumPy or torch, None for a bool."""
+    if getattr(value, "ndim", None) == 0:
+        value = value.item()
+    return None if isinstance(value, bool) else value
+
+
+def _tensor(name: str, value: Any, kind: str, dtype: torch.dtype | None = None) -> Tensor:
+    try:
+        if isinstance(value, np.ma.MaskedArray):
+            raise TypeError("its mask would be lost")
+        if hasattr(value, "__array__") and not isinstance(value, Tensor):
+            value = np.require(np.asarray(value), requirements=["C", "W"])  # torch needs a contiguous, writeable one
+        tensor = torch.as_tensor(value, dtype=dtype)
+    except (TypeError, ValueError, RuntimeError, OverflowError) as error:
+        raise ValueError(f"{name} must be an array of {kind}, got {type(value).__name__}: {error}") from error
+    if tensor.is_complex():
+        raise ValueError(f"{name} must be real, got {tensor.dtype}")
+    return tensor
+
+
+def _filled(name: str, tensor: Tensor, min_ndim: int, *, empty: bool = False) -> Tensor:
+    """The tensor, if it has so many dimensions, numbers in it, and only finite ones."""
+    if tensor.ndim < min_ndim:
+        raise ValueError(f"{name} needs at least {min_ndim} dimension(s), got shape {tuple(tensor.shape)}")
+    if tensor.numel() == 0 and not empty:
+        raise ValueError(f"{name} is empty, got shape {tuple(tensor.shape)}")
+    number = tensor.is_floating_point() and not tensor.is_meta  # a meta tensor holds none
+    if number and not tensor.sum().isfinite() and not tensor.isfinite().all():  # the sum is fast, but may overflow
+        raise ValueError(f"{name} must be finite, got NaN or infinity")
+    return tensor

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -17,9 +18,14 @@ class Data:
     Parameters
     ----------
     x : Tensor, shape (n, c, h, w) or (n, d)
-        Samples, float32 in [0, 1].
+        Samples, float32 in [0, 1]. An array or a data frame becomes a tensor, its float64 torch's default.
     y : Tensor, shape (n,)
-        Labels, int64.
+        Labels, int64. An array or a series becomes a tensor.
+
+    Raises
+    ------
+    ValueError
+        For x and y of different lengths, and for what is no array of numbers.
 
     Examples
     --------
@@ -30,6 +36,14 @@ class Data:
 
     x: Tensor
     y: Tensor
+
+    def __post_init__(self) -> None:
+        for name in ("x", "y"):
+            if not isinstance(value := getattr(self, name), Tensor):  # a check of every value only here: rows are many
+                object.__setattr__(self, name, checks.samples(name, value, empty=True))
+        if self.x.ndim == 0 or self.y.ndim == 0 or len(self.x) != len(self.y):
+            shapes = tuple(self.x.shape), tuple(self.y.shape)
+            raise ValueError("x and y must have one row for each sample, got shapes {} and {}".format(*shapes))
 
     def __len__(self) -> int:
         return len(self.y)
@@ -184,6 +198,44 @@ class Data:
         return Data(torch.cat([part.x for part in parts]), torch.cat([part.y for part in parts]))
 
 
+def labelled(name: str, data: Any, *, empty: bool = False) -> Data:
+    """`data` if it holds finite samples with class labels.
+
+    Parameters
+    ----------
+    name : str
+        Name of the argument, for the error message.
+    data : Data
+        Samples with labels from 0.
+    empty : bool
+        Whether there may be no samples.
+
+    Returns
+    -------
+    Data
+        The samples with labels of type int64.
+
+    Raises
+    ------
+    ValueError
+        For anything but `Data`, no samples unless `empty`, samples that are no finite real numbers, and labels that are
+        no integers of shape (n,) or are below 0, such as -100.
+
+    Examples
+    --------
+    >>> labelled("data", Data(torch.rand(2, 3), torch.tensor([0, -100])))
+    Traceback (most recent call last):
+    ValueError: the labels of data must be at least 0, got -100
+    """
+    checks.of_type(name, data, Data, "infolib.Data(x, y)")
+    if len(data) == 0 and empty:
+        return data
+    x, y = checks.samples(f"x of {name}", data.x), checks.labels(f"the labels of {name}", data.y)
+    if y.min() < 0:
+        raise ValueError(f"the labels of {name} must be at least 0, got {int(y.min())}")
+    return Data(x, y)
+
+
 @dataclass(frozen=True, eq=False)
 class Splits:
     """A data set in three disjoint parts, with its origin.
@@ -217,6 +269,11 @@ class Splits:
         Splits
             The parts have the samples and the label counts of the original.
 
+        Raises
+        ------
+        ValueError
+            For a seed that is no integer of at least 0.
+
         Examples
         --------
         >>> part = Data(torch.zeros(4, 2), torch.tensor([0, 0, 1, 1]))
@@ -224,7 +281,7 @@ class Splits:
         >>> sorted(control.train.y.tolist())
         [0, 0, 1, 1]
         """
-        generator = torch.Generator().manual_seed(seed)
+        generator = torch.Generator().manual_seed(checks.at_least("seed", seed, 0))
         return self.each(lambda part: part.permuted_labels(generator))
 
     def each(self, change: Callable[[Data], Data]) -> "Splits":
@@ -294,7 +351,7 @@ def stratified_order(y: Tensor, generator: torch.Generator) -> Tensor:
     Parameters
     ----------
     y : Tensor, shape (n,)
-        Labels, integers of at least 0.
+        Labels, any integers.
     generator : torch.Generator
         Source of the random order within each class.
 
@@ -303,6 +360,11 @@ def stratified_order(y: Tensor, generator: torch.Generator) -> Tensor:
     Tensor, shape (n,)
         Indices of the samples, int64.
 
+    Raises
+    ------
+    ValueError
+        For labels that are no integers of shape (n,), no labels, and for another kind of generator.
+
     Examples
     --------
     >>> y = torch.tensor([0, 0, 0, 0, 1, 1])
@@ -310,6 +372,8 @@ def stratified_order(y: Tensor, generator: torch.Generator) -> Tensor:
     >>> y[order[:3]].sum().item(), y[order[3:]].sum().item()
     (1, 1)
     """
+    y = checks.labels("y", y).unique(return_inverse=True)[1].cpu()
+    checks.of_type("generator", generator, torch.Generator, "a torch.Generator")
     shuffled = torch.randperm(len(y), generator=generator)
     y = y[shuffled]
     by_class = y.argsort(stable=True)

@@ -38,8 +38,8 @@ from torch.optim import SGD, Adam, Optimizer
 from tqdm import tqdm
 
 from infolib import _moved, checks
-from infolib.activations import device_of, evaluating
-from infolib.data import Data
+from infolib.activations import device_of, evaluating, final, forward
+from infolib.data import Data, labelled
 
 __getattr__ = _moved.attributes(__name__)
 
@@ -111,11 +111,7 @@ class Options(TypedDict, total=False):
     progress: bool
 
 
-def fit(
-    model: nn.Module,
-    data: Data,
-    **options: Unpack[Options],
-) -> Iterator[Step]:
+def fit(model: nn.Module, data: Data, **options: Unpack[Options]) -> Iterator[Step]:
     """Train a model in place on the mean cross-entropy, by epochs.
 
     It is `minimise` of this loss: training is reproducible, and between steps the caller may measure the model.
@@ -138,7 +134,8 @@ def fit(
     Raises
     ------
     ValueError
-        For an option out of range, no data, and data without one label for each sample; before the first step.
+        For an option out of range, no data, and labels that are no integers from 0, such as -100; before the first
+        step. At the first step: for samples that the model cannot take, and labels beyond its outputs.
     TypeError
         For an unknown or a missing option, before the first step.
     FloatingPointError
@@ -152,10 +149,9 @@ def fit(
     >>> [step.epoch for step in steps], len(steps[0].batch)
     ([1, 1, 2, 2, 3, 3], 2)
     """
-    if len(data) == 0 or len(data.x) != len(data.y):
-        raise ValueError(f"data must hold samples with one label each, got {len(data.x)} and {len(data.y)}")
-    x, y = (part.to(device_of(model)) for part in (data.x, data.y))
-    steps = minimise(model, lambda batch: cross_entropy(model(x[batch]), y[batch]), len(data), **options)
+    data, device = labelled("data", data), device_of(model)
+    x, y, largest = data.x.to(device), data.y.to(device), int(data.y.max())
+    steps = minimise(model, lambda batch: cross_entropy(_logits(model, x[batch], largest), y[batch]), len(x), **options)
     return (step._replace(loss=step.loss / math.log(2)) for step in steps)
 
 
@@ -223,9 +219,9 @@ def minimise(
     >>> losses[-1] < losses[0] / 5
     True
     """
-    for name, value, least in (("n", n, 1), ("epochs", epochs, 0), ("batch_size", batch_size, 1), ("seed", seed, 0)):
-        checks.at_least(name, value, least)
-    checks.positive("lr", lr)
+    checks.of_type("loss", loss, Callable, "a function of a batch's indices")
+    n, epochs = checks.at_least("n", n, 1), checks.at_least("epochs", epochs, 0)
+    batch_size, seed = checks.at_least("batch_size", batch_size, 1), checks.at_least("seed", seed, 0)
     update = _optimiser(model, optimizer, lr=lr, momentum=momentum, weight_decay=weight_decay)
     device = device_of(model)
     # disable=None: silent where the output is no terminal
@@ -259,6 +255,8 @@ def descend(optimizer: Optimizer, loss: Callable[[T], Tensor], batches: Iterable
 
     Raises
     ------
+    ValueError
+        For another kind of optimiser, and a loss that is no scalar.
     FloatingPointError
         When the loss, or a parameter after the last step, is no longer finite.
 
@@ -268,9 +266,11 @@ def descend(optimizer: Optimizer, loss: Callable[[T], Tensor], batches: Iterable
     >>> list(descend(SGD([w], lr=0.25), lambda factor: factor * w.square(), [1.0, 2.0]))
     [(1.0, 1.0), (2.0, 0.5)]
     """
-    lr = optimizer.param_groups[0]["lr"]
+    lr = checks.of_type("optimizer", optimizer, Optimizer, "a torch.optim.Optimizer").param_groups[0]["lr"]
     for number, batch in enumerate(batches, start=1):
         value = loss(batch)
+        if not isinstance(value, Tensor) or value.numel() != 1:
+            raise ValueError(f"loss must give a scalar tensor, got {getattr(value, 'shape', type(value))}")
         optimizer.zero_grad()
         value.backward()
         optimizer.step()
@@ -301,21 +301,22 @@ def evaluate(model: nn.Module, data: Data, *, batch_size: int = 1024) -> Evaluat
     Raises
     ------
     ValueError
-        For no data, or a batch size below 1.
+        For no data, a batch size below 1, samples that the model cannot take, outputs that are no logits (n, classes)
+        or NaN, and labels that are no integers from 0 to classes - 1, such as -100.
 
     Examples
     --------
     >>> evaluate(nn.Identity(), Data(torch.tensor([[1.0, 1.0], [99.0, 0.0]]), torch.tensor([1, 0])))
     Evaluation(accuracy=0.5, cross_entropy=0.5)
     """
-    checks.at_least("batch_size", batch_size, 1)
-    if len(data) == 0:
-        raise ValueError("data is empty")
-    device = device_of(model, data.x.device)
+    batch_size, data = checks.at_least("batch_size", batch_size, 1), labelled("data", data)
+    device, largest = device_of(model, data.x.device), int(data.y.max())
     right, nats = 0, 0.0
     with evaluating(model):
         for x, y in zip(data.x.split(batch_size), data.y.split(batch_size), strict=True):
-            logits, y = model(x.to(device)).double(), y.to(device)
+            logits, y = _logits(model, x.to(device), largest).double(), y.to(device)
+            if logits.isnan().any():
+                raise ValueError("the outputs of model must be numbers, got NaN")
             right += (logits.argmax(1) == y).sum().item()
             nats += nll_loss(log_softmax(logits, 1), y, reduction="sum").item()
     return Evaluation(right / len(data), nats / len(data) / math.log(2))
@@ -369,7 +370,8 @@ def train(
     Raises
     ------
     ValueError
-        For an option out of range.
+        For an option out of range, samples that the model cannot take, and labels that are no integers from 0 to the
+        number of trained outputs minus 1, such as -100.
     FloatingPointError
         When the loss, or a weight after the last step, is no longer finite.
 
@@ -380,13 +382,19 @@ def train(
     >>> evaluate(train(net, data, steps=100, lr=0.1, seed=0), data).accuracy
     1.0
     """
-    model, steps = copy.deepcopy(model), _count(steps, epochs, batch_size, len(data))
-    update = Adam(model.parameters(), checks.positive("lr", lr), fused=True)
-    draw, device = torch.Generator().manual_seed(checks.at_least("seed", seed, 0)), device_of(model)
+    data = labelled("data", data, empty=True)
+    memory = None if memory is None else labelled("memory", memory)
+    largest = max(int(part.y.max()) for part in (data, memory or data)) if len(data) else 0
+    head = _slice(head)
+    checks.of_type("term", term, Callable | None, "a function of network and samples, or None")
+    model, steps = copy.deepcopy(checks.network("model", model)), _count(steps, epochs, batch_size, len(data))
+    update = _optimiser(model, "adam", lr=lr, momentum=0, weight_decay=0)
+    seed, device = checks.at_least("seed", seed, 0), device_of(model)
+    draw = torch.Generator().manual_seed(seed)
 
     def loss(u: Tensor) -> Tensor:
         x, y = (part.to(device) for part in _minibatch(data, u, memory))
-        value = cross_entropy(model(x)[:, head], y)
+        value = cross_entropy(_logits(model, x, largest, head), y)
         return value if term is None else value + term(model, x)
 
     model.train()
@@ -428,7 +436,8 @@ def train_many(
     Raises
     ------
     ValueError
-        For an option out of range, other networks, or lists of different lengths.
+        For an option out of range, other networks, lists of different lengths, samples that do not fit a network, and
+        labels that are no integers from 0 to its outputs minus 1, such as -100.
     FloatingPointError
         When the loss, or a weight after the last step, is no longer finite.
 
@@ -440,7 +449,12 @@ def train_many(
     >>> evaluate(one, data).accuracy, torch.equal(none[0].weight, net[0].weight)
     (1.0, True)
     """
-    seeds = [seed] * len(models) if isinstance(seed, int) else list(seed)
+    models = checks.of_type("models", models, Sequence, "a sequence of networks")
+    data = checks.of_type("data", data, Sequence, "a sequence of infolib.Data")
+    models = [checks.network(f"models[{i}]", model) for i, model in enumerate(models)]
+    data = [labelled(f"data[{i}]", one, empty=True) for i, one in enumerate(data)]
+    several = isinstance(seed, Iterable) and not isinstance(seed, str | bytes) and getattr(seed, "ndim", 1)
+    seeds = [checks.at_least("seed", one, 0) for one in (seed if several else [seed] * len(models))]
     if not len(models) == len(data) == len(seeds):
         raise ValueError(f"models, data and seed must be as many, got {len(models)}, {len(data)} and {len(seeds)}")
     busy = [i for i, one in enumerate(data) if len(one)]
@@ -448,11 +462,14 @@ def train_many(
     if not busy:
         return copies
     stacked, device = _stacked([copies[i] for i in busy]), device_of(models[0])
-    update = Adam(stacked, checks.positive("lr", lr), fused=True)
+    if (features := {one.x[0].numel() for one in data if len(one)}) != {len(stacked[0][0])}:
+        raise ValueError(f"x of data must have {len(stacked[0][0])} features for these models, got {sorted(features)}")
+    _fitting(stacked[-1][0], max(int(data[i].y.max()) for i in busy))
+    update = Adam(stacked, checks.within("lr", checks.positive("lr", lr), 0), fused=True)
     sizes = torch.tensor([len(data[i]) for i in busy])
     first = (sizes.cumsum(0) - sizes)[:, None]
     x, y = (torch.cat(parts).to(device) for parts in ([data[i].x.flatten(1) for i in busy], [data[i].y for i in busy]))
-    draws = {s: torch.Generator().manual_seed(checks.at_least("seed", s, 0)) for s in seeds}
+    draws = {s: torch.Generator().manual_seed(s) for s in seeds}
     steps = _count(steps, 0.0, batch_size, 0)
     uniform = ({s: torch.rand(batch_size, generator=draw) for s, draw in draws.items()} for _ in range(steps))
 
@@ -471,12 +488,12 @@ def train_many(
 
 
 def zero_head(model: nn.Module) -> nn.Module:
-    """A copy of a model whose last linear layer is 0, so that all classes are equally probable for every sample.
+    """A copy of a model whose output layer is 0, so that all classes are equally probable for every sample.
 
     Parameters
     ----------
     model : nn.Module
-        A network with a linear layer; it does not change.
+        A network that ends in a linear layer; it does not change.
 
     Returns
     -------
@@ -486,7 +503,7 @@ def zero_head(model: nn.Module) -> nn.Module:
     Raises
     ------
     ValueError
-        For a model without a linear layer.
+        As `last_linear`.
 
     Examples
     --------
@@ -497,14 +514,14 @@ def zero_head(model: nn.Module) -> nn.Module:
 
 
 def fold(model: nn.Module, factor: float) -> nn.Module:
-    """A copy of a model with all logits times a factor: an inverse temperature, folded into the last linear layer.
+    """A copy of a model with all logits times a factor: an inverse temperature, folded into the output layer.
 
     Parameters
     ----------
     model : nn.Module
-        A network with a linear layer; it does not change.
+        A network that ends in a linear layer; it does not change.
     factor : float
-        Inverse temperature.
+        Inverse temperature, at least 0.
 
     Returns
     -------
@@ -514,7 +531,7 @@ def fold(model: nn.Module, factor: float) -> nn.Module:
     Raises
     ------
     ValueError
-        For a model without a linear layer.
+        As `last_linear`, and for a factor that is negative or not finite.
 
     Examples
     --------
@@ -522,7 +539,7 @@ def fold(model: nn.Module, factor: float) -> nn.Module:
     >>> torch.allclose(fold(net, 0.5)(x), 0.5 * net(x))
     True
     """
-    model = copy.deepcopy(model)
+    model, factor = copy.deepcopy(checks.network("model", model)), checks.within("factor", factor, 0)
     with torch.no_grad():
         for parameter in last_linear(model).parameters():
             parameter.mul_(factor)
@@ -535,9 +552,9 @@ def narrow(model: nn.Module, head: slice) -> nn.Module:
     Parameters
     ----------
     model : nn.Module
-        A network whose last linear layer gives the logits; it does not change.
+        A network that ends in a linear layer; it does not change.
     head : slice
-        The outputs that are left.
+        The outputs that are left, at least one.
 
     Returns
     -------
@@ -547,7 +564,7 @@ def narrow(model: nn.Module, head: slice) -> nn.Module:
     Raises
     ------
     ValueError
-        For a model without a linear layer.
+        As `last_linear`, and for a slice of no outputs.
 
     Examples
     --------
@@ -555,20 +572,24 @@ def narrow(model: nn.Module, head: slice) -> nn.Module:
     >>> torch.allclose(narrow(net, slice(2, 4))(x), net(x)[:, 2:4])
     True
     """
-    model = copy.deepcopy(model)
+    model = copy.deepcopy(checks.network("model", model))
     last = last_linear(model)
-    last.weight, last.bias = nn.Parameter(last.weight[head].detach()), nn.Parameter(last.bias[head].detach())
-    last.out_features = len(last.weight)
+    left = last.weight[_slice(head)].detach()
+    if len(left) == 0:
+        raise ValueError(f"head must leave some of the {last.out_features} outputs, got {head}")
+    last.weight, last.out_features = nn.Parameter(left), len(left)
+    if last.bias is not None:
+        last.bias = nn.Parameter(last.bias[head].detach())
     return model
 
 
 def last_linear(model: nn.Module) -> nn.Linear:
-    """The last linear layer of a model.
+    """The linear layer whose output is the output of a model, wherever it is declared.
 
     Parameters
     ----------
     model : nn.Module
-        Any network.
+        A network that ends in a linear layer.
 
     Returns
     -------
@@ -578,17 +599,22 @@ def last_linear(model: nn.Module) -> nn.Linear:
     Raises
     ------
     ValueError
-        For a model without a linear layer.
+        As `activations.final`; for a model with another output than that of a plain linear layer, such as
+        probabilities; and for a layer that shares its weights with another.
 
     Examples
     --------
     >>> last_linear(nn.Sequential(nn.Linear(4, 3), nn.ReLU(), nn.Linear(3, 2)))
     Linear(in_features=3, out_features=2, bias=True)
     """
-    linear = [module for module in model.modules() if isinstance(module, nn.Linear)]
-    if not linear:
-        raise ValueError(f"model has no linear layer: {type(model).__name__}")
-    return linear[-1]
+    last = final(model)
+    names = {name for name, _ in last.named_parameters()}
+    if type(last) is not nn.Linear or names - {"bias"} != {"weight"}:  # others are what a weight is computed from
+        raise ValueError(f"the output of model must be that of a plain nn.Linear, got that of {type(last).__name__}")
+    own = [id(parameter) for parameter in last.parameters()]
+    if sum(id(parameter) in own for _, parameter in model.named_parameters(remove_duplicate=False)) > len(own):
+        raise ValueError("the output layer of model shares its weights with another layer, which would change too")
+    return last
 
 
 def ewc(model: nn.Module, data: Data, *, strength: float, samples: int = 200, seed: int) -> Term:
@@ -603,28 +629,35 @@ def ewc(model: nn.Module, data: Data, *, strength: float, samples: int = 200, se
     data : Data
         Samples of task A.
     strength : float
-        Factor of the penalty.
+        Factor of the penalty, at least 0.
     samples, seed : int
-        How many of the samples F is a mean over; seed of the draws.
+        How many of the samples, at least 1, F is a mean over; seed of the draws, at least 0.
 
     Returns
     -------
     callable
         A `term` for `train`, in nats.
 
+    Raises
+    ------
+    ValueError
+        For no data or labels that are none, samples that the model cannot take, and a number out of range.
+
     Examples
     --------
     >>> net = nn.Linear(4, 2)
-    >>> penalty = ewc(net, Data(torch.eye(4), torch.zeros(4)), strength=1.0, seed=0)
+    >>> penalty = ewc(net, Data(torch.eye(4), torch.zeros(4).long()), strength=1.0, seed=0)
     >>> penalty(net, torch.eye(4)).item(), penalty(fold(net, 2.0), torch.eye(4)).item() > 0
     (0.0, True)
     """
-    start = [parameter.detach().clone() for parameter in model.parameters()]
+    data, strength = labelled("data", data), checks.within("strength", strength, 0)
+    samples, seed = checks.at_least("samples", samples, 1), checks.at_least("seed", seed, 0)
+    start = [parameter.detach().clone() for parameter in checks.network("model", model).parameters()]
     fisher = [torch.zeros_like(parameter) for parameter in start]
     generator = torch.Generator().manual_seed(seed)
     chosen = torch.randperm(len(data), generator=generator)[:samples]
     for i in chosen:
-        log_p = log_softmax(model(data.x[i : i + 1]), 1)[0]
+        log_p = log_softmax(_logits(model, data.x[i : i + 1], 0), 1)[0]
         drawn = torch.multinomial(log_p.detach().exp(), 1, generator=generator)[0]
         for total, gradient in zip(fisher, torch.autograd.grad(log_p[drawn], list(model.parameters())), strict=True):
             total += gradient.square() / len(chosen)
@@ -648,12 +681,17 @@ def distillation(model: nn.Module, head: slice, *, weight: float = 4.0, temperat
     head : slice
         The outputs that are to stay.
     weight, temperature : float
-        Factor of the penalty; divisor of all logits in it.
+        Factor of the penalty, at least 0; divisor of all logits in it, above 0.
 
     Returns
     -------
     callable
         A `term` for `train`, in nats.
+
+    Raises
+    ------
+    ValueError
+        For a number out of range, and what is no network or no slice.
 
     Examples
     --------
@@ -662,7 +700,9 @@ def distillation(model: nn.Module, head: slice, *, weight: float = 4.0, temperat
     >>> (penalty(net, x) < penalty(fold(net, 2.0), x)).item()
     True
     """
-    model = copy.deepcopy(model)
+    model, weight = copy.deepcopy(checks.network("model", model)), checks.within("weight", weight, 0)
+    head = _slice(head)
+    temperature = checks.within("temperature", checks.positive("temperature", temperature), 0)
 
     def penalty(now: nn.Module, x: Tensor) -> Tensor:
         with evaluating(model):
@@ -703,7 +743,9 @@ def _batches(order: Tensor, batch_size: int) -> list[Tensor]:
 
 
 def _optimiser(model: nn.Module, name: str, *, lr: float, momentum: float, weight_decay: float) -> Optimizer:
-    parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    parameters = [parameter for parameter in checks.network("model", model).parameters() if parameter.requires_grad]
+    lr, momentum = checks.within("lr", checks.positive("lr", lr), 0), checks.within("momentum", momentum, 0, 1)
+    weight_decay = checks.within("weight_decay", weight_decay, 0)
     if not parameters:
         raise ValueError("model has no parameters to train")
     checks.choice("optimizer", name, ("adam", "sgd"))
@@ -716,10 +758,30 @@ def _optimiser(model: nn.Module, name: str, *, lr: float, momentum: float, weigh
 
 
 def _count(steps: int, epochs: float, batch_size: int, n: int) -> int:
-    checks.at_least("batch_size", batch_size, 1)
-    if not 0 <= epochs < math.inf:
-        raise ValueError(f"epochs must be a number of at least 0, got {epochs}")
-    return max(checks.at_least("steps", steps, 0), math.ceil(epochs * n / batch_size))
+    visits = math.ceil(checks.within("epochs", epochs, 0) * n / checks.at_least("batch_size", batch_size, 1))
+    return max(checks.at_least("steps", steps, 0), visits)
+
+
+def _logits(model: nn.Module, x: Tensor, largest: int, head: slice = slice(None)) -> Tensor:
+    """Some of a model's outputs (n, classes), if there is one for the largest label."""
+    logits = forward(model, x)
+    if not isinstance(logits, Tensor) or logits.ndim != 2 or len(logits) != len(x):
+        got = getattr(logits, "shape", type(logits))
+        raise ValueError(f"model must give logits of shape ({len(x)}, classes), got {got}")
+    return _fitting(logits[:, head], largest)
+
+
+def _slice(head: slice) -> slice:
+    parts = [part for part in (head.start, head.stop, head.step) if part is not None] if type(head) is slice else [""]
+    if not all(isinstance(part, int) for part in parts) or (head.step or 1) < 1:
+        raise ValueError(f"head must be a slice of outputs, such as slice(0, 5), got {head!r}")
+    return head
+
+
+def _fitting(logits: Tensor, largest: int) -> Tensor:
+    if largest >= logits.shape[1]:
+        raise ValueError(f"the labels of data must be below the {logits.shape[1]} outputs of model, got {largest}")
+    return logits
 
 
 def _minibatch(data: Data, u: Tensor, memory: Data | None) -> tuple[Tensor, Tensor]:

@@ -1,13 +1,16 @@
 import copy
 import math
+from functools import partial
 
+import numpy as np
+import pandas as pd
 import pytest
 import torch
 from torch import nn
 from torch.nn.functional import cross_entropy
 from torch.optim import SGD, Adam
 
-from infolib.data import Data
+from infolib.data import Data, Splits, labelled, stratified_order
 from infolib.training import (
     descend,
     distillation,
@@ -220,15 +223,13 @@ def test_impossible_options_are_refused_before_the_first_step(data, options, mes
 
 
 def test_impossible_data_and_models_are_refused(data):
-    with pytest.raises(ValueError, match="one label each, got 35 and 34"):
-        fit(network(), Data(data.x, data.y[:34]), **OPTIONS)
-    with pytest.raises(ValueError, match="one label each, got 0 and 0"):
+    with pytest.raises(ValueError, match="x of data is empty"):
         fit(network(), Data(data.x[:0], data.y[:0]), **OPTIONS)
     with pytest.raises(ValueError, match="no parameters to train"):
         fit(network().requires_grad_(False), data, **OPTIONS)
     with pytest.raises(ValueError, match="n must be an integer of at least 1, got 0"):
         minimise(network(), torch.sum, 0, **OPTIONS)
-    with pytest.raises(ValueError, match="data is empty"):
+    with pytest.raises(ValueError, match="x of data is empty"):
         evaluate(network(), Data(data.x[:0], data.y[:0]))
 
 
@@ -253,7 +254,7 @@ def test_evaluation_uses_eval_mode_and_restores_it(data):
     net = network()
     assert evaluate(net, data) == evaluate(net, data, batch_size=35)
     assert all(module.training for module in net.modules())
-    with pytest.raises(RuntimeError, match="shape"):
+    with pytest.raises(ValueError, match=r"model cannot take x of shape \(35, 2\)"):
         evaluate(net, Data(data.x[:, :2], data.y))
     assert all(module.training for module in net.modules())
 
@@ -400,7 +401,7 @@ def test_ewc_replay_and_distillation_hold_the_old_task(digits):
 def test_training_in_steps_refuses(digits):
     with pytest.raises(ValueError, match=r"steps must be an integer of at least 0, got -1"):
         train(digit_net(), digits, steps=-1, seed=0)
-    with pytest.raises(ValueError, match="epochs must be a number of at least 0, got nan"):
+    with pytest.raises(ValueError, match="epochs must be a finite number of at least 0, got nan"):
         train(digit_net(), digits, steps=1, epochs=float("nan"), seed=0)
     with pytest.raises(ValueError, match="as many, got 1, 2 and 1"):
         train_many([digit_net()], [digits, digits], steps=1, seed=[0])
@@ -408,7 +409,269 @@ def test_training_in_steps_refuses(digits):
         train_many([mlp([64, 4, 10], activation="tanh", seed=0)], [digits], steps=1, seed=0)
     with pytest.raises(ValueError, match="ReLU perceptrons of one shape, got 2 shapes"):
         train_many([digit_net(), digit_net(width=5)], [digits, digits], steps=1, seed=0)
-    with pytest.raises(ValueError, match="no linear layer"):
+    with pytest.raises(ValueError, match=r"plain nn\.Linear, got that of ReLU"):
         zero_head(nn.ReLU())
     with pytest.raises(FloatingPointError, match=r"lower lr=1e\+30"):
         train(digit_net(), digits, steps=5, lr=1e30, seed=0)
+
+
+# labels
+
+
+@pytest.mark.parametrize(("wrong", "message"), [
+    (-100, "labels of data must be at least 0, got -100"),
+    (-1, "labels of data must be at least 0, got -1"),
+    (10, "labels of data must be below the 10 outputs of model, got 10"),
+])  # fmt: skip
+def test_labels_beyond_the_outputs_are_refused_everywhere(digits, wrong, message):
+    y = digits.y.clone()
+    y[-1] = wrong
+    data, net, at = Data(digits.x, y), digit_net(), rf"labels of data(\[0\])? {message.removeprefix('labels of data ')}"
+    before = weights(net)
+    with pytest.raises(ValueError, match=at):
+        evaluate(net, data, batch_size=64)
+    with pytest.raises(ValueError, match=at):
+        list(fit(net, data, **OPTIONS))
+    with pytest.raises(ValueError, match=at):
+        train(net, data, steps=1, seed=0)
+    with pytest.raises(ValueError, match=r"labels of (data|memory) must be"):
+        train(net, digits, steps=1, seed=0, memory=data)
+    with pytest.raises(ValueError, match=at):
+        train_many([net], [data], steps=1, seed=0)
+    assert torch.equal(weights(net), before)
+
+
+def test_labels_beyond_a_head_are_refused(digits):
+    with pytest.raises(ValueError, match="labels of data must be below the 5 outputs of model, got 9"):
+        train(digit_net(outputs=20), digits, steps=1, seed=0, head=slice(10, 15))
+    with pytest.raises(ValueError, match="below the 0 outputs"):
+        train(digit_net(), digits, steps=1, seed=0, head=slice(10, 20))
+
+
+@pytest.mark.parametrize(("y", "message"), [
+    (torch.zeros(35), r"labels of data must be integers, got torch\.float32"),
+    (torch.zeros(35, 2).long(), r"labels of data must have shape \(n,\), got \(35, 2\)"),
+    (torch.full((35,), math.nan), "labels of data must be integers"),
+    (torch.zeros(35) + 0j, "labels of data must be real"),
+])  # fmt: skip
+def test_labels_that_are_none_are_refused(data, y, message):
+    data = Data(data.x, y)
+    for call in (
+        evaluate,
+        partial(fit, **OPTIONS),
+        partial(train, steps=1, seed=0),
+        partial(ewc, strength=1.0, seed=0),
+    ):
+        with pytest.raises(ValueError, match=message):
+            call(network(), data)
+
+
+@pytest.mark.parametrize("dtype", [torch.int32, torch.uint8, torch.bool])
+def test_labels_of_any_integer_type_are_taken(data, dtype):
+    assert evaluate(network(), Data(data.x, data.y.to(dtype))) == evaluate(network(), data)
+
+
+@pytest.mark.parametrize(("model", "message"), [
+    (nn.Sequential(nn.Linear(6, 2), nn.Unflatten(1, (1, 2))), r"logits of shape \(35, classes\), got .*35, 1, 2"),
+    (nn.LSTM(6, 2), "classes.*got <class 'tuple'>"),
+    (nn.Flatten(0), r"logits of shape \(35, classes\), got .*\[210\]"),
+    (nn.Linear(5, 2), r"model cannot take x of shape \(35, 6\)"),
+])  # fmt: skip
+def test_networks_without_logits_are_refused(data, model, message):
+    with pytest.raises(ValueError, match=message):
+        evaluate(model, data)
+    if list(model.parameters()):
+        with pytest.raises(ValueError, match=message):
+            list(fit(model, data, **OPTIONS | {"batch_size": 35}))
+
+
+def test_outputs_that_are_no_numbers_are_refused(data):
+    net = mlp([6, 2], seed=0)
+    with torch.no_grad():
+        net.output.bias[0] = math.nan
+    with pytest.raises(ValueError, match="outputs of model must be numbers, got NaN"):
+        evaluate(net, data)
+
+
+# the output layer
+
+
+class Declared(nn.Module):
+    """The layer that is declared first gives the output."""
+
+    def __init__(self, function=lambda net, x: net.head(net.body(x).relu()), bias=True):
+        super().__init__()
+        torch.manual_seed(0)
+        self.head, self.body, self.function = nn.Linear(6, 3, bias=bias), nn.Linear(6, 6), function
+
+    def forward(self, x):
+        return self.function(self, x)
+
+
+@pytest.mark.parametrize("bias", [True, False])
+def test_the_output_layer_need_not_be_declared_last(data, bias):
+    net = Declared(bias=bias)
+    expected = net(data.x)
+    assert last_linear(net) is net.head
+    assert zero_head(net)(data.x).abs().max() == 0
+    torch.testing.assert_close(fold(net, 0.5)(data.x), 0.5 * expected)
+    torch.testing.assert_close(narrow(net, slice(1, 3))(data.x), expected[:, 1:])
+    assert torch.equal(net(data.x), expected)
+
+
+def tied(net):
+    net.head.weight = net.body.weight
+    return net
+
+
+def normalised(net):
+    nn.utils.parametrizations.weight_norm(net.head)
+    return net
+
+
+@pytest.mark.parametrize(("net", "message"), [
+    (Declared(lambda net, x: net.head(x).softmax(1)), "must be that of one layer"),
+    (Declared(lambda net, x: net.head(x + net.head(x).sum())), "no other use"),
+    (Declared(lambda net, x: net.head(x) if x.mean() > 0 else x), "output layer of model cannot be found"),
+    (tied(Declared()), "shares its weights with another layer"),
+    (normalised(Declared()), "that of a plain nn.Linear, got that of ParametrizedLinear"),
+    (nn.Sequential(nn.Linear(6, 2), nn.Softmax(1)), "got that of Softmax"),
+    (nn.Sequential(nn.Linear(6, 2), nn.Conv2d(1, 1, 1)), "got that of Conv2d"),
+])  # fmt: skip
+def test_outputs_of_something_else_than_a_linear_layer_are_refused(net, message):
+    for change in (last_linear, zero_head, lambda net: fold(net, 0.5), lambda net: narrow(net, slice(0, 1))):
+        with pytest.raises(ValueError, match=message):
+            change(net)
+
+
+# data
+
+
+@pytest.mark.parametrize(("x", "y"), [
+    (torch.zeros(24, 2), torch.zeros(1)),
+    (torch.zeros(2, 2), torch.zeros(3)),
+    (torch.zeros(2, 2), torch.tensor(1)),
+    (torch.tensor(1.0), torch.tensor(1)),
+    (np.zeros((3, 2)), [0, 1]),
+])  # fmt: skip
+def test_data_of_different_lengths_cannot_be_made(x, y):
+    with pytest.raises(ValueError, match="x and y must have one row for each sample"):
+        Data(x, y)
+
+
+@pytest.mark.parametrize("value", [None, "x", 0j, [None], [math.nan], [math.inf], np.array(["a"]), [[1], [1, 2]]])
+def test_data_of_no_numbers_cannot_be_made(value):
+    with pytest.raises(ValueError, match=r"^x (must be|needs)"):
+        Data(value, torch.zeros(1))
+    with pytest.raises(ValueError, match=r"^y (must be|needs)"):
+        Data(torch.zeros(1), value)
+
+
+def test_data_are_made_of_arrays_frames_and_series(data):
+    frame, series = pd.DataFrame(data.x.numpy()).astype(float), pd.Series(data.y.numpy(), index=range(5, 40))
+    for made in (Data(data.x.numpy(), data.y.numpy()), Data(frame, series), Data(data.x.tolist(), data.y.tolist())):
+        assert torch.equal(made.x, data.x)
+        assert torch.equal(made.y, data.y)
+        assert evaluate(network(), made[:9]) == evaluate(network(), data[:9])
+
+
+def test_a_single_sample_is_a_slice(data):
+    assert len(data[3:4]) == 1
+    with pytest.raises(ValueError, match="one row for each sample"):
+        data[3]
+
+
+def test_a_balanced_order_takes_any_integers_and_a_generator(data):
+    y = torch.tensor([-1, 10**12, -1, 10**12])
+    assert y[stratified_order(y, torch.Generator().manual_seed(0))[:2]].sum() == 10**12 - 1
+    for wrong, message in (
+        (torch.zeros(0).long(), "y is empty"),
+        ([0.5], "y must be integers"),
+        (None, "y must be"),
+        ([[1]], "shape"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            stratified_order(wrong, torch.Generator())
+    with pytest.raises(ValueError, match=r"generator must be a torch\.Generator, got int"):
+        stratified_order(y, 0)
+    with pytest.raises(ValueError, match="seed must be an integer"):
+        Splits(data, data, data, "", {}).permuted_labels(seed=None)
+
+
+# arguments
+
+
+def calls(net, data):
+    """Every function of training, with arguments by name that it accepts."""
+    options = {"model": net, "data": data, "seed": 0}
+    term = {"model": net, "weight": 1.0, "head": slice(0, 2), "temperature": 1.0}
+    square = {"model": net, "loss": lambda batch: net(data.x[batch]).square().mean(), "n": 35, "epochs": 1, "seed": 0,
+              "batch_size": 7, "lr": 0.1, "momentum": 0.5, "weight_decay": 0.0, "optimizer": "sgd"}  # fmt: skip
+    return {
+        fit: {**options, "epochs": 1, "batch_size": 7, "lr": 0.1, "momentum": 0.0, "weight_decay": 0.0},
+        minimise: square,
+        evaluate: {"model": net, "data": data, "batch_size": 7},
+        train: {**options, "steps": 1, "epochs": 0.1, "batch_size": 7, "lr": 0.1, "head": slice(None), "memory": data,
+                "term": lambda net, x: net(x).mean()},
+        ewc: {**options, "strength": 1.0, "samples": 3},
+        distillation: term,
+        fold: {"model": net, "factor": 0.5},
+        narrow: {"model": net, "head": slice(0, 1)},
+        zero_head: {"model": net},
+        last_linear: {"model": net},
+    }  # fmt: skip
+
+
+HUGE = 2**70  # too large for an integer of torch
+ABSURD = [None, "x", -1, -0.5, math.nan, math.inf, 3j, [], {}, b"1", np.nan, torch.tensor([1.0, 2.0]), object(), HUGE]
+
+
+def absurd(net, data):
+    for function, arguments in calls(net, data).items():
+        for name in arguments:
+            yield from ((function, name, arguments | {name: value}) for value in ABSURD
+                        if not (value is None and name in ("memory", "term"))
+                        and not (value is HUGE and isinstance(arguments[name], float)))  # fmt: skip
+
+
+def test_every_absurd_argument_is_refused_by_its_name(data):
+    net = mlp([6, 5, 2], seed=0)
+    for function, arguments in calls(net, data).items():
+        result = function(**arguments)
+        list(result) if function in (fit, minimise) else None
+    before = weights(net)
+    tried = 0
+    for function, name, arguments in absurd(net, data):
+        with pytest.raises(ValueError, match=name):
+            function(**arguments)
+        tried += 1
+    assert tried > 500
+    assert torch.equal(weights(net), before)
+
+
+def test_absurd_arguments_of_many_networks_at_once(data):
+    net = mlp([6, 5, 2], seed=0)
+    good = {"models": [net], "data": [data], "steps": 1, "batch_size": 7, "lr": 0.1, "seed": 0}
+    train_many(**good | {"seed": np.int64(3)})
+    train_many(**good | {"seed": (3,)})
+    for name in good:
+        for value in ABSURD[: -1 if name == "lr" else None]:
+            with pytest.raises(ValueError, match=name):
+                train_many(**good | {name: value})
+    with pytest.raises(ValueError, match=r"x of data must have 6 features for these models, got \[5\]"):
+        train_many(**good | {"data": [Data(data.x[:, :5], data.y)]})
+
+
+def test_a_loss_that_is_no_scalar_is_refused(data):
+    for loss, got in ((lambda _: 3.0, "float"), (lambda batch: data.x[batch], r"\[10, 6\]")):
+        with pytest.raises(ValueError, match=f"loss must give a scalar tensor, got .*{got}"):
+            list(minimise(network(), loss, 35, **OPTIONS))
+    with pytest.raises(ValueError, match=r"optimizer must be a torch\.optim\.Optimizer, got float"):
+        next(descend(0.1, torch.sum, [1]))
+
+
+def test_data_are_checked_by_name():
+    with pytest.raises(ValueError, match=r"pool must be infolib\.Data\(x, y\), got tuple"):
+        labelled("pool", (torch.zeros(2, 2), torch.zeros(2)))
+    with pytest.raises(ValueError, match="x of pool must be finite"):
+        labelled("pool", Data(torch.full((1, 1), math.nan), torch.zeros(1).long()))

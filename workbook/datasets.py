@@ -210,7 +210,7 @@ def checksums() -> dict[str, dict[str, Any]]:
 
 def _taken(data: Data, indices: Tensor, scale: float) -> Data:
     """Samples in [0, 1], indexed by NumPy: the kernel of a convolution depends on the stride of an axis of length 1."""
-    return Data(torch.from_numpy(data.x.numpy()[indices]).float().div_(scale), data.y[indices])
+    return Data(torch.from_numpy(data.x.numpy()[indices.numpy()]).float().div_(scale), data.y[indices])
 
 
 class _Set(NamedTuple):

@@ -96,6 +96,6 @@ def test_the_scoreboard_counts_what_the_reports_say():
     found = reports.load("paper")
     assert set(rows) == {name[:2] for name in runner.notebooks()} == {name[:2] for name in found}
     for name, report in found.items():
-        counts = [int((report["verdicts"]["verdict"] == verdict).sum()) for verdict in claims.VERDICTS]
+        counts = [int((report.verdicts["verdict"] == verdict).sum()) for verdict in claims.VERDICTS]
         said = [int(cell.strip().strip("–") or 0) for cell in rows[name[:2]][-4:]]
         assert said == counts, name

@@ -7,15 +7,20 @@ MARK = "notebooks/profiles.toml"  # what the root of a workbook holds
 
 
 def root() -> Path:
-    """The folder that holds notebooks/, data/ and reports/.
+    """Folder of notebooks/, data/ and reports/.
 
-    INFOLIB_ROOT if it is set, else the nearest folder upwards that holds notebooks/profiles.toml, else the folder that
-    this package lies in, if it holds that file.
+    It is INFOLIB_ROOT if that is set, else the nearest folder upwards with notebooks/profiles.toml, else the folder of
+    this package, if it has that file.
+
+    Returns
+    -------
+    Path
+        Absolute.
 
     Raises
     ------
     ValueError
-        if there is none, or if INFOLIB_ROOT is another folder
+        If there is none, or if INFOLIB_ROOT is another folder.
     """
     if named := os.environ.get("INFOLIB_ROOT"):
         if not (Path(named) / MARK).is_file():

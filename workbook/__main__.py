@@ -3,10 +3,7 @@
 import os
 import re
 import sys
-import threading
-from collections.abc import Callable
 from contextlib import suppress
-from functools import wraps
 from typing import Any
 
 import click
@@ -17,20 +14,17 @@ from workbook import root
 # Heavy imports stand inside the commands that need them: `infolib --help` answers at once.
 
 
-def _plain_errors(command: Callable) -> Callable:
-    """Show a user's mistake, or a file that cannot be read or written, as one message instead of a traceback."""
+class _PlainErrors(click.Group):
+    """Commands that show a user's mistake, or a file that cannot be read or written, as one message."""
 
-    @wraps(command)
-    def wrapped(*args, **kwargs):
+    def invoke(self, ctx: click.Context) -> Any:
         try:
-            return command(*args, **kwargs)
+            return super().invoke(ctx)
         except (ValueError, OSError) as error:
             raise click.ClickException(str(error)) from error
 
-    return wrapped
 
-
-@click.group()
+@click.group(cls=_PlainErrors)
 @click.version_option(__version__, prog_name="infolib")
 def main() -> None:
     """Measure what a network keeps, drops and shares: run and check the workbook."""
@@ -49,7 +43,6 @@ def doctor() -> None:
 
 
 @main.command("list")
-@_plain_errors
 def list_() -> None:
     """List the notebooks, their parameters and their verdicts."""
     from workbook import reports
@@ -62,13 +55,12 @@ def list_() -> None:
             click.echo(f"    {parameter.name} = {parameter.default!r}  {parameter.help}")
         for profile in runner.PROFILES:
             if name in found[profile]:
-                counts = found[profile][name]["verdicts"]["verdict"].value_counts()
+                counts = found[profile][name].verdicts["verdict"].value_counts()
                 click.echo(f"    {profile}: " + ", ".join(f"{n} {verdict}" for verdict, n in counts.items()))
 
 
 @main.command()
 @click.option("--download", metavar="NAME", multiple=True, help="Fetch a data set into data/cache and verify it.")
-@_plain_errors
 def data(download: tuple[str, ...]) -> None:
     """Show the data sets that are here, verified; download one that is not."""
     from workbook import datasets
@@ -87,32 +79,31 @@ def data(download: tuple[str, ...]) -> None:
 @click.option("-p", "--parameter", "pairs", multiple=True, metavar="NAME=YAML", help="Override a parameter.")
 @click.option("--fresh", is_flag=True, help="Ignore cached networks and measurements.")
 @click.option("--time-limit", type=float, metavar="MINUTES", help="For each notebook [default: 20 quick, 240 paper].")
-@_plain_errors
-def run(names: tuple[str, ...], profile: str, pairs: tuple[str, ...], **options: Any) -> None:
+def run(
+    names: tuple[str, ...], profile: str, jobs: int, pairs: tuple[str, ...], fresh: bool, time_limit: float | None
+) -> None:
     """Execute notebooks (all, or some: `02 05`) into reports/<profile>/ and renew the scoreboards as each ends."""
     from workbook import run as runner
-
-    renewing = threading.Lock()
 
     def report(done: runner.Run) -> None:
         from workbook import reports  # here, while other notebooks are running
 
-        with renewing, suppress(Exception):  # the other notebooks go on; what is wrong is said at the end
+        with suppress(Exception):  # the other notebooks go on; what is wrong is said at the end
             reports.index()
         mark = click.style("✓", fg="green") if done.error is None else click.style("✗", fg="red")
         click.echo(f"{mark} {done.name}  {done.seconds:.0f} s")
         if done.error is not None:
             click.echo(done.error, err=True)
 
-    chosen = runner.select(names)
-    click.echo(f"running {', '.join(chosen)} in the {profile} profile, {options['jobs']} at a time")
-    done = runner.run(chosen, profile=profile, overrides=dict(map(_parse, pairs)), report=report, **options)
+    chosen, overrides = runner.select(names), dict(map(_parse, pairs))
+    click.echo(f"running {', '.join(chosen)} in the {profile} profile, {jobs} at a time")
+    done = runner.run(
+        chosen, profile=profile, jobs=jobs, overrides=overrides, fresh=fresh, time_limit=time_limit, report=report
+    )
     from workbook import reports
 
-    page = reports.index()
-    failed = [r.name for r in done if r.error is not None]
-    click.echo(f"scoreboard: {os.path.relpath(page)}")
-    if failed:
+    click.echo(f"scoreboard: {os.path.relpath(reports.index())}")
+    if failed := [one.name for one in done if one.error is not None]:
         raise click.ClickException(f"{len(failed)} of {len(done)} failed: {', '.join(failed)}; former reports are kept")
 
 
@@ -120,19 +111,20 @@ def _parse(pair: str) -> tuple[str, object]:
     """`name=value` with the value read as YAML, in which 1e-3 is a number, as it is in JSON and Python."""
     import yaml
 
-    loader = type("Loader", (yaml.SafeLoader,), {})
-    loader.add_implicit_resolver("tag:yaml.org,2002:float", re.compile(r"[-+]?\d*\.?\d+[eE][-+]?\d+$"), "-+.0123456789")
+    class Loader(yaml.SafeLoader):
+        """With its own list of what is read as a number."""
+
+    Loader.add_implicit_resolver("tag:yaml.org,2002:float", re.compile(r"[-+]?\d*\.?\d+[eE][-+]?\d+$"), "-+.0123456789")
     name, equals, text = pair.partition("=")
     if not equals:
         raise ValueError(f"-p takes NAME=YAML, got {pair!r}")
     try:
-        return name.strip(), yaml.load(text, loader)
+        return name.strip(), yaml.load(text, Loader)
     except yaml.YAMLError as error:
         raise ValueError(f"-p {name}: {text!r} is not YAML: {error}") from error
 
 
 @main.command()
-@_plain_errors
 def index() -> None:
     """Write reports/README.md, reports/index.html and each report.html anew from the reports."""
     from workbook import reports

@@ -12,7 +12,18 @@ VERDICT_COLOURS = dict(zip(claims.VERDICTS, ("#0a6b51", "#b07400", "#b3380c", "#
 
 
 def verdicts(table: pd.DataFrame) -> Figure:
-    """Each claim's interval over seeds (bar) against its accepted range (band), each on its own scale."""
+    """Each claim's interval over seeds (bar) and its accepted range (band), each on its own scale.
+
+    Parameters
+    ----------
+    table : DataFrame
+        Of `claims.Book.verdicts`; a claim that was not judged has no row in the figure.
+
+    Returns
+    -------
+    Figure
+        One row per claim.
+    """
     judged = table[table["n"] > 0]
     size = (8, 0.75 * len(judged) + 0.4)
     figure, axes = plt.subplots(len(judged), 1, figsize=size, squeeze=False, layout="constrained")
@@ -35,7 +46,20 @@ def verdicts(table: pd.DataFrame) -> Figure:
 
 
 def tally(table: pd.DataFrame, *, by: str) -> Figure:
-    """How many claims have which verdict: a bar for each value of the column `by`, in the order of the rows."""
+    """Number of claims with each verdict.
+
+    Parameters
+    ----------
+    table : DataFrame
+        One row per claim, with a column "verdict".
+    by : str
+        Column whose values have a bar each, in the order of the rows.
+
+    Returns
+    -------
+    Figure
+        Stacked horizontal bars.
+    """
     names = list(dict.fromkeys(table[by]))
     counts = table.groupby([by, "verdict"]).size().unstack(fill_value=0).reindex(index=names, columns=claims.VERDICTS)
     figure, ax = plt.subplots(figsize=(8, 0.36 * len(names) + 0.9), layout="constrained")

@@ -19,28 +19,24 @@ import math
 import os
 import tomllib
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
 from scipy import stats
 
 from infolib import checks
-from workbook import root
+from workbook import records, root
 
 SYMBOL = {"reproduced": "✓", "partly reproduced": "◐", "not reproduced": "✗", "not attempted": "–"}
 VERDICTS = tuple(SYMBOL)
-SOURCES = ("paper", "authors' code", "reconstructed", "ours")
-EXPECTED = {
-    "value": "a number",
-    "null": "0",
-    "sign": "positive or negative",
-    "order": "increasing or decreasing",
-    "trend": "increasing or decreasing",
-}
-CONFIDENCE = 0.95
+Kind = Literal["value", "null", "sign", "order", "trend"]
+Origin = Literal["paper", "authors' code", "reconstructed", "ours"]
+Profile = Literal["quick", "paper"]
+DIRECTIONS = ("increasing", "decreasing")
+EXPECTED = {"sign": ("positive", "negative"), "order": DIRECTIONS, "trend": DIRECTIONS}  # else a number
 COLUMNS = [
     "claim", "statement", "paper", "where", "source", "kind", "expected", "tolerance", "accepted_low", "accepted_high",
     "ours", "low", "high", "n", "control", "verdict", "profile", "why",
@@ -49,35 +45,51 @@ COLUMNS = [
 
 @dataclass(frozen=True)
 class Claim:
-    """One statement of a paper, with what we expect and how far off still counts, fixed before the run."""
+    """One statement of a paper, with what we expect and how far off still counts, fixed before the run.
+
+    Parameters
+    ----------
+    id, statement : str
+        Name of the claim; the statement in our words.
+    paper, where : str
+        The paper and the place in it.
+    source : str
+        Where the expectation is from: "paper", "authors' code", "reconstructed" or "ours".
+    kind : str
+        "value", "null", "sign", "order" or "trend": see the table at the head of this module.
+    expected : float or str
+        A number for "value", 0 for "null", else a sign or a direction.
+    tolerance : float
+        At least 0, in the unit of the statistic.
+    why : str
+        Reason for this tolerance.
+    needs : str
+        The least profile that can judge the claim: "quick" or "paper".
+    """
 
     id: str
-    statement: str  # in our words
+    statement: str
     paper: str
     where: str
-    source: str
-    kind: str
+    source: Origin
+    kind: Kind
     expected: float | str
     tolerance: float
-    why: str  # the reason for this tolerance
-    needs: str = "quick"  # the least profile that can judge it
+    why: str
+    needs: Profile = "quick"
 
-    def __post_init__(self):
-        checks.choice(f"source of claim {self.id}:", self.source, SOURCES)
-        checks.choice(f"kind of claim {self.id}:", self.kind, EXPECTED)
-        checks.choice(f"needs of claim {self.id}:", self.needs, ("quick", "paper"))
-        if not _is_number(self.tolerance) or not 0 <= self.tolerance < math.inf:
-            raise ValueError(f"tolerance of claim {self.id} must be a number of at least 0, got {self.tolerance!r}")
-        allowed = EXPECTED[self.kind]
-        numeric = _is_number(self.expected)
-        if not {"value": numeric, "null": self.expected == 0}.get(self.kind, self.expected in allowed.split(" or ")):
-            raise ValueError(f"expected of claim {self.id} ({self.kind}) must be {allowed}, got {self.expected!r}")
+    def __post_init__(self) -> None:
+        checks.within("tolerance", self.tolerance, 0, math.inf)
+        if self.kind in EXPECTED:
+            checks.choice(f"expected {self.kind}", str(self.expected), EXPECTED[self.kind])
+        elif isinstance(self.expected, str) or (self.kind == "null" and self.expected != 0):
+            raise ValueError(f"expected must be {'0' if self.kind == 'null' else 'a number'}, got {self.expected!r}")
 
     @property
     def accepted(self) -> tuple[float, float]:
         """The range in which the statistic of this kind upholds the claim."""
         t = self.tolerance
-        if self.kind in ("value", "null"):
+        if not isinstance(self.expected, str):
             return self.expected - t, self.expected + t
         if self.kind == "order":
             return -t, math.inf
@@ -85,7 +97,22 @@ class Claim:
         return (-most, -t) if self.expected in ("negative", "decreasing") else (t, most)
 
     def statistic(self, value: Any) -> float:
-        """The number that one seed contributes: see the table at the head of this module."""
+        """The number that one seed contributes: see the table at the head of this module.
+
+        Parameters
+        ----------
+        value : float or array-like, shape (steps,)
+            Result of the seed; a sequence for "order" and "trend".
+
+        Returns
+        -------
+        float
+
+        Raises
+        ------
+        ValueError
+            For a value of the wrong shape or not finite.
+        """
         value = np.asarray(value, dtype=float)
         sequence = self.kind in ("order", "trend")
         if value.ndim != sequence or (sequence and len(value) < 2):
@@ -99,10 +126,6 @@ class Claim:
         return _rank_correlation(value) if self.kind == "trend" else float(value)
 
 
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
-
-
 def _rank_correlation(value: np.ndarray) -> float:
     """Spearman's, of a sequence with its index; a constant sequence has none, so 0."""
     if np.ptp(value) == 0:
@@ -112,20 +135,30 @@ def _rank_correlation(value: np.ndarray) -> float:
 
 
 def load_claims(name: str, folder: Path | None = None) -> list[Claim]:
-    """The claims of notebook `name`, from `data/claims/<name>.toml`; ValueError says what is wrong with which claim."""
+    """Claims of a notebook, from `data/claims/<name>.toml`.
+
+    Parameters
+    ----------
+    name : str
+        Full name of the notebook.
+    folder : Path, optional
+        Another folder than `data/claims`.
+
+    Returns
+    -------
+    list of Claim
+        In the order of the file.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such file.
+    ValueError
+        Names the file and the claim: for an unknown, missing or wrong key, and for two claims of one id.
+    """
     path = (folder or root() / "data" / "claims") / f"{name}.toml"
-    if not path.exists():
-        raise ValueError(f"no claims for {name!r}: {path} does not exist")
     rows = tomllib.loads(path.read_text(encoding="utf-8")).get("claim", [])
-    known = {f.name: f for f in fields(Claim)}
-    loaded = []
-    for row in rows:
-        label = f"{path.name}: claim {row.get('id', '(without id)')}"
-        if missing := [k for k, f in known.items() if k not in row and k != "needs"]:
-            raise ValueError(f"{label} lacks {', '.join(missing)}")
-        if unknown := sorted(row.keys() - known.keys()):
-            raise ValueError(f"{label} has unknown keys {', '.join(unknown)}; allowed: {', '.join(known)}")
-        loaded.append(Claim(**row))
+    loaded = [records.built(Claim, row, f"{path.name}: claim {row.get('id', '(without id)')}") for row in rows]
     ids = [claim.id for claim in loaded]
     if twice := sorted({i for i in ids if ids.count(i) > 1}):
         raise ValueError(f"{path.name} has more than one claim {', '.join(twice)}")
@@ -133,24 +166,51 @@ def load_claims(name: str, folder: Path | None = None) -> list[Claim]:
 
 
 def paper_numbers(name: str, folder: Path | None = None) -> pd.DataFrame:
-    """Numbers of the paper that claims of notebook `name` compare with: `data/claims/<name>.csv`."""
-    path = (folder or root() / "data" / "claims") / f"{name}.csv"
-    if not path.exists():
-        raise ValueError(f"no numbers for {name!r}: {path} does not exist")
-    return pd.read_csv(path, keep_default_na=False)
+    """Numbers of the paper that claims of a notebook compare with, from `data/claims/<name>.csv`.
+
+    Parameters
+    ----------
+    name : str
+        Full name of the notebook.
+    folder : Path, optional
+        Another folder than `data/claims`.
+
+    Returns
+    -------
+    DataFrame
+        The file's columns; an empty cell is an empty string.
+    """
+    return pd.read_csv((folder or root() / "data" / "claims") / f"{name}.csv", keep_default_na=False)
 
 
-def interval(values: Sequence[float], confidence: float = CONFIDENCE) -> tuple[float, float, float]:
-    """Mean and two-sided t-interval (mean, low, high) of one number per seed.
+def interval(values: Iterable[float]) -> tuple[float, float, float]:
+    """Mean and two-sided 95 % t-interval of one number per seed.
 
+    Parameters
+    ----------
+    values : iterable of float
+        One number for each of at least two seeds.
+
+    Returns
+    -------
+    tuple of float
+        Mean, low and high, in the unit of the values.
+
+    Raises
+    ------
+    ValueError
+        For fewer than two numbers, or more than one per seed.
+
+    Examples
+    --------
     >>> [round(v, 3) for v in interval([1.0, 2.0, 3.0])]
     [2.0, -0.484, 4.484]
     """
-    values = np.asarray(values, dtype=float)
-    if values.ndim != 1 or len(values) < 2:
-        raise ValueError(f"values must hold one number for each of at least 2 seeds, got shape {values.shape}")
-    mean, spread = values.mean(), stats.sem(values)
-    low, high = stats.t.interval(confidence, len(values) - 1, mean, spread) if spread > 0 else (mean, mean)
+    each = np.asarray(list(values), dtype=float)
+    if each.ndim != 1 or len(each) < 2:
+        raise ValueError(f"values must hold one number for each of at least 2 seeds, got shape {each.shape}")
+    mean, spread = each.mean(), stats.sem(each)
+    low, high = stats.t.interval(0.95, len(each) - 1, mean, spread) if spread > 0 else (mean, mean)
     return float(mean), float(low), float(high)
 
 
@@ -162,11 +222,16 @@ def _verdict(claim: Claim, low: float, high: float) -> str:
 
 
 class Book:
-    """The claims of a notebook, and the verdicts on them as they are judged one after another.
+    """Claims of a notebook, and the verdicts on them as they are judged one after another.
 
-    claims: in the order in which they are listed
-    profile: the one that runs, unless given
-    show: whether `judge` prints
+    Parameters
+    ----------
+    claims : sequence of Claim
+        In the order in which they are listed.
+    profile : str, optional
+        "quick" or "paper"; the profile that runs, if it is not given.
+    show : bool
+        Whether `judge` prints.
     """
 
     def __init__(self, claims: Sequence[Claim], *, profile: str | None = None, show: bool = True) -> None:
@@ -174,16 +239,24 @@ class Book:
         self.profile = profile or os.environ.get("INFOLIB_PROFILE", "quick")
         self._rows: dict[str, dict[str, Any]] = {}
 
-    def judge(self, claim: str, values: Iterable, *, control: Iterable | None = None) -> None:
-        """Judge a claim by the values of all seeds, and print the word beside the statement.
+    def judge(self, claim: str, values: Iterable[Any], *, control: Iterable[Any] | None = None) -> None:
+        """Judge a claim by the values of all seeds, and print the word next to the statement.
 
-        values: one entry per seed, a number, or a sequence for `order` and `trend`
-        control: the same from an experiment in which the claim must fail
+        A claim that needs the paper profile is not judged in a quick run. A claim judged again has its last verdict.
 
-        A claim that needs the paper profile is not judged in a quick run; one judged again has its last verdict.
+        Parameters
+        ----------
+        claim : str
+            Its id.
+        values : iterable
+            One entry per seed: a number, or a sequence for "order" and "trend".
+        control : iterable, optional
+            The same from an experiment in which the claim must fail.
 
-        Raises:
-            ValueError: for an id that is no claim, fewer than 2 seeds, a value of the wrong shape or not finite
+        Raises
+        ------
+        ValueError
+            For an id that is no claim, fewer than two seeds, and a value of the wrong shape or not finite.
         """
         if claim not in self.claims:
             raise ValueError(f"unknown claim {claim!r}; claims: {', '.join(self.claims)}")
@@ -194,22 +267,40 @@ class Book:
 
     @property
     def verdicts(self) -> pd.DataFrame:
-        """A row for each claim, with its verdict; `not attempted` where there is none. No claims: no rows."""
+        """One row per claim with the columns `COLUMNS`; "not attempted" for a claim that was not judged."""
         rows = [self._rows.get(i) or _row(c, None, None, self.profile) for i, c in self.claims.items()]
         return pd.DataFrame(rows, columns=COLUMNS)
 
     def expectations(self) -> pd.DataFrame:
-        """What is expected of each claim, for a reader before the run."""
+        """What is expected of each claim, for a reader before the run.
+
+        Returns
+        -------
+        DataFrame
+            Columns kind, expected, tolerance; the claim's id is the index.
+        """
         rows = [(c.id, c.kind, c.expected, f"{c.tolerance:g}") for c in self.claims.values()]
         return pd.DataFrame(rows, columns=["claim", "kind", "expected", "tolerance"]).set_index("claim")
 
     def summary(self) -> str:
-        """The words of the verdicts, without digits: what nbval holds a stored notebook to on any machine."""
+        """The words of the verdicts without digits, which are the same on any machine.
+
+        Returns
+        -------
+        str
+            A table: claim, expected, tolerance, control, verdict.
+        """
         words = self.verdicts[["claim", "expected", "tolerance", "control", "verdict"]]
         return words.assign(tolerance=[f"{t:g}" for t in words["tolerance"]]).to_string(index=False)
 
     def rounded(self) -> pd.DataFrame:
-        """The numbers of the verdicts, to one digit finer than each tolerance."""
+        """The numbers of the verdicts, to one digit finer than each tolerance.
+
+        Returns
+        -------
+        DataFrame
+            Columns ours, low, high (see `digits`), n, expected, tolerance, verdict; the claim's id is the index.
+        """
         table = self.verdicts[["claim", "ours", "low", "high", "n", "expected", "tolerance", "verdict"]]
         for column in ("ours", "low", "high"):
             table[column] = [digits(v, t) for v, t in zip(table[column], table["tolerance"], strict=True)]
@@ -217,34 +308,55 @@ class Book:
 
 
 def book(name: str, *, show: bool = True) -> Book:
-    """The book of a notebook's claims; ValueError as `load_claims`."""
+    """Book of a notebook's claims.
+
+    Parameters
+    ----------
+    name : str
+        Full name of the notebook.
+    show : bool
+        Whether `Book.judge` prints.
+
+    Returns
+    -------
+    Book
+        Without a verdict yet; for errors see `load_claims`.
+    """
     return Book(load_claims(name), show=show)
 
 
-def _row(claim: Claim, values: Sequence | None, control: Sequence | None, profile: str) -> dict[str, Any]:
-    attempted = values is not None and not (claim.needs == "paper" and profile == "quick")
-    mean, low, high, verdict, control_verdict = math.nan, math.nan, math.nan, "not attempted", ""
-    if attempted:
-        mean, low, high = interval([claim.statistic(v) for v in values])
+def _row(claim: Claim, values: list[Any] | None, control: list[Any] | None, profile: str) -> dict[str, Any]:
+    numbers: dict[str, Any] = {"ours": math.nan, "low": math.nan, "high": math.nan, "n": 0}
+    verdict, control_verdict = "not attempted", ""
+    if values is not None and not (claim.needs == "paper" and profile == "quick"):
+        mean, low, high = interval(claim.statistic(v) for v in values)
+        numbers = {"ours": mean, "low": low, "high": high, "n": len(values)}
         verdict = _verdict(claim, low, high)
-    if attempted and control is not None:
-        _, *bounds = interval([claim.statistic(v) for v in control])
-        failed = _verdict(claim, *bounds) == "not reproduced"
-        control_verdict = "fails as it should" if failed else "does not fail"
-        if verdict == "reproduced" and not failed:
-            verdict = "partly reproduced"
-    return {
-        "claim": claim.id, "statement": claim.statement, "paper": claim.paper, "where": claim.where,
-        "source": claim.source, "kind": claim.kind, "expected": claim.expected, "tolerance": claim.tolerance,
-        "accepted_low": claim.accepted[0], "accepted_high": claim.accepted[1],
-        "ours": mean, "low": low, "high": high, "n": len(values) if attempted else 0,
-        "control": control_verdict, "verdict": verdict, "profile": profile, "why": claim.why,
-    }  # fmt: skip
+        if control is not None:
+            _, *bounds = interval(claim.statistic(v) for v in control)
+            failed = _verdict(claim, *bounds) == "not reproduced"
+            control_verdict = "fails as it should" if failed else "does not fail"
+            if verdict == "reproduced" and not failed:
+                verdict = "partly reproduced"
+    words = {"claim": claim.id, "control": control_verdict, "verdict": verdict, "profile": profile}
+    least, most = claim.accepted
+    return asdict(claim) | {"accepted_low": least, "accepted_high": most} | numbers | words
 
 
 def digits(value: float, tolerance: float) -> str:
-    """`value` to one decimal place finer than `tolerance` has, two to six (three for 0); a dash for none.
+    """A number to one decimal place more than its tolerance has, two to six (three for 0); a dash for none.
 
+    Parameters
+    ----------
+    value, tolerance : float
+        In one unit; the value may be NaN.
+
+    Returns
+    -------
+    str
+
+    Examples
+    --------
     >>> digits(3.14159, 0.1), digits(3.14159, 0.001), digits(float("nan"), 0.1)
     ('3.14', '3.1416', '–')
     """

@@ -16,7 +16,7 @@ import pickle
 import tempfile
 import tomllib
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -35,45 +35,78 @@ SILENCE = 60.0  # seconds that a download may be silent
 def load(
     name: str, *, n_train: int | None = None, n_val: int | None = None, n_test: int | None = None, seed: int = 0
 ) -> Splits:
-    """Load one of: digits, mnist, fashion-mnist, cifar10, ib.
+    """Read and verify a data set, and split it with balanced classes.
 
-    One seeded order of the samples decides everything: train is its first `n_train`, val and test lie at its end, so
+    One seeded order of the samples decides everything: train is its first `n_train`, val and test are at its end, so
     that a smaller subset is part of a larger one. Every prefix of the order is as balanced as the whole
     (`stratified_order`). Where the set has an official test set, test is taken from that, in an order of its own.
-    Left to themselves, `n_val` and `n_test` are 25 % each (digits), 10,000 and all (mnist, fashion-mnist), 5,000 and
-    all (cifar10), 0 and 15 % (ib); `n_train` is the rest.
 
-    Raises:
-        ValueError: for an unknown name, more samples than there are, or an altered file
-        FileNotFoundError: for a set that is neither in INFOLIB_DATA nor downloaded
+    Parameters
+    ----------
+    name : str
+        "digits", "mnist", "fashion-mnist", "cifar10" or "ib".
+    n_train, n_val, n_test : int, optional
+        Samples of each part. By default `n_val` and `n_test` are 25 % each (digits), 10,000 and all (mnist,
+        fashion-mnist), 5,000 and all (cifar10), 0 and 15 % (ib); `n_train` is the rest.
+    seed : int
+        Of the order.
+
+    Returns
+    -------
+    Splits
+        Images in [0, 1], float32 of shape (n, c, h, w); of "ib" bits, shape (n, 12).
+
+    Raises
+    ------
+    ValueError
+        For an unknown name, more samples than there are, and an altered file.
+    FileNotFoundError
+        For a set that is neither in INFOLIB_DATA nor downloaded.
     """
-    checks.choice("data set", name, _SETS)
-    checks.at_least("seed", seed, 0)
-    source = _SETS[name]
-    pool, official = source.read(name)
-    n_train, n_val, n_test = _sizes(name, len(pool.y), official and len(official.y), n_train, n_val, n_test)
-    generator = torch.Generator().manual_seed(seed)
+    n_train, n_val, n_test = sizes(name, n_train=n_train, n_val=n_val, n_test=n_test)
+    generator = torch.Generator().manual_seed(checks.at_least("seed", seed, 0))
+    pool, official = _SETS[name].read(name)
     order = stratified_order(pool.y, generator)
     if official is None:
         order, last = order[: len(order) - n_test], order[len(order) - n_test :]
-        test = _take(pool, last, source.scale)
+        test = pool[last]
     else:
-        test = _take(official, stratified_order(official.y, generator)[:n_test], source.scale)
-    train, val = _take(pool, order[:n_train], source.scale), _take(pool, order[len(order) - n_val :], source.scale)
+        test = official[stratified_order(official.y, generator)[:n_test]]
+    raw = (pool[order[:n_train]], pool[order[len(order) - n_val :]], test)
+    train, val, test = (Data(part.x.float().div_(_SETS[name].scale), part.y) for part in raw)
     return Splits(train, val, test, name, _hashes(name, pool))
 
 
 def sizes(
     name: str, *, n_train: int | None = None, n_val: int | None = None, n_test: int | None = None
 ) -> tuple[int, int, int]:
-    """How many samples `load` gives for training, validation and test, told without reading the set.
+    """How many samples `load` gives, without reading the set.
 
-    Raises:
-        ValueError: for an unknown name, and more samples than there are
+    Parameters
+    ----------
+    name : str
+        As of `load`.
+    n_train, n_val, n_test : int, optional
+        As of `load`.
+
+    Returns
+    -------
+    tuple of int
+        Samples for training, validation and test.
+
+    Raises
+    ------
+    ValueError
+        For an unknown name, and more samples than there are.
     """
     source = _SETS[checks.choice("data set", name, _SETS)]
-    pool = checksums()[name]["samples"] - (source.n_official or 0)
-    return _sizes(name, pool, source.n_official, n_train, n_val, n_test)
+    left, official = checksums()[name]["samples"], checksums()[name].get("official", 0)
+    n_test = _count("n_test", (official or source.n_test) if n_test is None else n_test, official or left, name)
+    left -= official or n_test
+    n_val = _count("n_val", source.n_val if n_val is None else n_val, left, name)
+    left -= n_val
+    n_train = _count("n_train", left if n_train is None else n_train, left, f"{name} beside n_val={n_val}")
+    return n_train, n_val, n_test
 
 
 def cluttered(splits: Splits, *, patches: int = 8, seed: int = 0) -> Splits:
@@ -92,38 +125,70 @@ def cluttered(splits: Splits, *, patches: int = 8, seed: int = 0) -> Splits:
 
 
 def read(name: str, file: str) -> bytes:
-    """The bytes of one file of a set (or of "weights"), read once and verified.
+    """Content of one file of a set, read once and verified.
 
-    INFOLIB_DATA comes first, then data/cache.
+    Parameters
+    ----------
+    name : str
+        A data set, or "weights".
+    file : str
+        Its path below INFOLIB_DATA, which comes first, or data/cache.
 
-    Raises:
-        FileNotFoundError: if it is in neither
-        ValueError: if its size or SHA-256 is not the one in data/checksums.toml
+    Returns
+    -------
+    bytes
+
+    Raises
+    ------
+    FileNotFoundError
+        If the file is in neither folder.
+    ValueError
+        If its SHA-256 is not the one in data/checksums.toml.
     """
     return _verified(_find(name, file), name, file)
 
 
 def status() -> list[dict[str, Any]]:
-    """One row per set: name, title, samples, shape, licence, where it lies, and its state.
+    """State of every set.
 
-    The state is "verified", "missing", or what is wrong with the first bad file.
+    Returns
+    -------
+    list of dict
+        Per set its name, samples and shape; "where" it is; and its "state": "verified", "missing", or what is wrong
+        with the first bad file.
     """
-    return [_status(name, entry) for name, entry in checksums().items()]
+    return [
+        {"name": name, "samples": entry.get("samples"), "shape": entry.get("shape")} | _state(name, entry["files"])
+        for name, entry in checksums().items()
+    ]
 
 
 def download(name: str) -> Path:
-    """Download a data set, or "weights", into data/cache, verify it, and return that folder.
+    """Download a data set into data/cache and verify it.
 
-    Files there that are whole stay; the others appear only when all are downloaded and verified.
+    Files there that are whole stay. The others appear only when all are downloaded and verified.
 
-    Raises:
-        ValueError: for an unknown name
-        OSError: when the source cannot be reached, or serves something else
+    Parameters
+    ----------
+    name : str
+        A data set, or "weights".
+
+    Returns
+    -------
+    Path
+        The folder data/cache.
+
+    Raises
+    ------
+    ValueError
+        For an unknown name.
+    OSError
+        If the source cannot be reached, or serves something else.
     """
     import pooch
 
     entry, kept = checksums()[checks.choice("data set", name, checksums())], store.folder()
-    if not (missing := [file for file in entry["files"] if not _sound(kept, name, file)]):
+    if not (missing := [file for file, expected in entry["files"].items() if not _sound(kept / file, expected)]):
         return kept
     registry = {file: f"sha256:{entry['files'][file]['sha256']}" for file in missing}
     urls = {file: entry.get("files_at", entry["source"]) + Path(file).name for file in missing}
@@ -148,78 +213,76 @@ def download(name: str) -> Path:
 
 @functools.cache
 def checksums() -> dict[str, dict[str, Any]]:
-    """What data/checksums.toml says: per set its title, source, licence, samples, shape and files."""
+    """Content of data/checksums.toml.
+
+    Returns
+    -------
+    dict of str to dict
+        Per set its title, source, licence, samples, shape and files.
+    """
     return tomllib.loads((root() / "data" / "checksums.toml").read_text())
 
 
-class _Arrays(NamedTuple):
-    """Samples as their file holds them, with labels."""
-
-    x: np.ndarray
-    y: Tensor
-
-
 class _Set(NamedTuple):
-    """How a set is read (training pool, and official test set if any), its largest value, and its sizes."""
+    """How a set is read (training pool, and official test set if any), its largest value, and its sizes by default."""
 
-    read: Callable[[str], tuple[_Arrays, _Arrays | None]]
+    read: Callable[[str], tuple[Data, Data | None]]
     scale: float
-    n_val: int  # by default
-    n_test: int | None  # by default; None if there is an official test set
-    n_official: int | None  # samples of that
+    n_val: int
+    n_test: int = 0  # unless there is an official test set: then that
 
 
-def _read_digits(_name: str) -> tuple[_Arrays, None]:
+def _read_digits(_name: str) -> tuple[Data, None]:
     from sklearn.datasets import load_digits
 
     digits = load_digits()
-    return _Arrays(digits.images[:, None].astype(np.uint8), torch.as_tensor(digits.target).long()), None
+    return Data(torch.from_numpy(digits.images[:, None].astype(np.uint8)), torch.from_numpy(digits.target).long()), None
 
 
-def _read_idx(name: str) -> tuple[_Arrays, _Arrays]:
+def _read_idx(name: str) -> tuple[Data, Data]:
     """MNIST's format, gzipped: big-endian, 16 bytes of header before images and 8 before labels."""
 
-    def part(prefix: str) -> _Arrays:
+    def part(prefix: str) -> Data:
         images, labels = (_idx(name, f"{prefix}-{kind}.gz") for kind in ("images-idx3-ubyte", "labels-idx1-ubyte"))
-        return _Arrays(images[:, None], torch.from_numpy(labels).long())
+        return Data(images[:, None], labels.long())
 
     return part("train"), part("t10k")
 
 
-def _idx(name: str, basename: str) -> np.ndarray:
+def _idx(name: str, basename: str) -> Tensor:
     (file,) = (file for file in checksums()[name]["files"] if Path(file).name == basename)
     content = gzip.decompress(read(name, file))
     shape = np.frombuffer(content, ">i4", count=content[3], offset=4)  # byte 3 is the number of dimensions
-    return np.frombuffer(content, np.uint8, offset=4 + 4 * content[3]).reshape(shape).copy()
+    return torch.from_numpy(np.frombuffer(content, np.uint8, offset=4 + 4 * content[3]).reshape(shape).copy())
 
 
-def _read_cifar10(name: str) -> tuple[_Arrays, _Arrays]:
+def _read_cifar10(name: str) -> tuple[Data, Data]:
     train = [_batch(name, f"data_batch_{i}") for i in range(1, 6)]
-    pool = _Arrays(np.concatenate([batch.x for batch in train]), torch.cat([batch.y for batch in train]))
+    pool = Data(torch.cat([batch.x for batch in train]), torch.cat([batch.y for batch in train]))
     return pool, _batch(name, "test_batch")
 
 
-def _batch(name: str, basename: str) -> _Arrays:
+def _batch(name: str, basename: str) -> Data:
     content = read(name, f"cifar-10-batches-py/{basename}")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the pickles of 2009 name NumPy's old modules
         batch = pickle.loads(content, encoding="latin1")  # exactly the bytes that were verified
-    return _Arrays(batch["data"].reshape(-1, 3, 32, 32), torch.tensor(batch["labels"]))
+    return Data(torch.from_numpy(batch["data"]).reshape(-1, 3, 32, 32), torch.tensor(batch["labels"]))
 
 
-def _read_ib(name: str) -> tuple[_Arrays, None]:
+def _read_ib(name: str) -> tuple[Data, None]:
     from scipy.io import loadmat
 
     task = loadmat(io.BytesIO(read(name, "ib/var_u.mat")))
-    return _Arrays(task["F"], torch.from_numpy(task["y"][0]).long()), None
+    return Data(torch.from_numpy(task["F"]), torch.from_numpy(task["y"][0]).long()), None
 
 
 _SETS = {
-    "digits": _Set(_read_digits, 16, 449, 449, None),
-    "mnist": _Set(_read_idx, 255, 10_000, None, 10_000),
-    "fashion-mnist": _Set(_read_idx, 255, 10_000, None, 10_000),
-    "cifar10": _Set(_read_cifar10, 255, 5_000, None, 10_000),
-    "ib": _Set(_read_ib, 1, 0, 614, None),
+    "digits": _Set(_read_digits, 16, 449, 449),
+    "mnist": _Set(_read_idx, 255, 10_000),
+    "fashion-mnist": _Set(_read_idx, 255, 10_000),
+    "cifar10": _Set(_read_cifar10, 255, 5_000),
+    "ib": _Set(_read_ib, 1, 0, 614),
 }
 
 
@@ -244,32 +307,16 @@ def _clutter(x: Tensor, patches: int, generator: torch.Generator) -> Tensor:
     return canvas
 
 
-def _sizes(
-    name: str, pool: int, official: int | None, n_train: int | None, n_val: int | None, n_test: int | None
-) -> tuple[int, int, int]:
-    source, tested = _SETS[name], pool if official is None else official
-    n_test = _count("n_test", (official or source.n_test) if n_test is None else n_test, tested, name)
-    left = pool if official else pool - n_test
-    n_val = _count("n_val", source.n_val if n_val is None else n_val, left, name)
-    left -= n_val
-    n_train = _count("n_train", left if n_train is None else n_train, left, f"{name} beside n_val={n_val}")
-    return n_train, n_val, n_test
-
-
 def _count(argument: str, number: int, available: int, of: str) -> int:
     if checks.at_least(argument, number, 0) > available:
         raise ValueError(f"{argument}={number} is more than the {available} samples available of {of}")
     return number
 
 
-def _take(arrays: _Arrays, indices: Tensor, scale: float) -> Data:
-    return Data(torch.from_numpy(arrays.x[indices]).float().div_(scale), arrays.y[indices])
-
-
-def _hashes(name: str, pool: _Arrays) -> dict[str, str]:
+def _hashes(name: str, pool: Data) -> dict[str, str]:
     """SHA-256 of the files just verified; of the arrays for a set without files (digits)."""
     files = {file: expected["sha256"] for file, expected in checksums()[name]["files"].items()}
-    return files or {name: hashlib.sha256(pool.x.tobytes() + pool.y.numpy().tobytes()).hexdigest()}
+    return files or {name: hashlib.sha256(pool.x.numpy().tobytes() + pool.y.numpy().tobytes()).hexdigest()}
 
 
 def _find(name: str, file: str) -> Path:
@@ -287,33 +334,27 @@ def _find(name: str, file: str) -> Path:
 
 def _verified(folder: Path, name: str, file: str) -> bytes:
     content = (folder / file).read_bytes()
-    expected = checksums()[name]["files"][file]
-    actual = hashlib.sha256(content).hexdigest()
-    if actual == expected["sha256"]:
-        return content
-    mend = f"mend it with: {COMMAND} {name}"
-    if folder != store.folder():
-        mend = f"replace this copy in INFOLIB_DATA, or unset INFOLIB_DATA and run: {COMMAND} {name}"
-    what = "altered" if len(content) == expected["bytes"] else f"{len(content)} bytes instead of {expected['bytes']}"
-    raise ValueError(f"{folder / file} is {what} (sha256 {actual[:8]}…, expected {expected['sha256'][:8]}…); {mend}")
+    actual, expected = hashlib.sha256(content).hexdigest(), checksums()[name]["files"][file]
+    if actual != expected["sha256"]:
+        raise ValueError(
+            f"{folder / file} is not as published: {len(content)} bytes, sha256 {actual[:8]}…, expected "
+            f"{expected['bytes']} bytes, {expected['sha256'][:8]}…; remove it, and get it with: {COMMAND} {name}"
+        )
+    return content
 
 
-def _sound(folder: Path, name: str, file: str) -> bool:
-    try:
-        return bool(_verified(folder, name, file))
-    except (OSError, ValueError):
-        return False
+def _sound(path: Path, expected: dict[str, Any]) -> bool:
+    return path.is_file() and hashlib.sha256(path.read_bytes()).hexdigest() == expected["sha256"]
 
 
-def _status(name: str, entry: dict[str, Any]) -> dict[str, Any]:
-    row = {"name": name, **{key: entry.get(key) for key in ("title", "samples", "shape", "licence")}}
-    row |= {"where": "scikit-learn", "state": "verified"}
-    for file in entry["files"]:
+def _state(name: str, files: Iterable[str]) -> dict[str, str | None]:
+    where = "scikit-learn"
+    for file in files:
         try:
-            row["where"] = str(folder := _find(name, file))
+            where = str(folder := _find(name, file))
             _verified(folder, name, file)
         except FileNotFoundError:
-            return row | {"where": None, "state": "missing"}
+            return {"where": None, "state": "missing"}
         except (OSError, ValueError) as error:
-            return row | {"state": str(error)}
-    return row
+            return {"where": where, "state": str(error)}
+    return {"where": where, "state": "verified"}

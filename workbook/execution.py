@@ -1,8 +1,7 @@
 """Execute one notebook with papermill, and render a report for a browser.
 
-`workbook.run` starts `python -m workbook.execution SPEC` for each notebook; the outcome is the exit code, and in the
-folder that the specification names `report.ipynb`, or `error.txt` if it failed. The runner itself renders: it imports
-nbconvert once for all.
+`workbook.run` starts `python -m workbook.execution SPEC` for each notebook. The outcome is the exit code and, in the
+folder INFOLIB_REPORT, `report.ipynb`, or `error.txt` if it failed. The runner renders: it imports nbconvert once.
 """
 
 import json
@@ -12,53 +11,68 @@ import sys
 import tempfile
 import threading
 import time
-from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from types import ModuleType
+from typing import Any
 
 import psutil
 
 from workbook import root
 
-sys.modules.setdefault("rfc3987_syntax", None)  # jsonschema's grammars of addresses: 1.5 s, and no notebook has any
+# An empty one for jsonschema's grammars of addresses: they take 1.5 s, and no notebook has any.
+sys.modules.setdefault("rfc3987_syntax", ModuleType("rfc3987_syntax"))
 import nbformat  # noqa: E402
 
-if TYPE_CHECKING:
-    from nbconvert import HTMLExporter
-
-KERNEL_STARTS = 3
 RENDERING = threading.Lock()  # one page at a time: the runner's threads share an interpreter
 FORMULA = re.compile(r"\$\$(.+?)\$\$|\$(.+?)\$", re.DOTALL)
 
 
 def cells(notebook: Path) -> list[Any]:
-    """The cells of a notebook."""
+    """Cells of a notebook.
+
+    Parameters
+    ----------
+    notebook : Path
+        Its file.
+
+    Returns
+    -------
+    list of NotebookNode
+    """
     return nbformat.read(notebook, as_version=4).cells
 
 
 def execute(notebook: Path, values: dict[str, Any], work: Path, position: int = 0) -> None:
-    """Execute one notebook with papermill into `work`/report.ipynb; a kernel that does not start is tried again."""
+    """Execute a notebook with papermill into `work`/report.ipynb.
+
+    Parameters
+    ----------
+    notebook : Path
+        Its file.
+    values : dict of str to object
+        Parameters to inject.
+    work : Path
+        Folder of the report.
+    position : int
+        Line of the progress bar, from 0.
+
+    Raises
+    ------
+    PapermillExecutionError
+        When a cell raises.
+    """
     import papermill
     from traitlets.config import Config
 
-    output = work / "report.ipynb"
     bar = {"desc": notebook.stem, "position": position, "leave": False, "disable": not sys.stderr.isatty()}
-    for attempt in range(1, KERNEL_STARTS + 1):
-        # One short socket path per kernel: TCP ports and the default ipc path collide when kernels start side by side.
-        with tempfile.TemporaryDirectory(prefix="k", dir=_short_folder()) as sockets:
-            config = Config({"KernelManager": {"transport": "ipc", "ip": f"{sockets}/s"}})
-            try:
-                papermill.execute_notebook(
-                    notebook, output, values, kernel_name="python3", progress_bar=bar, start_timeout=180, config=config
-                )
-            except papermill.PapermillExecutionError:
-                raise
-            except Exception:
-                if _begun(output) or attempt == KERNEL_STARTS:
-                    raise
-            else:
-                _forget_paths(output)
-                break
+    # One socket path per kernel: TCP ports and the default path collide when kernels start side by side. It may have
+    # 103 bytes at most, so it is not in the folder for temporary files.
+    with tempfile.TemporaryDirectory(prefix="k", dir="/tmp") as sockets:
+        papermill.execute_notebook(
+            notebook, work / "report.ipynb", values, kernel_name="python3", progress_bar=bar, start_timeout=180,
+            config=Config({"KernelManager": {"transport": "ipc", "ip": f"{sockets}/s"}}),
+        )  # fmt: skip
+    _forget_paths(work / "report.ipynb")
 
 
 def _forget_paths(output: Path) -> None:
@@ -72,45 +86,31 @@ def _forget_paths(output: Path) -> None:
 
 
 def render(folder: Path, title: str) -> None:
-    """Write a report's notebook as report.html, for a browser; its formulas as MathML, which needs no network."""
+    """Write report.html, for a browser, from report.ipynb; formulas become MathML, which needs no network.
+
+    Parameters
+    ----------
+    folder : Path
+        Folder of the report.
+    title : str
+        Title of the page.
+    """
+    from nbconvert import HTMLExporter
+
     notebook = nbformat.read(folder / "report.ipynb", as_version=4)
     for cell in notebook.cells:
         if cell.cell_type == "markdown":
             cell.source = FORMULA.sub(_mathml, cell.source)
     with RENDERING:
-        text, _ = _exporter().from_notebook_node(notebook, {"metadata": {"name": title}})
+        text, _ = HTMLExporter().from_notebook_node(notebook, {"metadata": {"name": title}})
     (folder / "report.html").write_text(text, encoding="utf-8")
 
 
-@lru_cache
-def _exporter() -> "HTMLExporter":
-    """One for all pages: it compiles its templates once."""
-    from nbconvert import HTMLExporter
-
-    return HTMLExporter()
-
-
-def _mathml(formula: re.Match) -> str:
+def _mathml(formula: re.Match[str]) -> str:
     from latex2mathml.converter import convert
 
     displayed, inline = formula.groups()
     return convert(displayed, display="block") if displayed else convert(inline)
-
-
-def _short_folder() -> str:
-    """Where sockets fit: a path of theirs may have 103 bytes at most."""
-    return tempfile.gettempdir() if len(tempfile.gettempdir()) < 70 else "/tmp"
-
-
-def _begun(output: Path) -> bool:
-    """Whether a kernel has run a cell of this notebook, as far as can be told."""
-    if not output.exists():
-        return False
-    try:
-        found = cells(output)
-    except ValueError:  # cut off by a full disk
-        return True
-    return any(c.get("metadata", {}).get("papermill", {}).get("status") not in (None, "pending") for c in found)
 
 
 def _end_with(parent: int) -> None:
@@ -122,25 +122,18 @@ def _end_with(parent: int) -> None:
     os._exit(1)
 
 
-def _child(spec: dict[str, Any]) -> int:
+def _child(notebook: Path, parameters: dict[str, Any], position: int) -> int:
     threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
-    work, notebook = Path(spec["work"]), Path(spec["notebook"])
+    work = Path(os.environ["INFOLIB_REPORT"])
     try:
-        execute(notebook, spec["parameters"], work, spec["position"])
+        execute(notebook, parameters, work, position)
     except Exception as error:
-        text = _plain(f"{notebook.stem}: {error or type(error).__name__}")
-        try:
-            (work / "error.txt").write_text(text, encoding="utf-8")
-        except OSError:  # a full disk
-            print(text, file=sys.stderr)
+        text = re.sub(r"\x1b\[[0-9;]*m", "", str(error) or type(error).__name__)  # without terminal colours
+        (work / "error.txt").write_text(f"{notebook.stem}: {text}", encoding="utf-8")
         return 1
     return 0
 
 
-def _plain(text: str) -> str:
-    """`text` without terminal colours."""
-    return re.sub(r"\x1b\[[0-9;]*m", "", text)
-
-
 if __name__ == "__main__":
-    sys.exit(_child(json.loads(sys.argv[1])))
+    spec = json.loads(sys.argv[1])
+    sys.exit(_child(Path(spec["notebook"]), spec["parameters"], spec["position"]))

@@ -5,12 +5,12 @@ Linear(in_features=64, out_features=16, bias=True)
 >>> images("digits", clutter=True, n=5).x.shape
 torch.Size([5, 1, 12, 12])
 
-Paths are relative to the workbook. Nothing pickled is run: weights are read as tensors only, arrays as numbers only; a
+Paths are relative to the workbook. Nothing pickled is run: weights are read as tensors only, arrays as numbers only. A
 TorchScript file and an import path are programs, and as trustworthy as their author.
 """
 
 import hashlib
-import importlib
+import pkgutil
 import warnings
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
@@ -22,6 +22,7 @@ import safetensors.torch
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import interpolate
+from torch.nn.modules.utils import consume_prefix_in_state_dict_if_present
 from torch.random import fork_rng
 
 from infolib import checks
@@ -32,10 +33,26 @@ PICTURES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp")
 
 
 class Images(NamedTuple):
-    """Labelled images in [0, 1], where they come from, and whether their object is in the central two thirds."""
+    """Labelled images, and where they come from.
 
-    x: Tensor  # (n, c, h, w) float32
-    y: Tensor  # (n,) int64
+    Parameters
+    ----------
+    x : Tensor, shape (n, c, h, w)
+        Images in [0, 1], float32.
+    y : Tensor, shape (n,)
+        Labels, int64.
+    name : str
+        Name of the data set, folder or file.
+    sha256 : dict of str to str
+        SHA-256 of each of its files.
+    boxed : bool
+        Whether the object is in the central two thirds.
+    classes : list of str
+        Name of each label.
+    """
+
+    x: Tensor
+    y: Tensor
     name: str
     sha256: dict[str, str]
     boxed: bool
@@ -48,16 +65,31 @@ class Images(NamedTuple):
 
 
 def model(path: str, *, options: Mapping[str, Any] | None = None, state: str = "", seed: int = 0) -> nn.Module:
-    """A network in eval mode: from "module:name", called with `options`, or from a TorchScript file.
+    """A network in eval mode, from its import path or from a TorchScript file.
 
-    `options` are the function's arguments by name. Random weights are those of the seed. `state` names a file of
-    weights, of torch.save or safetensors, read without running any of it; weights under "state_dict" or "model", and
-    names that begin with "module.", are understood.
+    TorchScript takes no hooks. The steps of an nn.Sequential in a TorchScript file become layers all the same. Any
+    other network in such a file is an error.
 
-    TorchScript takes no hooks. Of a file whose network is an nn.Sequential, its steps become layers all the same; any
-    other is refused.
+    Parameters
+    ----------
+    path : str
+        "module:name" of a network or of a function that makes one, or a TorchScript file.
+    options : mapping of str to object, optional
+        Arguments of the function, by name.
+    state : str
+        File of weights, of torch.save or safetensors, read without running any of it. Weights may be under "state_dict"
+        or "model", and names may begin with "module.". Empty leaves the network as it is made.
+    seed : int
+        Of random weights.
 
-    Raises: ValueError for a path, option or file that is not of this form, and weights that do not fit
+    Returns
+    -------
+    nn.Module
+
+    Raises
+    ------
+    ValueError
+        For a path, option or file that is not of this form, and weights that do not fit.
     """
     if ":" in path and not (root() / path).is_file():
         net = _called(path, options or {}, seed)
@@ -71,20 +103,35 @@ def model(path: str, *, options: Mapping[str, Any] | None = None, state: str = "
 
 
 def images(source: str, *, clutter: bool = False, shape: Sequence[int] = (), n: int, seed: int = 0) -> Images:
-    """The first n images, in a seeded order in which classes are balanced, of a data set, a folder or a .npz file.
+    """The first images, in a seeded order in which classes are balanced, of a data set, a folder or a .npz file.
 
-    source: a name that `datasets.load` knows (its test part), with `clutter` around its images or without; a folder
-    with a folder of pictures for each class; or a .npz with x, (n, c, h, w) or (n, h, w), bytes or numbers in [0, 1],
-    and y, (n,) integers. `shape` is the (c, h, w) that images are brought to: sides by bilinear interpolation, one
-    channel to three by repetition, three to one by their mean.
+    Parameters
+    ----------
+    source : str
+        A data set of `datasets.load` (its test part); a folder with a folder of pictures for each class; or a .npz with
+        x, shape (n, c, h, w) or (n, h, w), bytes or numbers in [0, 1], and y, shape (n,), integers.
+    clutter : bool
+        Whether to put clutter around the images of a data set.
+    shape : sequence of int
+        Channels, height and width that images are brought to: sides by bilinear interpolation, one channel to three by
+        repetition, three to one by their mean. Empty leaves them.
+    n : int
+        Number of images.
+    seed : int
+        Of the order.
 
-    Raises: ValueError for a source or shape that is not of this form, images out of range, and fewer than n of them
+    Returns
+    -------
+    Images
+
+    Raises
+    ------
+    ValueError
+        For a source or shape that is not of this form, images out of range, and fewer images than `n`.
     """
     checks.at_least("n", n, 1)
     if len(shape) not in (0, 3):
         raise ValueError(f"shape must be empty or channels, height, width, got {list(shape)}")
-    for size in shape:
-        checks.at_least("shape", size, 1)
     if source in _sets():
         found = _ours(source, clutter, n, seed)
     elif clutter:
@@ -96,7 +143,19 @@ def images(source: str, *, clutter: bool = False, shape: Sequence[int] = (), n: 
 
 
 def example(*, width: int = 6, epochs: int = 8, seed: int = 0) -> nn.Module:
-    """A small VGG that has learnt cluttered digits: trained once, then from the cache."""
+    """A small VGG trained on cluttered digits; once, then from the cache.
+
+    Parameters
+    ----------
+    width : int
+        Of `models.vgg6`.
+    epochs, seed : int
+        Of the training.
+
+    Returns
+    -------
+    nn.Module
+    """
     splits = datasets.cluttered(datasets.load("digits", n_val=0, seed=seed))
     net = models.vgg6(width=width, in_shape=(1, 12, 12), seed=seed)
     return store.trained(net, splits.train, epochs=epochs, batch_size=64, lr=2e-3, seed=seed)
@@ -106,22 +165,19 @@ def example(*, width: int = 6, epochs: int = 8, seed: int = 0) -> nn.Module:
 
 
 def _called(path: str, options: Mapping[str, Any], seed: int) -> nn.Module:
-    place, _, name = path.partition(":")
     try:
-        made = getattr(importlib.import_module(place), name)
+        made = pkgutil.resolve_name(path)
     except (ImportError, AttributeError, ValueError) as error:
         raise ValueError(f"model {path!r} is no 'module:name' that can be imported: {error}") from error
+    if isinstance(made, nn.Module) and options:
+        raise ValueError(f"options are for a function, but {path!r} is a network already")
     if not isinstance(made, nn.Module):
-        if not callable(made):
-            raise ValueError(f"model {path!r} must be a network or something that makes one, got {type(made).__name__}")
         with fork_rng(devices=[]):
             torch.manual_seed(checks.at_least("seed", seed, 0))
             try:
                 made = made(**options)
             except TypeError as error:
-                raise ValueError(f"options {dict(options)} do not suit {path!r}: {error}") from error
-    elif options:
-        raise ValueError(f"options are for a function, but {path!r} is a network already")
+                raise ValueError(f"model {path!r} cannot be called with {dict(options)}: {error}") from error
     if not isinstance(made, nn.Module):
         raise ValueError(f"model {path!r} must make a network, got {type(made).__name__}")
     return made
@@ -134,7 +190,7 @@ def _unscripted(path: Path) -> nn.Module:
         try:
             script = torch.jit.load(path, map_location="cpu")
         except RuntimeError as error:
-            first = str(error).splitlines()[0][:100]
+            first = str(error).partition("\n")[0][:100]
             raise ValueError(f"model {path.name!r} is neither 'module:name' nor a TorchScript file: {first}") from error
     if not _is_sequence(script):
         raise ValueError(
@@ -171,20 +227,20 @@ class _Step(nn.Module):
 
 def _fill(net: nn.Module, state: str) -> None:
     path = _file("state", state)
+    weights: Any
     try:
         if path.suffix == ".safetensors":
             weights = safetensors.torch.load_file(path)
         else:
             weights = torch.load(path, weights_only=True, map_location="cpu")
     except Exception as error:  # unpickling, zip, safetensors: each has its own
-        first = str(error).splitlines()[0][:100] if str(error) else type(error).__name__
+        first = str(error).partition("\n")[0][:100] or type(error).__name__
         raise ValueError(f"state {path.name!r} is no file of weights alone: {first}") from error
     for key in ("state_dict", "model"):
         weights = weights.get(key, weights) if isinstance(weights, dict) else weights
     if not isinstance(weights, dict) or not all(isinstance(value, Tensor) for value in weights.values()):
         raise ValueError(f"state {path.name!r} must hold tensors by name, got {type(weights).__name__}")
-    if all(name.startswith("module.") for name in weights):
-        weights = {name.removeprefix("module."): value for name, value in weights.items()}
+    consume_prefix_in_state_dict_if_present(weights, "module.")
     try:
         net.load_state_dict(weights)
     except RuntimeError as error:
@@ -204,8 +260,8 @@ def _ours(source: str, clutter: bool, n: int, seed: int) -> Images:
         splits = datasets.cluttered(splits)
     if splits.test.x.ndim != 4:
         raise ValueError(f"data {source!r} holds no images but samples of shape {tuple(splits.test.x.shape[1:])}")
-    classes = [str(label) for label in range(int(splits.test.y.max()) + 1)]
-    return Images(splits.test.x, splits.test.y, splits.name, dict(splits.sha256), clutter, classes)
+    test = splits.test
+    return Images(test.x, test.y, splits.name, dict(splits.sha256), clutter, _numbered(test.y))
 
 
 def _pictures(folder: Path, shape: Sequence[int], n: int, seed: int) -> Images:
@@ -243,15 +299,20 @@ def _arrays(path: Path, n: int, seed: int) -> Images:
                          f"{x.shape} and {y.shape}")  # fmt: skip
     if y.dtype.kind not in "iu" or y.min(initial=0) < 0:
         raise ValueError(f"data {path.name!r} must hold y as integers of at least 0, got {y.dtype}")
-    chosen = _balanced(torch.from_numpy(y.astype(np.int64)), n, seed, path.name)
+    labels = torch.from_numpy(y.astype(np.int64))
+    chosen = _balanced(labels, n, seed, path.name)
     kept = torch.from_numpy(x[chosen])
     kept = kept.float() / 255 if kept.dtype == torch.uint8 else checks.floats("x", kept).float()
     if kept.min() < 0 or kept.max() > 1:
         raise ValueError(f"data {path.name!r} must hold x as bytes or in [0, 1], got {kept.min():g} to {kept.max():g}")
-    labels = torch.from_numpy(y.astype(np.int64)[chosen])
-    classes = [str(label) for label in range(int(y.max()) + 1)]
-    kept = kept[:, None] if kept.ndim == 3 else kept
-    return Images(kept, labels, path.name, {path.name: hashlib.sha256(path.read_bytes()).hexdigest()}, False, classes)
+    if kept.ndim == 3:
+        kept = kept[:, None]
+    sha256 = {path.name: hashlib.sha256(path.read_bytes()).hexdigest()}
+    return Images(kept, labels[chosen], path.name, sha256, False, _numbered(labels))
+
+
+def _numbered(labels: Tensor) -> list[str]:
+    return [str(label) for label in range(int(labels.max()) + 1)]
 
 
 def _balanced(y: Tensor, n: int, seed: int, name: str) -> Tensor:
@@ -276,7 +337,10 @@ def _shaped(x: Tensor, shape: Sequence[int]) -> Tensor:
 def _file(argument: str, path: str) -> Path:
     found = root() / Path(path).expanduser()
     if not found.exists():
-        ways = {"model": "'module:name' or a TorchScript file"}
-        ways |= {"data": f"one of {', '.join(_sets())}, a folder or a .npz file"}
-        raise ValueError(f"{argument} must be {ways.get(argument, 'a file of weights')}, but there is no {path!r}")
+        ways = {
+            "model": "'module:name' or a TorchScript file",
+            "state": "a file of weights",
+            "data": f"one of {', '.join(_sets())}, a folder or a .npz file",
+        }
+        raise ValueError(f"{argument} must be {ways[argument]}, but there is no {path!r}")
     return found

@@ -1,7 +1,7 @@
 """The papers' networks, with layers named as the papers plot them.
 
-Each takes images in [0, 1] and returns logits. The output of a plotted layer, such as conv1 or fc1, is what the layer
-says after its activation (and batch normalisation, where there is one); pooling stands apart.
+Each takes images in [0, 1] and returns logits. The output of a plotted layer, such as conv1 or fc1, is that after its
+activation (and batch normalisation, where there is one); pooling is a layer of its own.
 
 >>> from infolib import activations
 >>> activations.layers(mlp([784, 100, 100, 10], seed=0))
@@ -12,6 +12,7 @@ import io
 from collections import OrderedDict
 from collections.abc import Sequence
 from itertools import count, pairwise
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -23,7 +24,9 @@ from workbook import datasets
 
 ACTIVATIONS = {"relu": nn.ReLU, "tanh": nn.Tanh, "sigmoid": nn.Sigmoid}
 DEPTHS = (20, 32, 44, 56)
-Shape = tuple[int, int, int]  # of one image: channels, height, width
+Activation = Literal["relu", "tanh", "sigmoid"]
+Shape = Sequence[int]  # of one image: channels, height, width
+Named = list[tuple[str, nn.Module]]  # layers, in order
 _VGG16 = ((64, 64), (128, 128), (256, 256, 256), (512, 512, 512), (512, 512, 512))
 
 # Building layers draws from torch's global generator; the factories give its state back and initialise from `seed`.
@@ -34,15 +37,35 @@ _untouched_rng = fork_rng(devices=[])
 def mlp(
     sizes: Sequence[int],
     *,
-    activation: str = "relu",
-    batch_norm: str | None = None,
+    activation: Activation = "relu",
+    batch_norm: Literal["before", "after"] | None = None,
     dropout: Sequence[float] = (),
     seed: int,
 ) -> nn.Sequential:
-    """A multilayer perceptron of the given sizes, input first: flatten, hidden1, hidden2, ..., output.
+    """A multilayer perceptron: flatten, hidden1, hidden2, ..., output.
 
-    Batch normalisation comes "before" the activation (Ioffe & Szegedy 2015) or "after" it (Wickstrøm et al. 2019);
-    `dropout` gives each hidden layer its probability, applied to what it says.
+    Parameters
+    ----------
+    sizes : sequence of int
+        Units of each layer, input first.
+    activation : str
+        "relu", "tanh" or "sigmoid".
+    batch_norm : str, optional
+        Where batch normalisation is: "before" the activation (Ioffe & Szegedy 2015) or "after" it (Wickstrøm et al.
+        2019).
+    dropout : sequence of float
+        Probability for each hidden layer, applied to its output.
+    seed : int
+        Of the initial weights.
+
+    Returns
+    -------
+    nn.Sequential
+
+    Raises
+    ------
+    ValueError
+        For an option out of range.
     """
     if len(sizes) < 2:
         raise ValueError(f"sizes needs at least an input and an output, got {list(sizes)}")
@@ -52,7 +75,7 @@ def mlp(
         checks.choice("batch_norm", batch_norm, ("before", "after"))
     if len(dropout) not in (0, len(sizes) - 2):
         raise ValueError(f"dropout must have {len(sizes) - 2} entries, one per hidden layer, got {list(dropout)}")
-    named: list[tuple[str, nn.Module]] = [("flatten", nn.Flatten())]
+    named: Named = [("flatten", nn.Flatten())]
     for i, (inputs, outputs) in enumerate(pairwise(sizes[:-1]), start=1):
         norm = nn.BatchNorm1d(outputs) if batch_norm else None
         parts = {"activation": _act(activation), "norm": norm}
@@ -67,44 +90,94 @@ def mlp(
 @_untouched_rng
 def lenet5(
     *,
-    maps=(6, 12),
-    filter_size=5,
-    hidden=84,
-    activation="relu",
+    maps: tuple[int, int] = (6, 12),
+    filter_size: int = 5,
+    hidden: int = 84,
+    activation: Activation = "relu",
     in_shape: Shape = (1, 28, 28),
-    classes=10,
+    classes: int = 10,
     seed: int,
 ) -> nn.Sequential:
     """The LeNet-5 of Yu et al. 2021: conv1, pool1, conv2, pool2, fc1, output; 5×5 filters, 2×2 max pooling.
 
-    An odd `filter_size` keeps the size of the images in conv1; 3×3 filters fit images of 8×8.
+    Parameters
+    ----------
+    maps : tuple of int
+        Feature maps of conv1 and conv2.
+    filter_size : int
+        Odd, so that conv1 keeps the size of the images; 3×3 filters fit images of 8×8.
+    hidden : int
+        Units of fc1.
+    activation : str
+        "relu", "tanh" or "sigmoid".
+    in_shape : tuple of int
+        Channels, height and width of an image.
+    classes, seed : int
+        Number of logits; seed of the initial weights.
+
+    Returns
+    -------
+    nn.Sequential
+
+    Raises
+    ------
+    ValueError
+        For an option out of range, and images that are too small.
     """
     if checks.at_least("filter_size", filter_size, 1) % 2 == 0:
         raise ValueError(f"filter_size must be odd, got {filter_size}")
     conv1 = nn.Conv2d(in_shape[0], maps[0], filter_size, padding=filter_size // 2)
-    features = [
+    features: Named = [
         ("conv1", _layer(conv=conv1, activation=_act(activation))),
         ("pool1", nn.MaxPool2d(2)),
         ("conv2", _layer(conv=nn.Conv2d(maps[0], maps[1], filter_size), activation=_act(activation))),
         ("pool2", nn.MaxPool2d(2)),
     ]
     linear = nn.Linear(_flat_size(features, in_shape), hidden)
-    head = [("fc1", _layer(linear=linear, activation=_act(activation))), ("output", nn.Linear(hidden, classes))]
-    return _initialised(_sequence([*features, ("flatten", nn.Flatten()), *head]), activation, seed)
+    fc1 = _layer(linear=linear, activation=_act(activation))
+    head: Named = [("flatten", nn.Flatten()), ("fc1", fc1), ("output", nn.Linear(hidden, classes))]
+    return _initialised(_sequence([*features, *head]), activation, seed)
 
 
 @_untouched_rng
-def cnn(*, in_shape: Shape = (1, 28, 28), padding=0, activation="relu", classes=10, seed: int) -> nn.Sequential:
+def cnn(
+    *,
+    in_shape: Shape = (1, 28, 28),
+    padding: int = 0,
+    activation: Activation = "relu",
+    classes: int = 10,
+    seed: int,
+) -> nn.Sequential:
     """The small CNN of Wickstrøm et al. 2019: conv1, conv2, pool2, conv3, pool3, fc1, output.
 
     3×3 filters (4, 8 and 16 of them) and 256 units, each layer with batch normalisation after its activation.
+
+    Parameters
+    ----------
+    in_shape : tuple of int
+        Channels, height and width of an image.
+    padding : int
+        Zeros on each side of the images and maps.
+    activation : str
+        "relu", "tanh" or "sigmoid".
+    classes, seed : int
+        Number of logits; seed of the initial weights.
+
+    Returns
+    -------
+    nn.Sequential
+
+    Raises
+    ------
+    ValueError
+        For images that are too small.
     """
 
     def conv(inputs: int, outputs: int) -> nn.Sequential:
         convolution = nn.Conv2d(inputs, outputs, 3, padding=padding)
         return _layer(conv=convolution, activation=_act(activation), norm=nn.BatchNorm2d(outputs))
 
-    features = [
+    features: Named = [
         ("conv1", conv(in_shape[0], 4)),
         ("conv2", conv(4, 8)),
         ("pool2", nn.MaxPool2d(2)),
@@ -113,19 +186,38 @@ def cnn(*, in_shape: Shape = (1, 28, 28), padding=0, activation="relu", classes=
     ]
     linear = nn.Linear(_flat_size(features, in_shape), 256)
     fc1 = _layer(linear=linear, activation=_act(activation), norm=nn.BatchNorm1d(256))
-    head = [("flatten", nn.Flatten()), ("fc1", fc1), ("output", nn.Linear(256, classes))]
+    head: Named = [("flatten", nn.Flatten()), ("fc1", fc1), ("output", nn.Linear(256, classes))]
     return _initialised(_sequence([*features, *head]), activation, seed)
 
 
 @_untouched_rng
-def vgg16(*, width=1.0, in_shape: Shape = (3, 32, 32), classes=10, dropout=0.5, seed: int) -> nn.Sequential:
+def vgg16(
+    *, width: float = 1.0, in_shape: Shape = (3, 32, 32), classes: int = 10, dropout: float = 0.5, seed: int
+) -> nn.Sequential:
     """VGG16 for small images: conv1 to conv13 with batch normalisation, pool1 to pool5, fc1, fc2, output.
 
-    `width` scales every number of channels and hidden units.
+    Parameters
+    ----------
+    width : float
+        Factor of every number of channels and hidden units.
+    in_shape : tuple of int
+        Channels, height and width of an image.
+    dropout : float
+        Probability before fc1 and fc2.
+    classes, seed : int
+        Number of logits; seed of the initial weights.
+
+    Returns
+    -------
+    nn.Sequential
+
+    Raises
+    ------
+    ValueError
+        For an option out of range, and images that are too small.
     """
     checks.positive("width", width)
-    features = _vgg_features(in_shape[0], width, _VGG16)
-    hidden = _scaled(4096, width)
+    features, hidden = _vgg_features(in_shape[0], width, _VGG16), _scaled(4096, width)
     named = [*features, ("flatten", nn.Flatten())]
     for i, inputs in enumerate((_flat_size(features, in_shape), hidden), start=1):
         fc = _layer(dropout=nn.Dropout(dropout), linear=nn.Linear(inputs, hidden), activation=nn.ReLU())
@@ -134,15 +226,31 @@ def vgg16(*, width=1.0, in_shape: Shape = (3, 32, 32), classes=10, dropout=0.5, 
 
 
 @_untouched_rng
-def vgg6(*, width=8, in_shape: Shape = (1, 42, 42), classes=10, seed: int) -> nn.Sequential:
+def vgg6(*, width: int = 8, in_shape: Shape = (1, 42, 42), classes: int = 10, seed: int) -> nn.Sequential:
     """A VGG of six convolutions: conv1 to conv6 with batch normalisation, pool1 to pool3 after pairs, fc1, output.
 
-    The pairs have `width`, 2 and 4 times as many maps, fc1 has 16 times as many units.
+    Parameters
+    ----------
+    width : int
+        Maps of the first pair; the other pairs have 2 and 4 times as many, and fc1 has 16 times as many units.
+    in_shape : tuple of int
+        Channels, height and width of an image.
+    classes, seed : int
+        Number of logits; seed of the initial weights.
+
+    Returns
+    -------
+    nn.Sequential
+
+    Raises
+    ------
+    ValueError
+        For an option out of range, and images that are too small.
     """
     checks.at_least("width", width, 1)
     features = _vgg_features(in_shape[0], width, ((1, 1), (2, 2), (4, 4)))
     fc1 = _layer(linear=nn.Linear(_flat_size(features, in_shape), 16 * width), activation=nn.ReLU())
-    head = [("flatten", nn.Flatten()), ("fc1", fc1), ("output", nn.Linear(16 * width, classes))]
+    head: Named = [("flatten", nn.Flatten()), ("fc1", fc1), ("output", nn.Linear(16 * width, classes))]
     return _initialised(_sequence([*features, *head]), "relu", seed)
 
 
@@ -150,26 +258,38 @@ def vgg6(*, width=8, in_shape: Shape = (1, 42, 42), classes=10, seed: int) -> nn
 def resnet(depth: int = 20, *, pretrained: bool = False, seed: int = 0) -> nn.Sequential:
     """The ResNet for CIFAR-10 of He et al. 2016 (shortcut A): stem, stage1.block1, ..., pool, output.
 
-    The first module, normalise, standardises the channels. `pretrained` weights are those of
-    github.com/akamaster/pytorch_resnet_cifar10: verified, and read without running pickled code.
+    The first module, normalise, standardises the channels.
 
-    Raises:
-        ValueError: for another depth than 20, 32, 44 or 56, or an altered file of weights
-        FileNotFoundError: for missing weights; `infolib data --download weights` gets them
+    Parameters
+    ----------
+    depth : int
+        20, 32, 44 or 56.
+    pretrained : bool
+        Whether to have the weights of github.com/akamaster/pytorch_resnet_cifar10, which are verified, and read without
+        running pickled code.
+    seed : int
+        Of the initial weights.
+
+    Returns
+    -------
+    nn.Sequential
+
+    Raises
+    ------
+    ValueError
+        For another depth, and an altered file of weights.
+    FileNotFoundError
+        For missing weights; `infolib data --download weights` gets them.
     """
     if depth not in DEPTHS:
         raise ValueError(f"unknown depth {depth}; allowed: {', '.join(map(str, DEPTHS))}")
-    named: list[tuple[str, nn.Module]] = [
-        ("normalise", _Normalise()),
-        (
-            "stem",
-            _layer(conv=nn.Conv2d(3, 16, 3, padding=1, bias=False), norm=nn.BatchNorm2d(16), activation=nn.ReLU()),
-        ),
-    ]
+    stem = _layer(conv=nn.Conv2d(3, 16, 3, padding=1, bias=False), norm=nn.BatchNorm2d(16), activation=nn.ReLU())
+    named: Named = [("normalise", _Normalise()), ("stem", stem)]
     for stage, channels in enumerate((16, 32, 64), start=1):
         first = _Block(channels if stage == 1 else channels // 2, channels)
         rest = [_Block(channels, channels) for _ in range((depth - 2) // 6 - 1)]
-        named.append((f"stage{stage}", _sequence([(f"block{i}", b) for i, b in enumerate([first, *rest], start=1)])))
+        blocks: Named = [(f"block{i}", block) for i, block in enumerate([first, *rest], start=1)]
+        named.append((f"stage{stage}", _sequence(blocks)))
     named += [("pool", _layer(mean=nn.AdaptiveAvgPool2d(1), flatten=nn.Flatten())), ("output", nn.Linear(64, 10))]
     model = _initialised(_sequence(named), "relu", seed)
     return _with_public_weights(model, depth) if pretrained else model
@@ -177,6 +297,9 @@ def resnet(depth: int = 20, *, pretrained: bool = False, seed: int = 0) -> nn.Se
 
 class _Normalise(nn.Module):
     """Standardise the channels of images in [0, 1] as the public weights expect."""
+
+    mean: Tensor
+    std: Tensor
 
     def __init__(self) -> None:
         super().__init__()
@@ -206,7 +329,7 @@ class _Block(nn.Module):
         return relu(out + shortcut)
 
 
-def _with_public_weights(model: nn.Module, depth: int) -> nn.Module:
+def _with_public_weights(model: nn.Sequential, depth: int) -> nn.Sequential:
     """Fill in the weights in order: their state dict holds the same tensors under other names."""
     file = next(file for file in datasets.checksums()["weights"]["files"] if f"resnet{depth}-" in file)
     content = io.BytesIO(datasets.read("weights", file))
@@ -221,7 +344,7 @@ def _with_public_weights(model: nn.Module, depth: int) -> nn.Module:
     return model
 
 
-def _initialised(model: nn.Sequential, activation: str, seed: int) -> nn.Sequential:
+def _initialised(model: nn.Sequential, activation: Activation, seed: int) -> nn.Sequential:
     """Weights: Kaiming normal for ReLU, else Xavier uniform with the activation's gain; biases: 0."""
     generator = torch.Generator().manual_seed(checks.at_least("seed", seed, 0))
     for module in model.modules():
@@ -236,7 +359,7 @@ def _initialised(model: nn.Sequential, activation: str, seed: int) -> nn.Sequent
     return model
 
 
-def _act(activation: str) -> nn.Module:
+def _act(activation: Activation) -> nn.Module:
     return ACTIVATIONS[checks.choice("activation", activation, ACTIVATIONS)]()
 
 
@@ -244,32 +367,28 @@ def _layer(**parts: nn.Module | None) -> nn.Sequential:
     return _sequence([(name, part) for name, part in parts.items() if part is not None])
 
 
-def _sequence(named: Sequence[tuple[str, nn.Module]]) -> nn.Sequential:
+def _sequence(named: Named) -> nn.Sequential:
     return nn.Sequential(OrderedDict(named))
 
 
-def _vgg_features(channels: int, width: float, stages: Sequence[Sequence[int]]) -> list[tuple[str, nn.Module]]:
-    named: list[tuple[str, nn.Module]] = []
+def _vgg_features(channels: int, width: float, stages: Sequence[Sequence[int]]) -> Named:
+    named: Named = []
     numbers = count(1)
     for stage, group in enumerate(stages, start=1):
         for size in group:
-            filters = _scaled(size, width)
-            named.append((f"conv{next(numbers)}", _conv_norm_relu(channels, filters)))
-            channels = filters
+            conv = nn.Conv2d(channels, _scaled(size, width), 3, padding=1)
+            layer = _layer(conv=conv, norm=nn.BatchNorm2d(conv.out_channels), activation=nn.ReLU())
+            named.append((f"conv{next(numbers)}", layer))
+            channels = conv.out_channels
         named.append((f"pool{stage}", nn.MaxPool2d(2)))
     return named
-
-
-def _conv_norm_relu(inputs: int, outputs: int, *, bias: bool = True) -> nn.Sequential:
-    conv = nn.Conv2d(inputs, outputs, 3, padding=1, bias=bias)
-    return _layer(conv=conv, norm=nn.BatchNorm2d(outputs), activation=nn.ReLU())
 
 
 def _scaled(size: int, width: float) -> int:
     return max(1, round(size * width))
 
 
-def _flat_size(features: Sequence[tuple[str, nn.Module]], in_shape: Shape) -> int:
+def _flat_size(features: Named, in_shape: Shape) -> int:
     """How many numbers the features make of one image."""
     with torch.no_grad():
         t = torch.zeros(1, *in_shape)

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 OURS = ("information-workbook", "information-workbook-notebooks")  # infolib and workbook, as they are installed
-PACKAGES = (*OURS, "torch", "torchvision", "numpy", "scipy", "scikit-learn", "pandas", "seaborn", "papermill")
+PACKAGES = (*OURS, "torch", "numpy", "scipy", "scikit-learn", "pandas", "seaborn", "papermill")
 
 
 def _git(*arguments: str) -> str | None:
@@ -42,7 +42,14 @@ def _version(package: str) -> str | None:
 
 
 def describe() -> dict[str, Any]:
-    """Commit, whether anything but reports/ differs from it, versions, platform, device and threads of this process."""
+    """Description of what runs in this process.
+
+    Returns
+    -------
+    dict
+        Commit, whether anything but reports/ differs from it ("dirty"), profile, Python, platform, device, threads and
+        versions of packages.
+    """
     changes = _git("status", "--porcelain", "--", ".", ":!reports")
     return {
         "commit": _git("rev-parse", "HEAD"),
@@ -57,7 +64,12 @@ def describe() -> dict[str, Any]:
 
 
 def line() -> str:
-    """One line for a notebook's set-up cell: what runs here."""
+    """One line for a notebook's set-up cell: what runs here.
+
+    Returns
+    -------
+    str
+    """
     d = describe()
     commit = (d["commit"] or "no commit")[:9] + ("+" if d["dirty"] else "")
     return (
@@ -75,9 +87,21 @@ def save(
 ) -> str:
     """Write results.csv, verdicts.csv, figures/*.png and provenance.json where `infolib run` asked for them.
 
-    `data` are what the results were made from, such as `datasets.Splits`: anything with a name and SHA-256 of files.
+    In JupyterLab nobody asked, so nothing is written.
 
-    In JupyterLab nobody asked, so nothing is written; the returned line says which of the two it was.
+    Parameters
+    ----------
+    results, verdicts : DataFrame
+        Results of the notebook; `claims.Book.verdicts`.
+    figures : mapping of str to Figure
+        Figures by name; the first is the one of the scoreboard.
+    data : iterable of Source
+        What the results were made from, such as `infolib.data.Splits`.
+
+    Returns
+    -------
+    str
+        A line that says what was written, if anything.
     """
     if "INFOLIB_REPORT" not in os.environ:
         return "nothing saved: only `infolib run` writes a report"
@@ -106,7 +130,19 @@ class Source(Protocol):
 
 
 class Check(NamedTuple):
-    """One line of `infolib doctor`: what was found, whether it is good, and how to mend it."""
+    """One line of `infolib doctor`.
+
+    Parameters
+    ----------
+    name : str
+        What was looked at.
+    good : bool
+        Whether it is as it should be.
+    found : str
+        What was found.
+    mend : str
+        How to fix it.
+    """
 
     name: str
     good: bool
@@ -115,7 +151,13 @@ class Check(NamedTuple):
 
 
 def check_environment() -> list[Check]:
-    """Look at the workbook; then at Python, packages, torch with torchvision, kernel, data, reports folder and disk."""
+    """Look at the workbook; then at Python, packages, kernel, data, reports folder and disk.
+
+    Returns
+    -------
+    list of Check
+        The workbook alone, if there is none.
+    """
     workbook, *others = PROBES
     first = _check(*workbook)
     return [first, *(_check(*probe) for probe in others if first.good)]
@@ -141,13 +183,6 @@ def _packages() -> tuple[bool, str]:
     bad = [f"{r.name} {v if v != '0' else 'missing'}" for r, v in found.items() if not r.specifier.contains(v, True)]
     good = f"{len({r.name for r in wanted})} packages within their bounds"
     return not bad, f"out of bounds: {', '.join(bad)}" if bad else good
-
-
-def _vision() -> tuple[bool, str]:
-    import torchvision
-
-    torchvision.ops.nms(torch.eye(1, 4), torch.ones(1), 0.5)
-    return True, f"{torch.__version__} and {torchvision.__version__}"
 
 
 def _kernel() -> tuple[bool, str]:
@@ -179,7 +214,6 @@ PROBES = (
     ("workbook", lambda: (True, str(root())), f"set INFOLIB_ROOT to the folder that holds {MARK}"),
     ("Python", _python, f"use Python 3.11 to 3.13: {ANEW}"),
     ("packages", _packages, f"{ANEW}; with conda: `conda env update -f environment.yml`"),
-    ("torch and torchvision", _vision, f"take torch and torchvision from one source: {ANEW}"),
     ("Jupyter kernel", _kernel, "`python -m ipykernel install --sys-prefix`"),
     ("data", _data, "set INFOLIB_DATA to a folder in torchvision's layout, or unset it"),
     ("reports", _reports, "make reports/ writable for you"),

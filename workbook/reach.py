@@ -1,4 +1,4 @@
-"""What a value hangs on: its content, and the code that it reaches.
+"""What a value depends on: its content, and the code that it reaches.
 
 Code counts function by function as Python has compiled it, so that comments, docstrings and layout do not count, nor
 what is edited while a run goes on. It counts as far as it is ours: the project's, a notebook's, a module beside it.
@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import MISSING
 from enum import Enum
-from functools import cache
+from functools import cache, partial
 from itertools import count
 from operator import attrgetter
 from pathlib import Path, PurePath
@@ -43,14 +43,33 @@ Chain = tuple[str, ...]  # where from, a name and the attributes after it, as ("
 
 
 def content(value: Any, name: str = "value") -> Any:
-    """What `value` is, in a form that `store.fingerprint` takes, with the code that it reaches.
+    """Content of a value, with the code that it reaches, in a form that `store.fingerprint` takes.
 
-    Functions and classes of ours count by their code and all that it reads, networks by classes, tensors and
-    attributes, data sets and other objects of our classes by what they hold, what is installed by its name. The modes
+    Functions and classes of ours count by their code and all that it reads; networks by classes, tensors and
+    attributes; data sets and other objects of our classes by what they hold; what is installed by its name. The modes
     of a network and its hooks do not count; the order of a dict does.
 
-    Raises:
-        ValueError: for an object that cannot be told, and a module of ours as a whole
+    Parameters
+    ----------
+    value : object
+        Numbers, strings, tensors, arrays, data sets, networks, functions, and collections of them.
+    name : str
+        What a message calls the value.
+
+    Returns
+    -------
+    object
+        Nested lists and dicts of scalars and tensors.
+
+    Raises
+    ------
+    ValueError
+        For an object without a stable content, and for a module of ours as a whole.
+
+    Examples
+    --------
+    >>> content([1, "a", (2.0,)]), content(np.exp)
+    (['list', 1, 'a', ['tuple', 2.0]], ['name', 'numpy.exp'])
     """
     reach = _Reach()
     try:
@@ -166,14 +185,14 @@ class _Reach:
             value = space[name]
             if not isinstance(value, ModuleType) or i + 1 == len(names) or not is_ours(value.__name__):
                 label = f"{space.get('__name__')}:{name}"
-                self._enter(label, space, lambda space, name=name: self._global(name, space[name]), (id(space), name))
+                self._enter(label, space, partial(self._global, name), (id(space), name))
                 return
             getattr(value, names[i + 1], None)  # a submodule may be imported by this
             space = vars(value)
 
-    def _global(self, name: str, value: Any) -> Any:
+    def _global(self, name: str, space: dict[str, Any]) -> Any:
         try:
-            return self.tell(value)
+            return self.tell(space[name])
         except _UnknownError as unknown:
             raise ValueError(f"a function reads {name}, whose content cannot be told: {unknown}") from None
 
@@ -204,7 +223,22 @@ class _Reach:
 
 
 def is_ours(module: str, file: str = "<") -> bool:
-    """Whether code is the project's or the reader's, not Python's or an installed package's."""
+    """Whether code is the project's or the reader's, not Python's or an installed package's.
+
+    Parameters
+    ----------
+    module, file : str
+        Name of the module; file of the code, which begins with "<" if there is none.
+
+    Returns
+    -------
+    bool
+
+    Examples
+    --------
+    >>> is_ours("workbook.reach"), is_ours("numpy.linalg"), is_ours("json")
+    (True, False, False)
+    """
     top = module.partition(".")[0]
     if top in _OURS or not file.startswith("<"):
         return top in _OURS or not _is_installed(file)
@@ -246,7 +280,9 @@ def _shown(argument: Any) -> str:
 @cache
 def _chains(code: CodeType) -> list[Chain]:
     """What code and the code within it take from outside: where from, and a name with the attributes after it."""
-    found, now, home = set(), (), ""
+    found: set[Chain] = set()
+    now: Chain = ()
+    home = ""
     for step in dis.get_instructions(code):
         if step.opname in ("LOAD_ATTR", "LOAD_METHOD") and now:
             now = (*now, step.argval)

@@ -6,10 +6,8 @@ import json
 import math
 import os
 from collections.abc import Collection
-from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, NamedTuple
-from uuid import uuid4
 
 import pandas as pd
 
@@ -18,17 +16,60 @@ from workbook import run as runner
 
 RECORD = {"commit", "dirty", "data", "versions", "device", "threads", "figures", "wall_seconds"}
 NUMBERS = {"ours": "", "low": "", "high": ""}  # the columns whose empty cells are missing numbers
+COLUMNS = [
+    "notebook", "title", "claim", "paper", "statement", "source", "expected", "ours", "n", "control", "verdict", "why",
+    "commit", "dirty",
+]  # fmt: skip
+
+
+class Report(NamedTuple):
+    """One report of a profile.
+
+    Parameters
+    ----------
+    title : str
+        First heading of the notebook.
+    folder : Path
+        Where the report is.
+    verdicts : DataFrame
+        One row per claim, with `claims.COLUMNS`.
+    provenance : dict
+        Commit, versions, data and times of the run.
+    """
+
+    title: str
+    folder: Path
+    verdicts: pd.DataFrame
+    provenance: dict[str, Any]
 
 
 class Source(NamedTuple):
-    """A report that something was read from, and the SHA-256 of the file that it stands in."""
+    """A report that something was read from.
+
+    Parameters
+    ----------
+    name : str
+        Profile and notebook.
+    sha256 : dict of str to str
+        SHA-256 of the file of verdicts, by its name.
+    """
 
     name: str
     sha256: dict[str, str]
 
 
 class Board(NamedTuple):
-    """Every verdict of every report of a profile, side by side, and where they were read."""
+    """Every verdict of every report of a profile.
+
+    Parameters
+    ----------
+    profile : str
+        "quick" or "paper".
+    verdicts : DataFrame
+        One row per claim, see `board`.
+    sources : list of Source
+        The reports that were read.
+    """
 
     profile: str
     verdicts: pd.DataFrame
@@ -36,105 +77,159 @@ class Board(NamedTuple):
 
 
 def board(*, without: Collection[str] = ()) -> Board:
-    """The verdicts of all reports of the profile that runs; if it has none, of those of the paper profile.
+    """The verdicts of all reports of the profile that runs; if it has none, those of the paper profile.
 
-    `without` names notebooks to leave out, such as the one that asks. The frame has a row for each claim: notebook,
-    title, claim, paper, statement, source, expected (what would have upheld it), ours (mean and interval), n, control,
-    verdict, why (the reason for the tolerance), commit and dirty (of the run that judged it).
+    Parameters
+    ----------
+    without : collection of str
+        Notebooks to leave out, such as the caller's own.
 
-    Raises ValueError for a folder that is not a whole report, and if there are no reports at all.
+    Returns
+    -------
+    Board
+        Its frame has one row per claim: notebook, title, claim, paper, statement, source, expected (what would have
+        upheld the claim), ours (mean and interval), n, control, verdict, why (the reason for the tolerance), commit
+        and dirty (of the run that judged the claim).
+
+    Raises
+    ------
+    ValueError
+        For a folder that is not a whole report, and if there are no reports at all.
     """
-    running = os.environ.get("INFOLIB_PROFILE", "quick")
-    for profile in dict.fromkeys((running, "paper")):
-        with ExitStack() as locked:
-            if runner.reports_folder(profile).exists():
-                locked.enter_context(runner.lock(profile))  # no report is replaced while we read
+    for profile in dict.fromkeys((os.environ.get("INFOLIB_PROFILE", "quick"), "paper")):
+        with runner.lock():  # no report is replaced while we read
             found = load(profile, without=without)
-            sources = [_source(profile, report["folder"]) for report in found.values()]
-        if rows := [row for name, report in found.items() for row in _claims_of(name, report)]:
-            return Board(profile, pd.DataFrame(rows), sources)
+            files = {name: (report.folder / "verdicts.csv").read_bytes() for name, report in found.items()}
+        if rows := [row for name, report in found.items() for row in _on_board(name, report)]:
+            hashes = {name: hashlib.sha256(content).hexdigest() for name, content in files.items()}
+            sources = [Source(f"{profile} report {name}", {"verdicts.csv": sha256}) for name, sha256 in hashes.items()]
+            return Board(profile, pd.DataFrame(rows, columns=COLUMNS), sources)
     raise ValueError("there are no reports to read: run `infolib run` first")
 
 
+def _on_board(name: str, report: Report) -> list[dict[str, Any]]:
+    commit, dirty = (report.provenance["commit"] or "")[:9], bool(report.provenance["dirty"])
+    of_all = {"notebook": name, "title": report.title, "commit": commit, "dirty": dirty}
+    return [row | {"expected": row["criterion"]} | of_all for row in _shown(report)]
+
+
 def claims_table(verdicts: pd.DataFrame, *words: str) -> "pd.io.formats.style.Styler":
-    """The claims of a `board` that have one of these verdicts, as a table that fits a page."""
-    chosen = verdicts[verdicts["verdict"].isin(words)]
-    chosen = chosen.assign(notebook=[name[:2] for name in chosen["notebook"]])
+    """A table, which fits a page, of the claims that have one of some verdicts.
+
+    Parameters
+    ----------
+    verdicts : DataFrame
+        Of a `board`.
+    *words : str
+        Verdicts, such as "reproduced".
+
+    Returns
+    -------
+    Styler
+        Columns notebook (its number), statement, source, expected, ours, control, verdict (for several `words`), why.
+    """
     columns = ["notebook", "statement", "source", "expected", "ours", "control", "verdict", "why"]
-    shown = chosen[columns] if len(words) > 1 else chosen[columns].drop(columns="verdict")
+    shown = verdicts.loc[verdicts["verdict"].isin(words), columns]
+    shown = shown.assign(notebook=shown["notebook"].str[:2])
+    if len(words) == 1:
+        shown = shown.drop(columns="verdict")
     left = [("text-align", "left"), ("vertical-align", "top"), ("font-size", "12px"), ("white-space", "normal")]
-    wide = [
-        {"selector": f".col{shown.columns.get_loc(c)}", "props": [("min-width", "15em")]} for c in ("statement", "why")
-    ]
-    return shown.style.hide(axis="index").set_table_styles([{"selector": "td, th", "props": left}, *wide])
+    wide = [f".col{shown.columns.get_loc(column)}" for column in ("statement", "why")]
+    styles = [{"selector": "td, th", "props": left}]
+    styles += [{"selector": column, "props": [("min-width", "15em")]} for column in wide]
+    return shown.style.hide(axis="index").set_table_styles(styles)
 
 
-def _source(profile: str, folder: Path) -> Source:
-    file = folder / "verdicts.csv"
-    return Source(f"{profile} report {folder.name}", {file.name: hashlib.sha256(file.read_bytes()).hexdigest()})
+def load(profile: str, *, without: Collection[str] = ()) -> dict[str, Report]:
+    """Every report of a profile by the name of its notebook, in reading order.
 
+    Parameters
+    ----------
+    profile : str
+        "quick" or "paper".
+    without : collection of str
+        Notebooks whose reports are not read.
 
-def _claims_of(name: str, report: dict[str, Any]) -> list[dict[str, Any]]:
-    origin = {"commit": (report["provenance"]["commit"] or "")[:9], "dirty": bool(report["provenance"]["dirty"])}
-    return [
-        {"notebook": name, "title": report["title"]}
-        | {key: row[key] for key in ("claim", "paper", "statement", "source")}
-        | {"expected": _criterion(row), "ours": _ours(row)}
-        | {key: row[key] for key in ("n", "control", "verdict", "why")}
-        | origin
-        for row in report["verdicts"].to_dict("records")
-    ]
+    Returns
+    -------
+    dict of str to Report
 
-
-def load(profile: str, *, without: Collection[str] = ()) -> dict[str, dict[str, Any]]:
-    """Name -> title, folder, verdicts (frame) and provenance (dict) of every report of a profile, in reading order.
-
-    Those `without` are not looked at. Raises ValueError for a folder that is not a whole report.
+    Raises
+    ------
+    ValueError
+        For a folder that is not a whole report.
     """
     folders = sorted(runner.reports_folder(profile).glob("[0-9][0-9]_*"))
     return {folder.name: _load(folder) for folder in folders if folder.name not in without}
 
 
-def _load(folder: Path) -> dict[str, Any]:
+def _load(folder: Path) -> Report:
     name = folder.name
     try:
         provenance = json.loads((folder / "provenance.json").read_text(encoding="utf-8"))
         verdicts = pd.read_csv(folder / "verdicts.csv", keep_default_na=False, na_values=NUMBERS)
+        if missing := RECORD - provenance.keys() | {"verdict"} - set(verdicts):
+            raise ValueError(f"no {', '.join(missing)}")
     except (OSError, ValueError) as error:
         raise ValueError(f"{folder} is not a whole report ({error}): run {name} again, or remove it") from error
-    if missing := RECORD - provenance.keys() | {"verdict"} - set(verdicts):
-        raise ValueError(f"{folder} is not a whole report (no {', '.join(missing)}): run {name} again, or remove it")
-    title = runner.title(name) if name in runner.notebooks() else name
-    return {"title": title, "folder": folder, "verdicts": verdicts, "provenance": provenance}
+    return Report(runner.title(name) if name in runner.notebooks() else name, folder, verdicts, provenance)
 
 
 def index() -> Path:
-    """Write both scoreboards, and a report.html beside each report that lacks one; the path of index.html."""
-    folder = root() / "reports"
-    folder.mkdir(exist_ok=True)
-    with ExitStack() as locked:
-        for profile in runner.PROFILES:
-            if runner.reports_folder(profile).exists():
-                locked.enter_context(runner.lock(profile))  # no report is replaced while we read
-        reports = {profile: load(profile) for profile in ("paper", "quick")}
-        for report in [*reports["paper"].values(), *reports["quick"].values()]:
-            if not (report["folder"] / "report.html").exists():
-                execution.render(report["folder"], report["folder"].name)
-        _write(folder / "README.md", _markdown(reports["paper"]))
-        _write(folder / "index.html", _html(reports))
-    return folder / "index.html"
+    """Write both scoreboards, and a report.html next to each report that lacks one.
+
+    Returns
+    -------
+    Path
+        Of reports/index.html.
+    """
+    with runner.lock():  # no report is replaced while we read
+        sections = [_section(profile) for profile in ("paper", "quick")]
+        _write("README.md", sections)
+        return _write("index.html", sections)
 
 
-def _write(path: Path, text: str) -> None:
-    """Replace a file whole, and only if its text is new."""
-    if path.exists() and path.read_text(encoding="utf-8") == text:
-        return
-    new = path.with_name(f".{path.name}.{uuid4().hex}")
-    try:
-        new.write_text(text, encoding="utf-8")
-        new.replace(path)
-    finally:
-        new.unlink(missing_ok=True)
+def _write(name: str, sections: list[dict[str, Any]]) -> Path:
+    from jinja2 import Environment, FileSystemLoader, select_autoescape
+
+    environment = Environment(
+        loader=FileSystemLoader(Path(__file__).parent), autoescape=select_autoescape(["html.j2"]), trim_blocks=True,
+        lstrip_blocks=True, keep_trailing_newline=True,
+    )  # fmt: skip
+    path = root() / "reports" / name
+    path.write_text(environment.get_template(f"{name}.j2").render(sections=sections), encoding="utf-8")
+    return path
+
+
+def _section(profile: str) -> dict[str, Any]:
+    """What the templates show of a profile."""
+    cards = [_card(report) for report in load(profile).values()]
+    words = [row["verdict"] for card in cards for row in card["rows"]]
+    tally = [(word, symbol, words.count(word)) for word, symbol in claims.SYMBOL.items()]
+    return {"profile": profile, "cards": cards, "tally": tally}
+
+
+def _card(report: Report) -> dict[str, Any]:
+    folder, record = report.folder, report.provenance
+    if not (folder / "report.html").exists():
+        execution.render(folder, folder.name)
+    cover = folder / "figures" / f"{record['figures'][0]}.png"
+    return {
+        "title": report.title,
+        "place": f"{folder.parent.name}/{folder.name}",
+        "origin": _origin(record),
+        "cover": base64.b64encode(cover.read_bytes()).decode(),
+        "rows": _shown(report),
+    }
+
+
+def _shown(report: Report) -> list[dict[str, Any]]:
+    """The verdicts of a report with our numbers as text, and the parts of a small chart."""
+    return [
+        row | {"criterion": _criterion(row), "ours": _ours(row), "glyph": _glyph(row)}
+        | {"symbol": claims.SYMBOL[row["verdict"]]}
+        for row in report.verdicts.to_dict("records")
+    ]  # fmt: skip
 
 
 def _ours(row: dict[str, Any]) -> str:
@@ -155,29 +250,6 @@ def _criterion(row: dict[str, Any]) -> str:
     }[row["kind"]]
 
 
-def _markdown(reports: dict[str, dict[str, Any]]) -> str:
-    lines = [
-        "# Scoreboard",
-        "",
-        "Written by `make reports PROFILE=paper`; never edited by hand. *Ours* is the mean over seeds with its 95 % "
-        "interval. Verdicts follow the rule in [`workbook/claims.py`](../workbook/claims.py), from claims fixed in "
-        "[`data/claims/`](../data/claims) before the run.",
-    ]
-    for name, report in reports.items():
-        lines += ["", f"## [{report['title']}](paper/{name}/report.ipynb)", "", _origin(report["provenance"]), ""]
-        if report["verdicts"].empty:
-            lines += ["It judges nothing."]
-            continue
-        lines += ["| claim | source | expected | ours | n | control | verdict |", "|---|---|---|---|---|---|---|"]
-        for row in report["verdicts"].to_dict("records"):
-            cells = [row["statement"], row["source"], _criterion(row), _ours(row), row["n"], row["control"]]
-            cells.append(f"{claims.SYMBOL[row['verdict']]} {row['verdict']}")
-            lines.append("| " + " | ".join(str(cell).replace("|", "\\|") for cell in cells) + " |")
-    if not reports:
-        lines += ["", "No paper-profile report yet."]
-    return "\n".join(lines) + "\n"
-
-
 def _origin(record: dict[str, Any]) -> str:
     commit = (record["commit"] or "unknown")[:9] + (" with uncommitted changes" if record["dirty"] else "")
     data = ", ".join(record["data"]) or "no data set"
@@ -185,37 +257,6 @@ def _origin(record: dict[str, Any]) -> str:
         f"Commit {commit}; {data}; torch {record['versions']['torch']}, {record['device']}, "
         f"{record['threads']} threads, {record['wall_seconds']:.0f} s."
     )
-
-
-def _html(reports: dict[str, dict[str, dict[str, Any]]]) -> str:
-    from jinja2 import Environment
-
-    text = Path(__file__).with_name("index.html.j2").read_text(encoding="utf-8")
-    template = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True).from_string(text)
-    sections = []
-    for profile, found in reports.items():
-        cards = [_card(profile, report) for report in found.values()]
-        words = [row["verdict"] for card in cards for row in card["rows"]]
-        tally = [(word, symbol, words.count(word)) for word, symbol in claims.SYMBOL.items()]
-        sections.append({"profile": profile, "cards": cards, "tally": tally})
-    return template.render(sections=sections)
-
-
-def _card(profile: str, report: dict[str, Any]) -> dict[str, Any]:
-    folder, record = report["folder"], report["provenance"]
-    rows = [
-        {**row, "criterion": _criterion(row), "ours": _ours(row), "glyph": _glyph(row)}
-        | {"symbol": claims.SYMBOL[row["verdict"]]}
-        for row in report["verdicts"].to_dict("records")
-    ]
-    cover = folder / "figures" / f"{record['figures'][0]}.png"
-    return {
-        "title": report["title"],
-        "link": f"{profile}/{folder.name}/report.html",
-        "origin": _origin(record),
-        "cover": base64.b64encode(cover.read_bytes()).decode(),
-        "rows": rows,
-    }
 
 
 def _glyph(row: dict[str, Any]) -> dict[str, float] | None:

@@ -19,7 +19,7 @@ import sys
 import tempfile
 import time
 import tomllib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -40,7 +40,19 @@ NAMES = {"int": int, "float": float, "str": str, "bool": bool, "list": list, "di
 
 @dataclass(frozen=True)
 class Parameter:
-    """One line of a notebook's parameters cell: `name: type = default  # help`."""
+    """One line of a notebook's parameters cell: `name: type = default  # help`.
+
+    Parameters
+    ----------
+    name : str
+        Name of the variable.
+    type : type
+        Its annotation, made of `NAMES`.
+    default : object
+        A literal of that type.
+    help : str
+        The comment.
+    """
 
     name: str
     type: Any
@@ -50,7 +62,17 @@ class Parameter:
 
 @dataclass(frozen=True)
 class Run:
-    """What became of one notebook: `error` is None when its report stands."""
+    """Outcome of one notebook.
+
+    Parameters
+    ----------
+    name : str
+        Full name of the notebook.
+    seconds : float
+        Time that it took.
+    error : str or None
+        Message of what went wrong; None if the report is in place.
+    """
 
     name: str
     seconds: float
@@ -58,22 +80,65 @@ class Run:
 
 
 def reports_folder(profile: str) -> Path:
-    """`reports/<profile>` of this workbook."""
+    """Folder `reports/<profile>` of this workbook, which need not exist.
+
+    Parameters
+    ----------
+    profile : str
+        "quick" or "paper".
+
+    Returns
+    -------
+    Path
+
+    Raises
+    ------
+    ValueError
+        For another profile.
+    """
     return root() / "reports" / checks.choice("profile", profile, PROFILES)
 
 
-def lock(profile: str) -> FileLock:
-    """Held while a report of this profile is put in place, or while all of them are read."""
-    return FileLock(reports_folder(profile) / ".lock")
+def lock() -> FileLock:
+    """Lock of the reports folder, held while a report is put in place, or while reports are read.
+
+    Returns
+    -------
+    FileLock
+        A new one, not held yet.
+    """
+    return FileLock(root() / "reports" / ".lock")
 
 
 def notebooks() -> dict[str, Path]:
-    """Name -> path of every numbered notebook, in reading order."""
+    """Every numbered notebook, in reading order.
+
+    Returns
+    -------
+    dict of str to Path
+        Path by name, such as "04_neuron_importance".
+    """
     return {path.stem: path for path in sorted((root() / "notebooks").glob("[0-9][0-9]_*.ipynb"))}
 
 
 def select(names: Sequence[str]) -> list[str]:
-    """Full names for numbers ("02") or names; all notebooks if none is given. ValueError lists them."""
+    """Full names of notebooks.
+
+    Parameters
+    ----------
+    names : sequence of str
+        Numbers ("02") or full names; empty for all notebooks.
+
+    Returns
+    -------
+    list of str
+        Each once, in the order of `names`.
+
+    Raises
+    ------
+    ValueError
+        For an unknown name; lists the notebooks.
+    """
     known = notebooks()
     chosen = []
     for name in names or known:
@@ -85,14 +150,36 @@ def select(names: Sequence[str]) -> list[str]:
 
 
 def title(name: str) -> str:
-    """The first heading of a notebook."""
+    """First heading of a notebook.
+
+    Parameters
+    ----------
+    name : str
+        Full name of the notebook.
+
+    Returns
+    -------
+    str
+        The heading; the name if there is none.
+    """
     cells = execution.cells(notebooks()[name])
     lines = "\n".join(c.source for c in cells if c.cell_type == "markdown").splitlines()
     return next((line.lstrip("# ") for line in lines if line.startswith("# ")), name)
 
 
 def minutes(name: str, profile: str) -> float:
-    """How long a notebook takes on one core without a cache, as profiles.toml says; inf if it does not."""
+    """Minutes that a notebook takes on one core without a cache.
+
+    Parameters
+    ----------
+    name, profile : str
+        Full name of the notebook; "quick" or "paper".
+
+    Returns
+    -------
+    float
+        The number in notebooks/profiles.toml; inf if there is none.
+    """
     return float(_settings(name).get("minutes", {}).get(profile, math.inf))
 
 
@@ -102,14 +189,24 @@ def _settings(name: str) -> dict[str, Any]:
 
 
 def parameters(name: str) -> dict[str, Parameter]:
-    """The parameters of a notebook, as papermill finds them in its cell without running it.
+    """Parameters of a notebook, as papermill finds them in its cell without running it.
 
-    It passes over a line that is not `name: type = literal  # help`, and an annotation with `|`.
+    Papermill ignores a line that is not `name: type = literal  # help`, and an annotation with `|`.
+
+    Parameters
+    ----------
+    name : str
+        Number or full name of the notebook.
+
+    Returns
+    -------
+    dict of str to Parameter
+        By name, in the order of the cell.
 
     Raises
     ------
     ValueError
-        if there is no such cell, or a parameter without a type, or one whose default is no literal of its type
+        If there is no such cell, for a parameter without a type, and for a default that is no literal of its type.
     """
     import papermill  # late: it takes a second
 
@@ -127,16 +224,26 @@ def _parameter(notebook: str, found: Mapping[str, str]) -> Parameter:
         default = ast.literal_eval(found["default"])
     except (AttributeError, NameError, SyntaxError, TypeError, ValueError) as error:
         raise ValueError(f"{place} must be `name: type = literal  # help`, got {found['default']!r}") from error
-    if kind is None or not records.matches(default, kind):
-        wanted = (
-            f"a type made of {', '.join(NAMES)}" if kind is None else f"a default that is {records.type_name(kind)}"
-        )
-        raise ValueError(f"{place} must have {wanted}, got {default!r}")
+    if kind is None:
+        raise ValueError(f"{place} must have a type made of {', '.join(NAMES)}, got {default!r}")
+    if not records.matches(default, kind):
+        raise ValueError(f"{place} must have a default that is {records.type_name(kind)}, got {default!r}")
     return Parameter(found["name"], kind, default, found["help"].removesuffix("fmt: skip").strip(" #"))
 
 
 def waves(names: Sequence[str]) -> list[list[str]]:
-    """Groups of notebooks to run one after the other: those that read reports come last."""
+    """Groups of notebooks that run one after the other: those that read reports come last.
+
+    Parameters
+    ----------
+    names : sequence of str
+        Full names of notebooks.
+
+    Returns
+    -------
+    list of list of str
+        One or two groups, each in the order of `names`.
+    """
     last = [name for name in names if _cells(name, READS_REPORTS)]
     return [wave for wave in ([name for name in names if name not in last], last) if wave]
 
@@ -147,12 +254,24 @@ def _cells(name: str, tag: str) -> list[Any]:
 
 
 def resolve(name: str, profile: str, overrides: Mapping[str, Any]) -> dict[str, Any]:
-    """What to inject into `name`: the profile's values, then `overrides`; what the notebook would refuse is refused.
+    """Values to inject into a notebook, once they are known to fit.
+
+    Parameters
+    ----------
+    name, profile : str
+        Full name of the notebook; "quick" or "paper".
+    overrides : mapping of str to object
+        Values that take precedence over the profile's.
+
+    Returns
+    -------
+    dict of str to object
+        Values by parameter; a parameter that keeps its default is not among them.
 
     Raises
     ------
     ValueError
-        for an unknown parameter, and for what `records.prepared` refuses
+        For an unknown parameter, and where `records.prepared` raises one.
     """
     known = parameters(name)
     values = _settings(name).get(checks.choice("profile", profile, PROFILES), {}) | dict(overrides)
@@ -173,28 +292,53 @@ def run(
     time_limit: float | None = None,
     report: Callable[[Run], None] = lambda _: None,
 ) -> list[Run]:
-    """Execute notebooks, `jobs` at a time, into `reports/<profile>/`; `report` is called as each one ends.
+    """Execute notebooks into `reports/<profile>/`.
 
-    The results come in the order of `waves`; within a wave, what says that it takes longest begins first. Everything is
-    checked before the first kernel starts. `time_limit` is in minutes for each notebook. On Ctrl-C all processes are
-    ended and no report changes.
+    Everything is checked before the first kernel starts. Within a wave (`waves`), the notebook with the most `minutes`
+    begins first. On Ctrl-C all processes are ended and no report changes.
 
-    Raises ValueError for bad names, parameters or profile, and OSError if the reports folder cannot be written.
+    Parameters
+    ----------
+    names : sequence of str
+        Numbers or full names; empty for all notebooks.
+    profile : str
+        "quick" or "paper".
+    jobs : int
+        Notebooks at a time.
+    overrides : mapping of str to object, optional
+        Values of parameters, for every notebook.
+    fresh : bool
+        Whether to compute everything again instead of reading the cache.
+    time_limit : float, optional
+        Minutes for each notebook; `TIME_LIMIT` if it is not given.
+    report : callable
+        Called with the `Run` of each notebook as it ends.
+
+    Returns
+    -------
+    list of Run
+        In the order of `waves`.
+
+    Raises
+    ------
+    ValueError
+        For a bad name, parameter or profile.
+    OSError
+        If the reports folder cannot be written.
     """
     checks.at_least("jobs", jobs, 1)
     folder = reports_folder(profile)
     limit = checks.positive("time_limit", TIME_LIMIT[profile] if time_limit is None else time_limit)
     resolved = {name: resolve(name, profile, overrides or {}) for name in select(names)}
-    _check_writable(folder)
+    folder.mkdir(parents=True, exist_ok=True)
     _sweep(folder)
-    environment = {"INFOLIB_PROFILE": profile, "TQDM_DISABLE": "1"}
-    if fresh:
-        environment["INFOLIB_FRESH"] = "1"
+    environment = {"INFOLIB_PROFILE": profile, "TQDM_DISABLE": "1"} | ({"INFOLIB_FRESH": "1"} if fresh else {})
     children: set[psutil.Process] = set()
 
     def one(position: int, name: str, threads: int) -> Run:
         start, own = time.monotonic(), environment | {"OMP_NUM_THREADS": str(threads)}
-        error = _run_one(name, resolved[name], folder, own, limit * 60, position, children)
+        spec = {"notebook": str(notebooks()[name]), "parameters": resolved[name], "position": position}
+        error = _run_one(folder / name, spec, own, limit, children)
         done = Run(name, time.monotonic() - start, error)
         report(done)
         return done
@@ -212,72 +356,77 @@ def run(
             _kill(child)
 
 
-def _check_writable(folder: Path) -> None:
-    """An error now rather than after an hour."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        tempfile.TemporaryFile(dir=folder).close()
-    except OSError as error:
-        raise OSError(f"the reports folder {folder} cannot be written: {error.strerror}") from error
-
-
 def _run_one(
-    name: str,
-    values: dict[str, Any],
-    folder: Path,
-    environment: Mapping[str, str],
-    limit: float,
-    position: int,
-    children: set[psutil.Process],
+    target: Path, spec: dict[str, Any], environment: Mapping[str, str], limit: float, children: set[psutil.Process]
 ) -> str | None:
-    """Execute one notebook in its own process and publish its report; the error message if there is one."""
+    """Execute one notebook and publish its report; the error message if there is one."""
+    name, start = target.name, time.monotonic()
     try:
-        with _workplace(folder, name) as work:
-            spec = {"notebook": str(notebooks()[name]), "parameters": values, "work": str(work), "position": position}
-            command = [sys.executable, "-m", "workbook.execution", json.dumps(spec)]
-            start = time.monotonic()
-            child = psutil.Popen(
-                command,
-                env=os.environ | environment | {"INFOLIB_REPORT": str(work), "INFOLIB_ROOT": str(root())},
-                cwd=root() / "notebooks",
-                start_new_session=True,  # Ctrl-C reaches us alone; we end the child and its kernel
-            )
-            children.add(child)
-            try:
-                child.wait(limit)
-            except psutil.TimeoutExpired:
-                return _keep_failed(work, name, f"{name} passed its time limit of {limit / 60:g} minutes")
-            finally:
-                _kill(child)
-                children.discard(child)
-            if child.returncode != 0:
-                return _keep_failed(work, name, _child_error(work, name, child.returncode))
-            _finish(work, values, time.monotonic() - start)
-            if missing := [d for d in DELIVERABLES if not any(work.glob(d))]:
-                return _keep_failed(work, name, f"{name} ran to its end but left no {', '.join(missing)}")
-            try:
-                execution.render(work, name)
-            except Exception as error:  # nbconvert's, jinja's, latex2mathml's: whatever it is, the former report stands
-                return _keep_failed(work, name, f"{name} could not be rendered for a browser: {error}")
-            _publish(work, folder / name)
-    except OSError as error:  # a full disk, a folder taken away: the former report stands
-        return f"{name}: {error}"
+        # Next to the reports, so that a rename publishes it.
+        with tempfile.TemporaryDirectory(
+            prefix=f".{name}.{os.getpid()}.", dir=target.parent, ignore_cleanup_errors=True
+        ) as temporary:
+            work = Path(temporary)
+            error = _execute(work, name, spec, environment, limit, children)
+            if error is None:
+                error = _complete(work, name, spec["parameters"], time.monotonic() - start)
+            if error is not None:
+                return _keep_failed(work, name, error)
+            _publish(work, target)
+    except OSError as failed:  # a full disk, a folder taken away: the former report stands
+        return f"{name}: {failed}"
     return None
 
 
-@contextlib.contextmanager
-def _workplace(folder: Path, name: str) -> Iterator[Path]:
-    """A temporary folder beside the reports (so that a rename publishes it), removed at the end."""
-    work = Path(tempfile.mkdtemp(prefix=f".{name}.{os.getpid()}.", dir=folder))
+def _execute(
+    work: Path,
+    name: str,
+    spec: dict[str, Any],
+    environment: Mapping[str, str],
+    limit: float,
+    children: set[psutil.Process],
+) -> str | None:
+    """Execute one notebook in a process of its own; the error message if there is one."""
+    child = psutil.Popen(
+        [sys.executable, "-m", "workbook.execution", json.dumps(spec)],
+        env=os.environ | environment | {"INFOLIB_REPORT": str(work), "INFOLIB_ROOT": str(root())},
+        cwd=root() / "notebooks",
+        start_new_session=True,  # Ctrl-C reaches us alone; we end the child and its kernel
+    )
+    children.add(child)
     try:
-        yield work
+        child.wait(60 * limit)
+    except psutil.TimeoutExpired:
+        return f"{name} passed its time limit of {limit:g} minutes"
     finally:
-        shutil.rmtree(work, ignore_errors=True)
+        _kill(child)
+        children.discard(child)
+    if child.returncode == 0:
+        return None
+    path = work / "error.txt"
+    if path.exists() and (text := path.read_text(encoding="utf-8")):
+        return text
+    code = child.returncode
+    return f"{name}: its process ended with {signal.Signals(-code).name if code < 0 else f'exit code {code}'}"
+
+
+def _complete(work: Path, name: str, values: dict[str, Any], seconds: float) -> str | None:
+    """Add to a report what the runner knows, and its page for a browser; the error message if there is one."""
+    if missing := [pattern for pattern in DELIVERABLES if not any(work.glob(pattern))]:
+        return f"{name} ran to its end but left no {', '.join(missing)}"
+    path = work / "provenance.json"
+    record = json.loads(path.read_text(encoding="utf-8")) | {"parameters": values, "wall_seconds": round(seconds, 1)}
+    path.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+    try:
+        execution.render(work, name)
+    except Exception as error:  # nbconvert's, jinja's, latex2mathml's: whatever it is, the former report stands
+        return f"{name} could not be rendered for a browser: {error}"
+    return None
 
 
 def _sweep(folder: Path) -> None:
     """Clear what a killed run left behind: its temporary folders, and a swap between its two renames."""
-    with lock(folder.name):
+    with lock():
         for old in folder.glob(".old.*"):
             target = folder / old.name.removeprefix(".old.")
             if target.exists():
@@ -292,29 +441,12 @@ def _sweep(folder: Path) -> None:
 def _publish(work: Path, target: Path) -> None:
     """Put a finished report in the place of the former one; a kill between the renames is mended by `_sweep`."""
     work.chmod(0o755)  # mkdtemp's folders are for their owner alone
-    with lock(target.parent.name):
+    with lock():
         old = target.parent / f".old.{target.name}"
         if target.exists():
             target.rename(old)
         work.rename(target)
         shutil.rmtree(old, ignore_errors=True)
-
-
-def _finish(work: Path, values: dict[str, Any], seconds: float) -> None:
-    """Add to the kernel's provenance what only the runner knows."""
-    path = work / "provenance.json"
-    if path.exists():
-        record = json.loads(path.read_text(encoding="utf-8"))
-        record |= {"parameters": values, "wall_seconds": round(seconds, 1)}
-        path.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
-
-
-def _child_error(work: Path, name: str, code: int) -> str:
-    path = work / "error.txt"
-    if path.exists() and (text := path.read_text(encoding="utf-8")):
-        return text
-    cause = f"signal {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
-    return f"{name}: its process ended with {cause}"
 
 
 def _keep_failed(work: Path, name: str, error: str) -> str:
@@ -323,11 +455,8 @@ def _keep_failed(work: Path, name: str, error: str) -> str:
     if not partial.exists():
         return error
     kept = root() / "reports" / "failed" / f"{name}.{work.parent.name}.ipynb"
-    try:
-        kept.parent.mkdir(parents=True, exist_ok=True)
-        shutil.move(partial, kept)
-    except OSError as also:
-        return f"{error}\nThe partial notebook could not be kept: {also}"
+    kept.parent.mkdir(exist_ok=True)
+    partial.rename(kept)
     return f"{error}\nThe partial notebook is {kept.relative_to(root())}"
 
 
@@ -337,5 +466,4 @@ def _kill(child: psutil.Process) -> None:
         for process in [*child.children(recursive=True), child]:
             with contextlib.suppress(psutil.NoSuchProcess):
                 process.kill()
-    with contextlib.suppress(psutil.NoSuchProcess):
-        child.wait()
+    child.wait()

@@ -12,7 +12,7 @@ from functools import lru_cache, partial
 from importlib.metadata import version
 from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 from uuid import uuid4
 
 import numpy as np
@@ -29,22 +29,48 @@ from workbook.reach import content
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["cached", "content", "fingerprint", "folder", "key", "table", "tabulate", "trained"]
+    from infolib.data import Data
+
+__all__ = ["cached", "content", "fingerprint", "folder", "key", "tabulate", "trained"]
+Model = TypeVar("Model", bound=nn.Module)
 
 
 def folder() -> Path:
-    """Where downloads and results are kept: INFOLIB_CACHE (from the workbook, if relative), else data/cache in it."""
+    """Folder of downloads and results: INFOLIB_CACHE (from the workbook, if relative), else data/cache in the workbook.
+
+    Returns
+    -------
+    Path
+        It need not exist.
+    """
     named = Path(os.environ.get("INFOLIB_CACHE") or "data/cache")
     return named if named.is_absolute() else root() / named  # without a workbook an absolute one will do
 
 
 def fingerprint(*parts: Any) -> str:
-    """SHA-256 of nested dicts, lists, strings, numbers and tensors, as hex; the same in every process.
+    """SHA-256 of nested dicts, lists, strings, numbers and tensors; the same in every process.
 
-    The order of a dict's keys does not count; lists and tuples are alike; 1, 1.0 and True differ.
+    The order of a dict's keys does not count. Lists and tuples are alike; 1, 1.0 and True differ.
 
-    Raises:
-        ValueError: for a type without a stable content, such as an object or a function
+    Parameters
+    ----------
+    *parts : object
+        Dicts with string keys, lists, tuples, strings, bytes, numbers, None and tensors.
+
+    Returns
+    -------
+    str
+        As hex.
+
+    Raises
+    ------
+    ValueError
+        For any other type, such as a function.
+
+    Examples
+    --------
+    >>> fingerprint({"a": 1, "b": (2, 3)}) == fingerprint({"b": [2, 3], "a": 1}), fingerprint(1) == fingerprint(1.0)
+    (True, False)
     """
     digest = hashlib.sha256()
     for chunk in _chunks(parts):
@@ -53,57 +79,87 @@ def fingerprint(*parts: Any) -> str:
 
 
 def key(function: Callable[..., Any], *arguments: Any, **options: Any) -> dict[str, Any]:
-    """What the result of `function(*arguments, **options)` hangs on; the option `progress` does not count.
+    """What the result of `function(*arguments, **options)` depends on.
 
-    Raises:
-        ValueError: as `content` does
+    Parameters
+    ----------
+    function : callable
+        It counts with all code and values that it reaches (`content`).
+    *arguments, **options : object
+        They count by their content; the option `progress` does not.
+
+    Returns
+    -------
+    dict
+        Contents of function, arguments and options; versions and threads.
+
+    Raises
+    ------
+    ValueError
+        As `content` does.
     """
     return {
         "function": content(function, "function"),
         "arguments": _arguments(arguments),
         "options": {name: content(value, f"option {name}") for name, value in options.items() if name != "progress"},
         "versions": {name: version(name) for name in ("torch", "numpy", "scipy")},
-        "threads": torch.get_num_threads(),  # the last digits of a sum hang on it
+        "threads": torch.get_num_threads(),  # the last digits of a sum depend on it
     }
 
 
 def cached(function: Callable[..., dict[str, Tensor]], *arguments: Any, **options: Any) -> dict[str, Tensor]:
-    """The tensors that `function(*arguments, **options)` returns, read when they were computed before under its `key`.
+    """Tensors that `function(*arguments, **options)` returns, read if they were computed before under its `key`.
 
-    The tensors come back on the CPU, detached, in the order of their names, found or computed alike. A corrupt entry
-    is computed again with a warning; a cache that cannot be written costs a warning, never the result.
+    A corrupt entry is computed again with a warning. A cache that cannot be written costs a warning, never the result.
     INFOLIB_FRESH=1 computes everything again and renews the entries.
 
-    Raises:
-        ValueError: as `key` does, and for a result that is not a dict of tensors
+    Parameters
+    ----------
+    function : callable
+        It returns a dict of tensors.
+    *arguments, **options : object
+        What it is called with.
+
+    Returns
+    -------
+    dict of str to Tensor
+        On the CPU, detached, in the order of their names, whether they were read or computed.
+
+    Raises
+    ------
+    ValueError
+        As `key` does, and for a result that is not a dict of tensors.
     """
     name = fingerprint(key(function, *arguments, **options))
     return _kept(_kind(function), name, partial(function, *arguments, **options))
 
 
-def table(function: Callable[..., "pd.DataFrame"], *arguments: Any, **options: Any) -> "pd.DataFrame":
-    """The frame that `function(*arguments, **options)` returns, of numbers and strings, kept as by `cached`.
-
-    Rows are numbered from 0. Columns of numbers keep their dtype, found or computed alike.
-
-    Raises:
-        ValueError: as `cached` does, and for a column that is neither numbers nor strings
-    """
-    name = fingerprint(key(function, *arguments, **options))
-    return _frame(_kind(function), name, partial(function, *arguments, **options))
-
-
 def tabulate(
     function: Callable[..., Any], cases: Sequence[Sequence[Any]], *, frames: Sequence[str] = ()
 ) -> "pd.DataFrame | list[pd.DataFrame]":
-    """The tables `function(*case)` of all cases, one under the other, in the order of `cases`.
+    """Tables `function(*case)` of all cases, one under the other, in the order of the cases.
 
-    Each is kept once it is computed, under its `key`, so that a run that was interrupted goes on. A case is computed
-    on one thread, however many there are, so that its numbers do not hang on the machine's cores. A function of
-    several tables returns a named tuple with the fields `frames`, and there is a frame for each.
+    Each is cached once it is computed, under its `key`, so that a run that was interrupted goes on. A case is computed
+    on one thread, however many there are, so that its numbers do not depend on the machine's cores.
 
-    Raises:
-        ValueError: for no cases, as `table` does, and whatever the function raises
+    Parameters
+    ----------
+    function : callable
+        It returns a frame of numbers and strings, or a named tuple of frames.
+    cases : sequence of sequences
+        Arguments of each call.
+    frames : sequence of str
+        Fields of the named tuple; empty for a function that returns one frame.
+
+    Returns
+    -------
+    DataFrame or list of DataFrame
+        Rows are numbered from 0; one frame for each of `frames`.
+
+    Raises
+    ------
+    ValueError
+        For no cases, for a column that is neither numbers nor strings, and as `key` and the function do.
     """
     import pandas as pd  # late: the command line starts without it
 
@@ -120,17 +176,33 @@ def tabulate(
     return tables if frames else tables[0]
 
 
-def trained(model: nn.Module, data: Any, **fit_options: Any) -> nn.Module:
-    """The model itself, in eval mode, as `infolib.training.fit(model, data, **fit_options)` leaves it; trained once.
+def trained(model: Model, data: "Data", **fit_options: Any) -> Model:
+    """A network as `infolib.training.fit` leaves it; trained once, then from the cache.
 
-    Raises:
-        ValueError, FloatingPointError: as `fit` does; ValueError also as `key` does
+    Parameters
+    ----------
+    model : nn.Module
+        The network, which gets the trained weights.
+    data : Data
+        Samples with labels.
+    **fit_options : int, float or str
+        Options of `fit`.
+
+    Returns
+    -------
+    nn.Module
+        The model itself, in eval mode.
+
+    Raises
+    ------
+    ValueError, FloatingPointError
+        As `fit` does; ValueError also as `key` does.
     """
     model.load_state_dict(cached(_trained, model, data, **fit_options))
     return model.eval()
 
 
-def _trained(model: nn.Module, data: Any, **fit_options: Any) -> dict[str, Tensor]:
+def _trained(model: nn.Module, data: "Data", **fit_options: Any) -> dict[str, Tensor]:
     from infolib.training import fit
 
     for _ in fit(model, data, **fit_options):
@@ -154,7 +226,8 @@ def _case(compute: partial, name: str, frames: Sequence[str]) -> list["pd.DataFr
     if not frames:
         return [_frame(_kind(compute), name, compute)]
     once = lru_cache(compute)
-    return [_frame(_kind(compute), fingerprint(name, part), lambda part=part: getattr(once(), part)) for part in frames]
+    parts = {part: partial(lambda part: getattr(once(), part), part) for part in frames}
+    return [_frame(_kind(compute), fingerprint(name, part), of_part) for part, of_part in parts.items()]
 
 
 def _kept(kind: str, name: str, compute: Callable[[], dict[str, Tensor]]) -> dict[str, Tensor]:
@@ -208,7 +281,7 @@ def _as_words(words: bytes, codes: Tensor) -> "pd.Series":
     return pd.Series([known[code] for code in codes], dtype=str)
 
 
-def _chunks(part: Any) -> Iterator[bytes]:
+def _chunks(part: Any) -> Iterator[bytes | memoryview]:
     """The bytes of one part: a tag with type and length, so that no two contents read alike, then the content."""
     match part:
         case None | bool():
@@ -231,13 +304,11 @@ def _chunks(part: Any) -> Iterator[bytes]:
                 yield from _chunks(part[name])
         case Tensor():
             flat = part.detach().cpu().contiguous().reshape(-1) if part.numel() else torch.empty(0)
-            yield from _tagged(f"{part.dtype}{tuple(part.shape)}", memoryview(flat.view(torch.uint8).numpy()))
-        case dict():
-            raise ValueError(f"a dict with a fingerprint has string keys only, got {list(part)[:5]}")
+            yield from _tagged(f"{part.dtype}{tuple(part.shape)}", flat.view(torch.uint8).numpy().data)
         case _:
             raise ValueError(
-                f"{type(part).__name__} has no stable fingerprint; allowed: dict, list, tuple, str, bytes, int, float, "
-                "bool, None, tensor"
+                f"{type(part).__name__} has no stable fingerprint; allowed: dict with string keys, list, tuple, str, "
+                "bytes, int, float, bool, None, tensor"
             )
 
 

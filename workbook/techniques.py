@@ -1,12 +1,12 @@
 """What else is done to networks: distilling, pruning, damaging, adversarial training, decoding a layer's activations.
 
-All return a new network in eval mode and leave theirs as it is. Those that train take `how`: epochs, lr and seed, the
-batch size (64), and what else `training.minimise` takes; what they train is kept by what determines it (`store`).
+All return a new network in eval mode and leave theirs as it is. Those that train take the options of a `Schedule`; what
+they train is cached (`store`).
 """
 
 import copy
 from itertools import pairwise
-from typing import Any, NotRequired, TypedDict, Unpack
+from typing import Any, NotRequired, TypedDict, TypeVar, Unpack
 
 import torch
 from torch import Tensor, nn
@@ -18,10 +18,23 @@ from infolib.data import Data
 from workbook import store
 
 State = dict[str, Tensor]
+Model = TypeVar("Model", bound=nn.Module)
 
 
 class Schedule(TypedDict):
-    """How long and how fast to train."""
+    """How long and how fast to train, with Adam.
+
+    Parameters
+    ----------
+    epochs : int
+        How often each sample is visited.
+    lr : float
+        Learning rate.
+    batch_size : int
+        Samples of a step; 64 if it is not given.
+    seed : int
+        Of the batches and of what else is random.
+    """
 
     epochs: int
     lr: float
@@ -30,11 +43,32 @@ class Schedule(TypedDict):
 
 
 def distilled(
-    student: nn.Module, teacher: nn.Module, data: Data, *, temperature: float = 4.0, **how: Unpack[Schedule]
-) -> nn.Module:
-    """`student` trained on the outputs of `teacher`, not on labels: KL divergence of softmax(logits / temperature).
+    student: Model, teacher: nn.Module, data: Data, *, temperature: float = 4.0, **how: Unpack[Schedule]
+) -> Model:
+    """A copy of a student trained on the outputs of a teacher, not on labels (Hinton et al. 2015).
 
-    Hinton et al. 2015, with their factor temperature² that keeps the gradient's size.
+    The loss is the KL divergence of softmax(logits / temperature), with the factor temperature² of the paper, which
+    keeps the gradient's size.
+
+    Parameters
+    ----------
+    student, teacher : nn.Module
+        Networks with as many logits.
+    data : Data
+        Images; the labels are not used.
+    temperature : float
+        Positive.
+    **how : int or float
+        As of `Schedule`.
+
+    Returns
+    -------
+    nn.Module
+
+    Raises
+    ------
+    ValueError
+        For an option out of range.
     """
     checks.positive("temperature", temperature)
     return _loaded(student, store.cached(_distilled, student, teacher, data, temperature, **how))
@@ -54,8 +88,29 @@ def _distilled(
     return _minimised(model, loss, len(data), **how)
 
 
-def adversarial(model: nn.Module, data: Data, *, eps: float, steps: int = 2, **how: Unpack[Schedule]) -> nn.Module:
-    """A copy of `model` trained further on images that `attacked` has changed."""
+def adversarial(model: Model, data: Data, *, eps: float, steps: int = 2, **how: Unpack[Schedule]) -> Model:
+    """A copy of a network trained further on images that `attacked` has changed.
+
+    Parameters
+    ----------
+    model : nn.Module
+        Where training begins.
+    data : Data
+        Images in [0, 1], and labels.
+    eps, steps : float, int
+        Of `attacked`.
+    **how : int or float
+        As of `Schedule`.
+
+    Returns
+    -------
+    nn.Module
+
+    Raises
+    ------
+    ValueError
+        For an option out of range.
+    """
     return _loaded(model, store.cached(_adversarial, model, data, eps, steps, **how))
 
 
@@ -70,9 +125,32 @@ def _adversarial(start: nn.Module, data: Data, eps: float, steps: int, **how: Un
 
 
 def attacked(model: nn.Module, x: Tensor, y: Tensor, *, eps: float, steps: int = 2) -> Tensor:
-    """Images in [0, 1], none further than `eps` from x in any value, that raise the loss: projected gradient ascent.
+    """Images near x that raise the cross-entropy, by projected gradient ascent (Madry et al. 2018).
 
-    Madry et al. 2018, from x itself in steps of eps (one step) or 1.5 eps / steps along the gradient's sign.
+    It begins at x itself; its steps along the gradient's sign are eps (one step) or 1.5 eps / steps.
+
+    Parameters
+    ----------
+    model : nn.Module
+        The network attacked.
+    x : Tensor, shape (n, ...)
+        Images in [0, 1].
+    y : Tensor, shape (n,)
+        Their labels.
+    eps : float
+        Largest change of any value, positive.
+    steps : int
+        Number of steps.
+
+    Returns
+    -------
+    Tensor, shape (n, ...)
+        Images in [0, 1].
+
+    Raises
+    ------
+    ValueError
+        For an option out of range.
     """
     checks.positive("eps", eps)
     rate, best = eps if checks.at_least("steps", steps, 1) == 1 else 1.5 * eps / steps, x
@@ -92,8 +170,25 @@ class _Smallest(prune.L1Unstructured):
         return mask * (t.abs() > gone.max()) if len(gone) else mask
 
 
-def pruned(model: nn.Module, share: float) -> nn.Module:
-    """A copy of `model` whose smallest weights, `share` of all weights of Linear and Conv2d, are 0."""
+def pruned(model: Model, share: float) -> Model:
+    """A copy of a network whose smallest weights are 0.
+
+    Parameters
+    ----------
+    model : nn.Module
+        The network.
+    share : float
+        Fraction of all weights of Linear and Conv2d, in [0, 1).
+
+    Returns
+    -------
+    nn.Module
+
+    Raises
+    ------
+    ValueError
+        For a share out of range.
+    """
     if not 0 <= share < 1:
         raise ValueError(f"share must lie in [0, 1), got {share}")
     masked = copy.deepcopy(model)
@@ -101,8 +196,27 @@ def pruned(model: nn.Module, share: float) -> nn.Module:
     return _loaded(model, _unmasked(masked))
 
 
-def finetuned(model: nn.Module, data: Data, **how: Unpack[Schedule]) -> nn.Module:
-    """A copy of `model` trained further on the labels; weights of Linear and Conv2d that are 0 stay 0."""
+def finetuned(model: Model, data: Data, **how: Unpack[Schedule]) -> Model:
+    """A copy of a network trained further on the labels; weights of Linear and Conv2d that are 0 stay 0.
+
+    Parameters
+    ----------
+    model : nn.Module
+        Where training begins.
+    data : Data
+        Samples with labels.
+    **how : int or float
+        As of `Schedule`.
+
+    Returns
+    -------
+    nn.Module
+
+    Raises
+    ------
+    ValueError
+        For an option out of range.
+    """
     return _loaded(model, store.cached(_finetuned, model, data, **how))
 
 
@@ -125,8 +239,29 @@ def _unmasked(model: nn.Module) -> State:
     return model.state_dict()
 
 
-def damaged(model: nn.Module, layer: str, *, share: float = 0.5, seed: int) -> nn.Module:
-    """A copy of `model` in which `share` of the filters of the first Conv2d in `layer` are 0, drawn at random."""
+def damaged(model: Model, layer: str, *, share: float = 0.5, seed: int) -> Model:
+    """A copy of a network in which some filters of the first Conv2d in a layer are 0, drawn at random.
+
+    Parameters
+    ----------
+    model : nn.Module
+        The network.
+    layer : str
+        Name of the layer.
+    share : float
+        Fraction of its filters, in (0, 1].
+    seed : int
+        Of the draw.
+
+    Returns
+    -------
+    nn.Module
+
+    Raises
+    ------
+    ValueError
+        For a share out of range, and a layer without a Conv2d.
+    """
     if not 0 < share <= 1:
         raise ValueError(f"share must lie in (0, 1], got {share}")
     model = copy.deepcopy(model).eval()
@@ -138,11 +273,28 @@ def damaged(model: nn.Module, layer: str, *, share: float = 0.5, seed: int) -> n
     return model
 
 
-def rescaled(model: nn.Module, layer: str, following: str, factor: float) -> nn.Module:
-    """A copy of `model` with `factor` times the activations of `layer`, for which the weights of `following` make up.
+def rescaled(model: Model, layer: str, following: str, factor: float) -> Model:
+    """A copy of a network with activations of another scale in one layer, and the same function.
 
-    The network's function is the same, as a ReLU lets a positive factor through. `layer` has a BatchNorm, `following` a
-    Linear or Conv2d.
+    The weights of the layer that follows are divided by the factor; a ReLU lets a positive factor through.
+
+    Parameters
+    ----------
+    model : nn.Module
+        The network.
+    layer, following : str
+        Names of a layer with a BatchNorm, and of the layer after it, with a Linear or Conv2d.
+    factor : float
+        Positive.
+
+    Returns
+    -------
+    nn.Module
+
+    Raises
+    ------
+    ValueError
+        For a factor out of range, and layers of another kind.
     """
     checks.positive("factor", factor)
     model = copy.deepcopy(model)
@@ -154,8 +306,19 @@ def rescaled(model: nn.Module, layer: str, following: str, factor: float) -> nn.
     return model
 
 
-def folded(model: nn.Module) -> nn.Module:
-    """A copy of `model` in eval mode whose batch normalisation has become part of the convolution right before it."""
+def folded(model: Model) -> Model:
+    """A copy of a network whose batch normalisation has become part of the convolution right before it.
+
+    Parameters
+    ----------
+    model : nn.Module
+        The network.
+
+    Returns
+    -------
+    nn.Module
+        In eval mode, with Identity in place of each BatchNorm2d.
+    """
     model = copy.deepcopy(model).eval()
     for parent in list(model.modules()):
         children = list(parent.named_children())
@@ -167,10 +330,33 @@ def folded(model: nn.Module) -> nn.Module:
 
 
 def decoder(model: nn.Module, layer: str, data: Data, *, width: int = 16, **how: Unpack[Schedule]) -> nn.Module:
-    """A small network trained to give back the images from the rectified features of a layer, in squared error.
+    """A small network trained to reconstruct the images from the rectified activations of a layer, in squared error.
 
-    A linear map to `width` maps of a quarter of the image's side, two up-samplings, and three convolutions; from maps
-    of at least that size, the convolutions alone.
+    It is a linear map to maps of a quarter of the image's side, two up-samplings, and three convolutions; for
+    activations of at least that size, the convolutions alone.
+
+    Parameters
+    ----------
+    model : nn.Module
+        The network that has the layer.
+    layer : str
+        Name of the layer.
+    data : Data
+        Images in [0, 1]; the labels are not used.
+    width : int
+        Number of maps.
+    **how : int or float
+        As of `Schedule`.
+
+    Returns
+    -------
+    nn.Module
+        From activations to images.
+
+    Raises
+    ------
+    ValueError
+        For an option out of range.
     """
     start = _decoder(model, layer, data, width, how["seed"])
     return _loaded(start, store.cached(_decoding, start, model, layer, data, **how))
@@ -182,8 +368,31 @@ def _decoding(start: nn.Module, model: nn.Module, layer: str, data: Data, **how:
     return _minimised(decode, lambda batch: mse_loss(decode(features[batch]), data.x[batch]), len(data), **how)
 
 
-def autoencoder(model: nn.Module, layer: str, data: Data, *, width: int = 16, **how: Unpack[Schedule]) -> nn.Module:
-    """A copy of `model` trained, up to `layer`, to keep what a decoder needs to give back the image; no labels."""
+def autoencoder(model: Model, layer: str, data: Data, *, width: int = 16, **how: Unpack[Schedule]) -> Model:
+    """A copy of a network trained up to a layer, together with a `decoder`, to reconstruct the images.
+
+    Parameters
+    ----------
+    model : nn.Module
+        Where training begins.
+    layer : str
+        Name of the layer.
+    data : Data
+        Images in [0, 1]; the labels are not used.
+    width : int
+        Number of maps of the decoder.
+    **how : int or float
+        As of `Schedule`.
+
+    Returns
+    -------
+    nn.Module
+
+    Raises
+    ------
+    ValueError
+        For an option out of range.
+    """
     decode = _decoder(model, layer, data, width, how["seed"])
     return _loaded(model, store.cached(_autoencoder, model, decode, layer, data, **how))
 
@@ -232,7 +441,7 @@ def _minimised(model: nn.Module, loss: training.Loss, n: int, **how: Unpack[Sche
     return model.state_dict()
 
 
-def _loaded(model: nn.Module, state: State) -> nn.Module:
+def _loaded(model: Model, state: State) -> Model:
     """A copy of `model` in eval mode with another state."""
     model = copy.deepcopy(model)
     model.load_state_dict(state)

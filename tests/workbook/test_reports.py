@@ -119,14 +119,6 @@ def test_claim_that_was_not_attempted_has_no_numbers(root, monkeypatch):
     assert "| – | 0 |  | – not attempted |" in (root / "reports" / "README.md").read_text()
 
 
-def test_page_that_is_up_to_date_is_left_alone(root, monkeypatch):
-    leave_report(root, monkeypatch, "paper", [3.25, 3.26])
-    page = reports.index()
-    before = page.stat().st_mtime_ns, page.with_name("README.md").stat().st_mtime_ns
-    reports.index()
-    assert (page.stat().st_mtime_ns, page.with_name("README.md").stat().st_mtime_ns) == before
-
-
 @pytest.mark.parametrize(
     ("values", "changes", "inside"),
     [

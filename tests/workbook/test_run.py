@@ -197,13 +197,13 @@ def no_kernel(monkeypatch):
 
 
 @pytest.mark.usefixtures("root", "no_kernel")
-def test_reports_folder_that_cannot_be_written_is_refused_before_a_kernel_starts(monkeypatch):
-    def refuse(**_):
-        raise OSError(errno.EROFS, "Read-only file system")
+def test_reports_folder_that_cannot_be_written_is_named_before_a_kernel_starts(monkeypatch):
+    def refuse(**options):
+        raise OSError(errno.EROFS, "Read-only file system", str(options["dir"]))
 
-    monkeypatch.setattr(runner.tempfile, "TemporaryFile", refuse)
-    with pytest.raises(OSError, match=r"the reports folder .*quick cannot be written: Read-only file system"):
-        runner.run()
+    monkeypatch.setattr(runner.tempfile, "TemporaryDirectory", refuse)
+    (done,) = runner.run()
+    assert re.fullmatch(r"02_good: .*Read-only file system: '.*/reports/quick'", done.error)
 
 
 @pytest.mark.parametrize(

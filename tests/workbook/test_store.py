@@ -24,7 +24,7 @@ from torch import nn
 import workbook
 from infolib.data import Data
 from workbook import store
-from workbook.store import cached, content, fingerprint, key, table, tabulate, trained
+from workbook.store import cached, content, fingerprint, key, tabulate, trained
 
 SCALE = 2.0
 
@@ -292,20 +292,20 @@ def frame_of(kind):
 def test_table_comes_back_as_it_was_computed(kind):
     expected = frame_of(kind).reset_index(drop=True)
     for _ in range(2):
-        pd.testing.assert_frame_equal(table(frame_of, kind), expected, check_column_type=kind != "bare")
+        pd.testing.assert_frame_equal(tabulate(frame_of, [(kind,)]), expected, check_column_type=kind != "bare")
     assert calls() == 2
 
 
 @pytest.mark.parametrize("values", [[None, "a"], [{}, {}], ["a\0b", "c"]])
 def test_table_of_anything_else_is_refused(values):
     with pytest.raises(ValueError, match="column 'c' must hold numbers or strings, got object"):
-        table(lambda: pd.DataFrame({"c": pd.Series(values, dtype=object)}))
+        tabulate(lambda: pd.DataFrame({"c": pd.Series(values, dtype=object)}), [()])
 
 
 @pytest.mark.parametrize("dtype", ["M8[s]", "Int64", "category"])
 def test_table_of_times_or_missing_integers_is_refused(dtype):
     with pytest.raises(ValueError, match="must hold numbers or strings"):
-        table(lambda: pd.DataFrame({"c": pd.Series([1, 2]).astype(dtype)}))
+        tabulate(lambda: pd.DataFrame({"c": pd.Series([1, 2]).astype(dtype)}), [()])
 
 
 # --- tabulate ---
@@ -320,7 +320,7 @@ def test_tables_come_in_the_order_of_the_cases(folder):
     found = tabulate(scaled, [(1, "a"), (3,), (2, "b")])
     pd.testing.assert_frame_equal(found, pd.DataFrame({"value": [2.0, 6.0, 4.0], "label": ["a", "x", "b"]}))
     assert len(list((folder / "scaled").iterdir())) == 3
-    assert table(scaled, 3)["value"].item() == 6.0  # the same key on one thread
+    assert tabulate(scaled, [(3,)])["value"].item() == 6.0
     assert calls() == 3
 
 

@@ -737,6 +737,10 @@ def test_what_is_installed_counts_by_its_name(tmp_path, monkeypatch):
     assert content(json.dumps) == ["name", "json.dumps"]
     assert content(nn.functional.relu) == ["name", "torch.nn.functional.relu"]
     assert content(nn.Linear) == ["name", "torch.nn.modules.linear.Linear"]
+    (tmp_path / "this.py").write_text("class Net: rate = 1\n")  # beside the notebook, by a name that Python has too
+    monkeypatch.syspath_prepend(tmp_path)
+    assert "this.Net" in content(importlib.import_module("this").Net)[2]
+    sys.modules.pop("this")
     for place, ours in (("dist-packages", False), ("site-packages", False), ("mine", True)):
         (tmp_path / place).mkdir()
         (tmp_path / place / f"from_{place[:4]}.py").write_text("def f(): return 1\n")
@@ -820,7 +824,8 @@ def network(old="", new=""):
 
 def test_a_network_counts_by_tensors_code_attributes_and_what_is_frozen():
     assert same(network(), network())
-    assert same(network(), network().eval())
+    assert same(network().eval(), network().eval())
+    assert not same(network(), network().eval())
     for edit in [("act(x) +", "act(x) -"), ("x * GAIN", "x + GAIN"), ("gain, self", "gain, self"), ("relu", "gelu")]:
         assert same(network(), network(*edit)) == (edit[0] == edit[1])
     frozen, other, gain, biased = network(), network(), network(), network()

@@ -5,6 +5,7 @@
 """
 
 import hashlib
+import json
 import os
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -12,7 +13,7 @@ from functools import lru_cache, partial
 from importlib.metadata import version
 from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar, Unpack
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar, Unpack
 from uuid import uuid4
 
 import numpy as np
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
 
 __all__ = ["cached", "content", "fingerprint", "folder", "key", "tabulate", "trained"]
 Model = TypeVar("Model", bound=nn.Module)
+Result = TypeVar("Result")
 
 
 def folder() -> Path:
@@ -111,8 +113,8 @@ def key(function: Callable[..., Any], *arguments: Any, **options: Any) -> dict[s
 def cached(function: Callable[..., dict[str, Tensor]], *arguments: Any, **options: Any) -> dict[str, Tensor]:
     """Tensors that `function(*arguments, **options)` returns, read if they were computed before under its `key`.
 
-    A corrupt entry is computed again with a warning. A cache that cannot be written costs a warning, never the result.
-    INFOLIB_FRESH=1 computes everything again and renews the entries.
+    An entry that is corrupt, or was written under another key, is computed again with a warning. A cache that cannot be
+    written costs a warning, never the result. INFOLIB_FRESH=1 computes everything again and renews the entries.
 
     Parameters
     ----------
@@ -132,7 +134,7 @@ def cached(function: Callable[..., dict[str, Tensor]], *arguments: Any, **option
         As `key` does, and for a result that is not a dict of tensors.
     """
     name = fingerprint(key(function, *arguments, **options))
-    return _kept(_kind(function), name, partial(function, *arguments, **options))
+    return _kept(_kind(function), name, partial(function, *arguments, **options), dict)
 
 
 def tabulate(
@@ -146,7 +148,7 @@ def tabulate(
     Parameters
     ----------
     function : callable
-        It returns a frame of numbers and strings, or a named tuple of frames.
+        It returns a frame of numbers, strings, times and categories, or a named tuple of frames.
     cases : sequence of sequences
         Arguments of each call.
     frames : sequence of str
@@ -155,18 +157,18 @@ def tabulate(
     Returns
     -------
     DataFrame or list of DataFrame
-        Rows are numbered from 0; one frame for each of `frames`.
+        Rows are numbered from 0, names and types of columns are as computed; one frame for each of `frames`.
 
     Raises
     ------
     ValueError
-        For no cases, for a column that is neither numbers nor strings, and as `key` and the function do.
+        For no cases, for a column of anything else, before it is kept, and as `key` and the function do.
     """
     import pandas as pd  # late: the command line starts without it
 
     if not cases:
         raise ValueError("cases is empty: give at least one")
-    shared = key(function) | {"threads": 1}
+    shared = key(function) | {"threads": 1, "frames": [*frames]}
     names = [fingerprint(shared | {"arguments": _arguments(case)}) for case in cases]
     todo = (delayed(_case)(partial(function, *case), name, frames) for case, name in zip(cases, names, strict=True))
     with parallel_config("loky", inner_max_num_threads=1):
@@ -225,61 +227,89 @@ def _kind(function: Any) -> str:
 def _case(compute: partial, name: str, frames: Sequence[str]) -> list["pd.DataFrame"]:
     """The tables of one case, from the cache or computed once."""
     if not frames:
-        return [_frame(_kind(compute), name, compute)]
+        return [_kept(_kind(compute), name, partial(_as_tensors, compute), _as_table)]
     once = lru_cache(compute)
-    parts = {part: partial(lambda part: getattr(once(), part), part) for part in frames}
-    return [_frame(_kind(compute), fingerprint(name, part), of_part) for part, of_part in parts.items()]
+    parts = {part: partial(lambda part: getattr(once(), part, None), part) for part in frames}
+    places = {part: fingerprint(name, part) for part in frames}
+    return [_kept(_kind(compute), places[part], partial(_as_tensors, parts[part]), _as_table) for part in frames]
 
 
-def _kept(kind: str, name: str, compute: Callable[[], dict[str, Tensor]]) -> dict[str, Tensor]:
+def _kept(kind: str, name: str, compute: Callable[[], dict[str, Tensor]], read: Callable[..., Result]) -> Result:
+    """What `read` makes of an entry's tensors; they are computed if there are none that it can read."""
     path = folder() / kind / f"{name}.safetensors"
-    found = None if os.environ.get("INFOLIB_FRESH") == "1" else _read(path, name)
+    found = None if os.environ.get("INFOLIB_FRESH") == "1" else _found(path, name, read)
     if found is not None:
         return found
-    result = _plain(compute())
+    tensors = _plain(compute())
     try:
-        _write(path, name, result)
+        _write(path, name, tensors)
     except OSError as error:
         # One text for the whole folder, so that Python shows it once.
         warnings.warn(f"results are not cached in {folder()}: {error.strerror}", stacklevel=3)
-    return result
+    return read(tensors)
 
 
-def _frame(kind: str, name: str, compute: Callable[[], "pd.DataFrame"]) -> "pd.DataFrame":
+def _as_tensors(compute: Callable[[], Any]) -> dict[str, Tensor]:
+    """A computed frame as a header and tensors, from which `_as_table` makes the same columns."""
     import pandas as pd
 
-    def tensors() -> dict[str, Tensor]:
-        frame = compute()
-        parts = (_as_tensors(place, *column) for place, column in enumerate(frame.items()))
-        return {"rows": torch.tensor(len(frame)), **dict(chain.from_iterable(parts))}
+    frame = compute()
+    if not isinstance(frame, pd.DataFrame):
+        raise ValueError(
+            f"function must return a frame, or a named tuple of those asked for, got {type(frame).__name__}"
+        )
+    tensors: dict[str, Tensor] = {}
+    forms = [_form(tensors, name, column) for name, column in frame.items()]
+    tensors["table"] = _bytes(json.dumps([len(frame), [*frame], forms]).encode())
+    for (name, column), (_, back) in zip(frame.items(), _as_table(tensors).items(), strict=True):
+        if column.dtype != back.dtype or not column.reset_index(drop=True).equals(back):
+            _refuse(name, column)
+    return tensors
 
-    found = _kept(kind, name, tensors)
-    columns = {title: values for title, values in found.items() if title[0].isdigit()}
-    words = {name: bytes(found[f"words {name}"].tolist()) for name in columns if f"words {name}" in found}
-    parts = [_as_words(words[name], codes) if name in words else codes.numpy() for name, codes in columns.items()]
-    frame = pd.DataFrame(dict(enumerate(parts)), index=range(int(found["rows"])))
-    return frame.set_axis([title.split(" ", 1)[1] for title in columns], axis=1)
 
+def _form(tensors: dict[str, Tensor], name: Any, column: "pd.Series") -> list[Any]:
+    """How a column is kept, and its number among the tensors, where its values go."""
+    import pandas as pd
 
-def _as_tensors(place: int, name: Any, column: "pd.Series") -> Iterator[tuple[str, Tensor]]:
-    """A column of numbers as it is, one of strings as codes and the words they stand for."""
     if not isinstance(name, str):
         raise ValueError(f"the names of columns must be strings, got {name!r}")
-    if isinstance(column.dtype, np.dtype) and column.dtype.kind in "iufb":
-        yield f"{place:03d} {name}", torch.tensor(column.to_numpy())
-    elif column.map(lambda value: isinstance(value, str) and "\0" not in value).all():
-        codes, words = column.factorize()
-        yield f"{place:03d} {name}", torch.tensor(codes)
-        yield f"words {place:03d} {name}", torch.tensor(list("\0".join(words).encode()), dtype=torch.uint8)
-    else:
-        raise ValueError(f"column {name!r} must hold numbers or strings, got {column.dtype}")
+    dtype, at = column.dtype, str(len(tensors))
+    if isinstance(dtype, pd.CategoricalDtype):
+        tensors[at] = _bytes(column.cat.codes.to_numpy("int64").tobytes())
+        return ["category", at, dtype.ordered, _form(tensors, name, dtype.categories.to_series())]
+    if isinstance(dtype, np.dtype) and dtype.kind in "iufbmM":
+        tensors[at] = _bytes(column.to_numpy().tobytes())
+        return [dtype.str, at]
+    if not all(isinstance(value, str) for value in column):
+        _refuse(name, column)
+    codes, words = column.factorize()
+    tensors[at] = _bytes(codes.astype("int64").tobytes())
+    return ["words", at, str(dtype), [*words]]
 
 
-def _as_words(words: bytes, codes: Tensor) -> "pd.Series":
+def _refuse(name: str, column: "pd.Series") -> NoReturn:
+    raise ValueError(f"column {name!r} must hold numbers, strings, times or categories of them, got {column.dtype}")
+
+
+def _as_table(tensors: dict[str, Tensor]) -> "pd.DataFrame":
     import pandas as pd
 
-    known = words.decode().split("\0")
-    return pd.Series([known[code] for code in codes], dtype=str)
+    def column(form: str, at: str, *more: Any) -> "pd.Series":
+        values = np.frombuffer(bytearray(tensors[at].numpy()), "int64" if more else form)
+        if form == "category":
+            return pd.Series(pd.Categorical.from_codes(values, pd.Index(column(*more[1])), ordered=more[0]))
+        return pd.Series([more[1][code] for code in values], dtype=more[0]) if more else pd.Series(values)
+
+    rows, names, forms = json.loads(bytes(tensors["table"].numpy()))
+    columns = [column(*form) for form in forms]
+    if {rows, *map(len, columns)} != {rows}:
+        raise ValueError(f"columns must have {rows} rows each, got {[*map(len, columns)]}")
+    frame = pd.DataFrame(dict(enumerate(columns)), index=range(rows))
+    return frame.set_axis(names, axis=1)
+
+
+def _bytes(content: bytes) -> Tensor:
+    return torch.frombuffer(bytearray(content), dtype=torch.uint8) if content else torch.empty(0, dtype=torch.uint8)
 
 
 def _chunks(part: Any) -> Iterator[bytes | memoryview]:
@@ -325,19 +355,25 @@ def _plain(result: Any) -> dict[str, Tensor]:
     return {name: result[name].detach().cpu().contiguous().clone() for name in sorted(result)}
 
 
-def _read(path: Path, name: str) -> dict[str, Tensor] | None:
-    """The entry's tensors; None, with a warning if it is corrupt, when there is no entry to use."""
+def _found(path: Path, name: str, read: Callable[..., Result]) -> Result | None:
+    """What `read` makes of the entry; None, with a warning if it is corrupt or another's, when there is none to use."""
     if not path.exists():
         return None
     try:
         with safetensors.safe_open(path, framework="pt") as file:
             tensors = {title: file.get_tensor(title) for title in sorted(file.keys())}
-            if (file.metadata() or {}).get("fingerprint") == fingerprint(name, tensors):
-                return tensors
-        reason = "content or key is not what was written"
+            key, _, digest = (file.metadata() or {}).get("key and content", "").partition(" ")
+        if key != name:
+            reason = "it was written under another key"
+        elif digest != fingerprint(tensors):
+            reason = "its content is not what was written"
+        else:
+            return read(tensors)
     except (OSError, safetensors.SafetensorError) as error:
         reason = str(error)
-    warnings.warn(f"the cache entry {path.name} is corrupt and is computed again: {reason}", stacklevel=4)
+    except (KeyError, IndexError, TypeError, ValueError):
+        reason = "it holds no table"
+    warnings.warn(f"the cache entry {path.name} is not used and is computed again: {reason}", stacklevel=4)
     return None
 
 
@@ -346,7 +382,7 @@ def _write(path: Path, name: str, tensors: dict[str, Tensor]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f"{path.name}.{uuid4().hex}.tmp")
     try:
-        temporary.write_bytes(safetensors.torch.save(tensors, {"fingerprint": fingerprint(name, tensors)}))
+        temporary.write_bytes(safetensors.torch.save(tensors, {"key and content": f"{name} {fingerprint(tensors)}"}))
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)

@@ -171,7 +171,7 @@ def test_a_corrupt_entry_is_rebuilt_with_a_warning(folder, damage):
     entry = stored(folder)
     whole = entry.read_bytes()
     entry.write_bytes(damage(whole))
-    with pytest.warns(UserWarning, match="corrupt and is computed again"):
+    with pytest.warns(UserWarning, match="is not used and is computed again"):
         assert cached(compute)["a"] == 3
     assert stored(folder).read_bytes() == whole
 
@@ -181,13 +181,17 @@ def test_an_entry_under_anothers_name_or_without_a_name_is_rebuilt(folder):
     (entry,) = (folder / "compute").iterdir()
     mine = entry.with_name(f"{fingerprint(key(compute))}.safetensors")
     entry.rename(mine)
-    with pytest.warns(UserWarning, match="content or key is not what was written"):
+    with pytest.warns(UserWarning, match="written under another key"):
         assert cached(compute)["a"] == 3
     tensors = load_file(mine)
-    save_file(tensors, mine, {"fingerprint": fingerprint(tensors)})
-    with pytest.warns(UserWarning, match="corrupt"):
-        cached(compute)
-    assert calls() == 3
+    for stored, reason in (
+        ({}, "written under another key"),
+        ({"key and content": f"{mine.stem} {fingerprint([])}"}, "content is not what was written"),
+    ):
+        save_file(tensors, mine, stored)
+        with pytest.warns(UserWarning, match=reason):
+            cached(compute)
+    assert calls() == 4
 
 
 def half_then(error):
@@ -296,16 +300,88 @@ def test_table_comes_back_as_it_was_computed(kind):
     assert calls() == 2
 
 
-@pytest.mark.parametrize("values", [[None, "a"], [{}, {}], ["a\0b", "c"]])
-def test_table_of_anything_else_is_refused(values):
-    with pytest.raises(ValueError, match="column 'c' must hold numbers or strings, got object"):
-        tabulate(lambda: pd.DataFrame({"c": pd.Series(values, dtype=object)}), [()])
+WORDS = ["b", "a", "b", "c\0 ∘"]
+COLUMNS = [
+    *(np.arange(4).astype(kind) for kind in ("i1", "u2", "u8", "i8", "f2", "f4", "f8", ">i4", "?")),
+    np.array([-0.0, math.nan, -math.inf, 1e-320]),
+    *(
+        pd.to_datetime(["2020-01-01 00:00", None, "1969-12-31 23:59", "2262-04-11 00:00"]).as_unit(u)
+        for u in ("s", "ms", "ns")
+    ),
+    *(pd.to_timedelta([1, None, -1, 10**6], unit="s").as_unit(unit) for unit in ("s", "us")),
+    *(pd.Series(WORDS, dtype=kind) for kind in ("str", "object", "string")),
+    pd.Series(["", "", "", "\ud800"], dtype=object),
+    pd.Categorical(WORDS),
+    pd.Categorical([*WORDS[:3], None], ["unused", *WORDS[:2]], ordered=True),
+    pd.Categorical([3, 1, 3, 2], [3, 2, 1]),
+    pd.Categorical([0.5, 1.5, 0.5, None]),
+    pd.Categorical(pd.to_datetime(["2020-01-01"] * 4)),
+    pd.Categorical([True, False, True, True]),
+]
 
 
-@pytest.mark.parametrize("dtype", ["M8[s]", "Int64", "category"])
-def test_table_of_times_or_missing_integers_is_refused(dtype):
-    with pytest.raises(ValueError, match="must hold numbers or strings"):
-        tabulate(lambda: pd.DataFrame({"c": pd.Series([1, 2]).astype(dtype)}), [()])
+@pytest.mark.parametrize("rows", [4, 1, 0])
+def test_columns_come_back_with_their_types_values_and_order(rows, monkeypatch):
+    frame = pd.DataFrame({f"c{i}": values for i, values in enumerate(COLUMNS)}).iloc[:rows, ::-1]
+
+    def once():
+        os.environ["CALLS"] += "."
+        return frame
+
+    monkeypatch.setattr(store, "content", lambda *_: rows)  # a frame has none
+    for _ in range(2):
+        found = tabulate(once, [()])
+        pd.testing.assert_frame_equal(found, frame, check_index_type=False, check_exact=True)
+        assert [*found.dtypes] == [*frame.dtypes]
+    assert calls() == 1
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        *(pd.Series(values, dtype=object) for values in ([None, "a"], [{}, {}], [1, "a"], [1, 2])),
+        pd.Series([1, 2], dtype="Int64"),
+        pd.Series(["a", None], dtype="str"),
+        pd.Series([1j, 2]),
+        pd.to_datetime(["2020-01-01"]).tz_localize("UTC"),
+        pd.cut([1, 2], 2),
+        pd.period_range("2020", periods=2),
+    ],
+)
+def test_table_of_anything_else_is_refused_and_not_kept(values, folder, monkeypatch):
+    monkeypatch.setattr(store, "content", lambda *_: 1)
+    frame = pd.DataFrame({"b": 1, "c": values})
+    with pytest.raises(ValueError, match="column 'c' must hold numbers, strings, times or categories of them, got"):
+        tabulate(lambda: frame, [()])
+    assert not folder.exists()
+
+
+def test_what_is_no_table_is_refused():
+    with pytest.raises(ValueError, match="names of columns must be strings, got 3"):
+        tabulate(lambda: pd.DataFrame({3: [1]}), [()])
+    with pytest.raises(ValueError, match=r"must return a frame, .*got dict"):
+        tabulate(lambda: {"a": [1]}, [()])
+    with pytest.raises(ValueError, match=r"must return a frame, .*got NoneType"):
+        tabulate(of_two, [(1,)], frames=["points", "missing"])
+
+
+@pytest.mark.parametrize("wrong", [{}, {"a": torch.ones(2)}, {"table": torch.ones(2)}, "lost", "short", "shape"])
+def test_an_entry_of_the_wrong_kind_is_computed_again(folder, wrong):
+    expected = tabulate(frame_of, [("whole",)])
+    (entry,) = (folder / "frame_of").iterdir()
+    tensors = load_file(entry)
+    name = entry.name.partition(".")[0]
+    if wrong == "lost":
+        wrong = {title: part for title, part in tensors.items() if title != "1"}
+    elif wrong == "short":
+        wrong = tensors | {"1": tensors["1"][:-1]}
+    elif wrong == "shape":
+        wrong = tensors | {"1": tensors["1"][:8]}
+    save_file(wrong, entry, {"key and content": f"{name} {fingerprint(wrong)}"})
+    with pytest.warns(UserWarning, match="it holds no table"):
+        pd.testing.assert_frame_equal(tabulate(frame_of, [("whole",)]), expected)
+    pd.testing.assert_frame_equal(tabulate(frame_of, [("whole",)]), expected)
+    assert calls() == 2
 
 
 # --- tabulate ---
@@ -737,6 +813,10 @@ def test_what_is_installed_counts_by_its_name(tmp_path, monkeypatch):
     assert content(json.dumps) == ["name", "json.dumps"]
     assert content(nn.functional.relu) == ["name", "torch.nn.functional.relu"]
     assert content(nn.Linear) == ["name", "torch.nn.modules.linear.Linear"]
+    (tmp_path / "this.py").write_text("class Net: rate = 1\n")  # beside the notebook, by a name that Python has too
+    monkeypatch.syspath_prepend(tmp_path)
+    assert "this.Net" in content(importlib.import_module("this").Net)[2]
+    sys.modules.pop("this")
     for place, ours in (("dist-packages", False), ("site-packages", False), ("mine", True)):
         (tmp_path / place).mkdir()
         (tmp_path / place / f"from_{place[:4]}.py").write_text("def f(): return 1\n")
@@ -820,7 +900,8 @@ def network(old="", new=""):
 
 def test_a_network_counts_by_tensors_code_attributes_and_what_is_frozen():
     assert same(network(), network())
-    assert same(network(), network().eval())
+    assert same(network().eval(), network().eval())
+    assert not same(network(), network().eval())
     for edit in [("act(x) +", "act(x) -"), ("x * GAIN", "x + GAIN"), ("gain, self", "gain, self"), ("relu", "gelu")]:
         assert same(network(), network(*edit)) == (edit[0] == edit[1])
     frozen, other, gain, biased = network(), network(), network(), network()

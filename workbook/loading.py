@@ -9,20 +9,24 @@ Paths are relative to the workbook. Nothing pickled is run: weights are read as 
 TorchScript file and an import path are programs, and as trustworthy as their author.
 """
 
+import contextlib
 import hashlib
+import itertools
+import math
+import os
 import pkgutil
 import warnings
+import zipfile
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import safetensors.torch
 import torch
+from numpy.lib import format as npy
 from torch import Tensor, nn
-from torch.nn.functional import interpolate
-from torch.nn.modules.utils import consume_prefix_in_state_dict_if_present
 from torch.random import fork_rng
 
 from infolib import checks
@@ -30,6 +34,10 @@ from infolib.data import Data
 from workbook import datasets, models, root, store
 
 PICTURES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp")
+SPLITS = ("test", "testing", "val", "valid", "validation", "train", "training")  # no classes; the first is best
+WRAPPERS = ("model.", "module.", "net.", "network.", "_orig_mod.")  # of names of weights
+HOLDERS = ("state_dict", "model_state_dict", "net_state_dict", "model", "net", "network", "module", "weights")
+LIMIT = 4 * 2**30  # bytes of memory that the arrays of a file, or images, may take
 
 
 class Images(NamedTuple):
@@ -48,7 +56,7 @@ class Images(NamedTuple):
     boxed : bool
         Whether the object is in the central two thirds.
     classes : list of str
-        Name of each label.
+        Name of each label: a folder, or the label as the file has it.
     """
 
     x: Tensor
@@ -77,8 +85,9 @@ def model(path: str, *, options: Mapping[str, Any] | None = None, state: str = "
     options : mapping of str to object, optional
         Arguments of the function, by name.
     state : str
-        File of weights, of torch.save or safetensors, read without running any of it. Weights may be under "state_dict"
-        or "model", and names may begin with "module.". Empty leaves the network as it is made.
+        File of weights, of torch.save or safetensors, read without running any of it. Weights may be under one of
+        `HOLDERS`, as in a checkpoint of Lightning. Names may begin with one or more of
+        `WRAPPERS`. Empty leaves the network as it is made.
     seed : int
         Of random weights.
 
@@ -91,13 +100,13 @@ def model(path: str, *, options: Mapping[str, Any] | None = None, state: str = "
     ValueError
         For a path, option or file that is not of this form, and weights that do not fit.
     """
-    if ":" in path and not (root() / path).is_file():
-        net = _called(path, options or {}, seed)
+    if isinstance(path, str) and ":" in path and not os.path.isfile(root() / path):
+        net = _called(path, {} if options is None else options, seed)
     elif options:
-        raise ValueError(f"options are for a model named 'module:name', got {dict(options)} with {path!r}")
+        raise ValueError(f"options are for a model named 'module:name', got {options} with {path!r}")
     else:
         net = _unscripted(_file("model", path))
-    if state:
+    if not isinstance(state, str) or state:
         _fill(net, state)
     return net.eval()
 
@@ -109,7 +118,9 @@ def images(source: str, *, clutter: bool = False, shape: Sequence[int] = (), n: 
     ----------
     source : str
         A data set of `datasets.load` (its test part); a folder with a folder of pictures for each class; or a .npz with
-        x, shape (n, c, h, w) or (n, h, w), bytes or numbers in [0, 1], and y, shape (n,), integers.
+        x, shape (n, c, h, w) or (n, h, w), bytes or numbers in [0, 1], and y, shape (n,). Pictures may be grey of up to
+        16 bits or of floats, or in colours of 8 bits; they are turned as their EXIF wants. Labels y from 0 keep their
+        numbers, as those are the network's outputs. Labels from 1, -1 and 1, bools and words are numbered from 0.
     clutter : bool
         Whether to put clutter around the images of a data set.
     shape : sequence of int
@@ -130,9 +141,11 @@ def images(source: str, *, clutter: bool = False, shape: Sequence[int] = (), n: 
         For a source or shape that is not of this form, images out of range, and fewer images than `n`.
     """
     checks.at_least("n", n, 1)
+    shape = [checks.at_least("shape", side, 1) for side in shape]
     if len(shape) not in (0, 3):
-        raise ValueError(f"shape must be empty or channels, height, width, got {list(shape)}")
-    if source in _sets():
+        raise ValueError(f"shape must be empty or channels, height, width, got {shape}")
+    _fits(f"n={n} images of shape {shape}", 4 * n * math.prod(shape))
+    if isinstance(source, str) and source in _sets():
         found = _ours(source, clutter, n, seed)
     elif clutter:
         raise ValueError(f"clutter is for one of {', '.join(_sets())}, got {source!r}")
@@ -165,19 +178,14 @@ def example(*, width: int = 6, epochs: int = 8, seed: int = 0) -> nn.Module:
 
 
 def _called(path: str, options: Mapping[str, Any], seed: int) -> nn.Module:
-    try:
+    with _naming(f"model {path!r} is no 'module:name' that can be imported", (ImportError, AttributeError, ValueError)):
         made = pkgutil.resolve_name(path)
-    except (ImportError, AttributeError, ValueError) as error:
-        raise ValueError(f"model {path!r} is no 'module:name' that can be imported: {error}") from error
     if isinstance(made, nn.Module) and options:
         raise ValueError(f"options are for a function, but {path!r} is a network already")
     if not isinstance(made, nn.Module):
-        with fork_rng(devices=[]):
+        with fork_rng(devices=[]), _naming(f"model {path!r} cannot be called with {options}", (TypeError,)):
             torch.manual_seed(checks.at_least("seed", seed, 0))
-            try:
-                made = made(**options)
-            except TypeError as error:
-                raise ValueError(f"model {path!r} cannot be called with {dict(options)}: {error}") from error
+            made = made(**options)
     if not isinstance(made, nn.Module):
         raise ValueError(f"model {path!r} must make a network, got {type(made).__name__}")
     return made
@@ -187,16 +195,11 @@ def _unscripted(path: Path) -> nn.Module:
     """The network of a TorchScript file, with its steps as layers."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)  # deprecated, but files live long
-        try:
+        with _naming(f"model {path.name!r} is neither 'module:name' nor a TorchScript file (weights are a state)"):
             script = torch.jit.load(path, map_location="cpu")
-        except RuntimeError as error:
-            first = str(error).partition("\n")[0][:100]
-            raise ValueError(f"model {path.name!r} is neither 'module:name' nor a TorchScript file: {first}") from error
     if not _is_sequence(script):
-        raise ValueError(
-            f"model {path.name!r} is TorchScript of a {script.original_name}, into which nobody can look: TorchScript "
-            "takes no hooks; name the function that makes it, and its weights as state"
-        )
+        raise ValueError(f"model {path.name!r} is TorchScript of a {script.original_name}, into which nobody can look: "
+                         "TorchScript takes no hooks; name what makes it, and its weights as state")  # fmt: skip
     return _steps(script.eval())
 
 
@@ -226,25 +229,42 @@ class _Step(nn.Module):
 
 
 def _fill(net: nn.Module, state: str) -> None:
-    path = _file("state", state)
-    weights: Any
-    try:
-        if path.suffix == ".safetensors":
-            weights = safetensors.torch.load_file(path)
-        else:
-            weights = torch.load(path, weights_only=True, map_location="cpu")
-    except Exception as error:  # unpickling, zip, safetensors: each has its own
-        first = str(error).partition("\n")[0][:100] or type(error).__name__
-        raise ValueError(f"state {path.name!r} is no file of weights alone: {first}") from error
-    for key in ("state_dict", "model"):
-        weights = weights.get(key, weights) if isinstance(weights, dict) else weights
-    if not isinstance(weights, dict) or not all(isinstance(value, Tensor) for value in weights.values()):
-        raise ValueError(f"state {path.name!r} must hold tensors by name, got {type(weights).__name__}")
-    consume_prefix_in_state_dict_if_present(weights, "module.")
-    try:
-        net.load_state_dict(weights)
-    except RuntimeError as error:
-        raise ValueError(f"state {path.name!r} does not fit the model: {error}") from error
+    path, expected = _file("state", state), net.state_dict().keys()
+    weights = _weights(path)
+    prefixes = ("".join(words) for depth in (1, 2, 3) for words in itertools.product(WRAPPERS, repeat=depth))
+    inner = ({key.removeprefix(p): value for key, value in weights.items() if key.startswith(p)} for p in prefixes)
+    forms = [weights, *filter(None, inner)]
+    if expected and sum(expected <= form.keys() for form in forms) > 1:
+        raise ValueError(f"state {path.name!r} fits the model in several ways; save the weights of one network alone")
+    best = max(forms, key=lambda form: len(expected & form.keys()))
+    missing = [name for name in expected if name not in best and not name.endswith("num_batches_tracked")]
+    other = [name for name in best if name not in expected]
+    if missing or other:
+        found = f"{len(missing)} missing: {_some(missing)}; {len(other)} unexpected: {_some(other)}"
+        raise ValueError(f"state {path.name!r} does not fit the model: {found}; do options match?")
+    with _naming(f"state {path.name!r} does not fit the model"):
+        net.load_state_dict(best)
+
+
+def _weights(path: Path) -> dict[str, Tensor]:
+    safe = path.suffix == ".safetensors"
+    with _naming(f"state {path.name!r} is no file of weights alone, as torch.save(net.state_dict(), file) makes"):
+        with zipfile.ZipFile(path) if zipfile.is_zipfile(path) else contextlib.nullcontext() as file:
+            unpacked = sum(member.file_size for member in file.infolist()) if file else 0
+        _fits("unpacked, it", unpacked if unpacked > path.stat().st_size else 0)  # torch.save does not compress
+        content = safetensors.torch.load_file(path) if safe else torch.load(path, weights_only=True, map_location="cpu")
+    if len(found := _tensors(content)) != 1:
+        names = _some(content) if isinstance(content, dict) else type(content).__name__
+        raise ValueError(f"state {path.name!r} must hold tensors by name, alone or as state_dict, got {names}")
+    return found[0]
+
+
+def _tensors(content: Any) -> list[dict[str, Tensor]]:
+    """Every dict of tensors alone to which `HOLDERS` lead."""
+    named = content if isinstance(content, dict) else {}
+    if named and all(isinstance(name, str) and isinstance(value, Tensor) for name, value in named.items()):
+        return [named]
+    return [found for key in HOLDERS if key in named for found in _tensors(named[key])]
 
 
 # Images
@@ -258,61 +278,136 @@ def _ours(source: str, clutter: bool, n: int, seed: int) -> Images:
     splits = datasets.load(source, n_train=0, n_val=0, n_test=n, seed=seed)
     if clutter:
         splits = splits.cluttered()
-    if splits.test.x.ndim != 4:
-        raise ValueError(f"data {source!r} holds no images but samples of shape {tuple(splits.test.x.shape[1:])}")
-    test = splits.test
-    return Images(test.x, test.y, splits.name, dict(splits.sha256), clutter, _numbered(test.y))
+    test, classes = splits.test, list(map(str, range(int(splits.test.y.max()) + 1)))
+    if test.x.ndim != 4:
+        raise ValueError(f"data {source!r} holds no images but samples of shape {tuple(test.x.shape[1:])}")
+    return Images(test.x, test.y, splits.name, dict(splits.sha256), clutter, classes)
 
 
 def _pictures(folder: Path, shape: Sequence[int], n: int, seed: int) -> Images:
-    from PIL import Image
-
-    classes = sorted(path.name for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
-    files = [(path, label) for label, name in enumerate(classes) for path in sorted((folder / name).rglob("*"))
-             if path.suffix.lower() in PICTURES]  # fmt: skip
-    if not files:
-        raise ValueError(f"data {folder.name!r} must hold a folder of pictures for each class; it holds no pictures")
-    y = torch.tensor([label for _, label in files])
+    held = _classes(folder)
+    files, labels = zip(*((path, i) for i, paths in enumerate(held.values()) for path in paths), strict=True)
+    y = torch.tensor(labels)
     chosen = _balanced(y, n, seed, folder.name)
-    x, digest = [], hashlib.sha256()
-    for path in (files[i][0] for i in chosen):
-        content = path.read_bytes()
-        digest.update(hashlib.sha256(content).digest())
-        with Image.open(path) as picture:
-            grey = picture.mode in ("1", "L", "I;16", "LA")
-            pixels = torch.from_numpy(np.array(picture.convert("L" if grey else "RGB"))).float() / 255
-        x.append(_shaped(pixels[None, None] if grey else pixels.permute(2, 0, 1)[None], shape))
-    sizes = sorted({tuple(image.shape[1:]) for image in x})
-    if len(sizes) > 1:
-        raise ValueError(f"shape must be given: the pictures of {folder.name!r} are {', '.join(map(str, sizes))}")
-    return Images(torch.cat(x), y[chosen], folder.name, {f"{n} pictures": digest.hexdigest()}, False, classes)
+    x, digest, brightest = [], hashlib.sha256(), torch.tensor(0.0)
+    for path in (files[i] for i in chosen):
+        picture = _picture(path, str(path.relative_to(folder.parent)))
+        x.append(_shaped(picture, shape))
+        digest.update(hashlib.sha256(path.read_bytes()).digest())
+        _fits(f"{len(x)} pictures of {folder.name!r}", 4 * len(x) * x[-1].numel())
+        brightest = max(brightest, picture.max())
+    if brightest == torch.tensor(1.0) / 255:
+        raise ValueError(f"the pictures of {folder.name!r} hold bytes of 0 and 1 alone, nearly black: save 255 for 1")
+    if len(sizes := sorted({tuple(image.shape[1:]) for image in x})) > 1:
+        raise ValueError(f"shape must be given: the pictures of {folder.name!r} are {_some(sizes)}")
+    return Images(torch.cat(x), y[chosen], folder.name, {f"{n} pictures": digest.hexdigest()}, False, list(held))
+
+
+def _classes(folder: Path) -> dict[str, list[Path]]:
+    """The pictures of each class; hidden files and folders are none."""
+    with _naming(f"data {folder.name!r} cannot be listed", (OSError,)):
+        held = {inner.name: [path for path in sorted(inner.rglob("*")) if path.suffix.lower() in PICTURES
+                             and not any(part.startswith(".") for part in path.relative_to(inner).parts)]
+                for inner in sorted(folder.iterdir()) if inner.is_dir() and not inner.name.startswith(".")}  # fmt: skip
+    parts = [name for split in SPLITS for name in held if name.lower() == split]
+    if len(parts) > 1 or 0 < len(parts) == len(held):
+        raise ValueError(f"data {folder.name!r} has parts, no classes: name one, such as {folder.name}/{parts[0]}")
+    if empty := [name for name, paths in held.items() if not paths] or ["it"] * (not held):
+        none = f"no picture is in {_some(empty)}"
+        raise ValueError(f"data {folder.name!r} must hold a folder of pictures for each class, and {none}")
+    return held
+
+
+def _picture(path: Path, name: str) -> Tensor:
+    """A picture of shape (1, c, h, w), in [0, 1]."""
+    from PIL import Image, ImageOps
+
+    with _naming(f"picture {name!r} cannot be read, save it anew or take it away"), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        warnings.simplefilter("error", Image.DecompressionBombWarning)  # by size, before any pixel is read
+        with path.open("rb") as stream, Image.open(stream) as file:  # by its path Pillow would garble turned TIFFs
+            white, picture = _white(file), ImageOps.exif_transpose(file)
+        if white == 255:
+            if picture.convert("RGBA").getchannel("A").getextrema() != (255, 255):
+                raise ValueError("it is transparent in places: lay it on a background")
+            picture = picture.convert("L" if picture.mode in ("1", "L", "LA") else "RGB")
+        x = torch.from_numpy(np.asarray(picture).astype(np.float32)) / white
+        if not (x.min() >= 0 and x.max() <= 1):
+            raise ValueError(f"its floats must be in [0, 1], got {x.min():g} to {x.max():g}")
+    return x[None, None] if x.ndim == 2 else x.permute(2, 0, 1)[None]
+
+
+def _white(picture: Any) -> int:
+    """The value of white; a ValueError for a picture that would be misread."""
+    mode, tags = picture.mode, getattr(picture, "tag_v2", {})
+    depth = max(tags.get(258, (16 if picture.format == "PNG" and ";16" in str(picture.tile) else 8,)))
+    deep = mode.startswith("I;16") or (mode, picture.format) == ("I", "PNG")
+    if deep or mode == "F":  # white may be 0, and one value transparent
+        odd = tags.get(262) == 0 or "transparency" in picture.info
+    else:  # bytes may be signed, and channels left out by Pillow
+        odd = depth > 8 or tags.get(339, (1,))[0] != 1 or 0 in tags.get(338, ()) or mode in ("I", "CMYK", "LAB", "La")
+    pages = getattr(picture, "is_animated", False) and picture.format != "MPO"  # its second is a thumbnail
+    if odd or pages:
+        what = f"mode {mode} of {depth} bits{' and several pages' * pages}"
+        raise ValueError(f"{what}: save one page, as 8-bit grey or RGB, 16-bit grey, or floats in [0, 1]")
+    return 2**depth - 1 if deep else 1 if mode == "F" else 255
 
 
 def _arrays(path: Path, n: int, seed: int) -> Images:
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            x, y = file["x"], file["y"]
-    except (OSError, ValueError, KeyError, AttributeError, TypeError) as error:
-        raise ValueError(f"data {path.name!r} is no data set, folder or .npz with x and y: {error}") from error
-    if x.ndim not in (3, 4) or y.shape != x.shape[:1]:
-        raise ValueError(f"data {path.name!r} must hold x of shape (n, c, h, w) or (n, h, w) and y of shape (n,), got "
-                         f"{x.shape} and {y.shape}")  # fmt: skip
-    if y.dtype.kind not in "iu" or y.min(initial=0) < 0:
-        raise ValueError(f"data {path.name!r} must hold y as integers of at least 0, got {y.dtype}")
-    labels = torch.from_numpy(y.astype(np.int64))
+    with _naming(f"data {path.name!r} is no data set, folder or .npz with x and y"), zipfile.ZipFile(path) as file:
+        x, y = _member(file, "x"), _member(file, "y")
+    must = f"data {path.name!r} must hold"
+    if mistake := _mistake(x.shape, y.shape):
+        shapes = "x of shape (n, c, h, w) or (n, h, w) and y of shape (n,)"
+        raise ValueError(f"{must} {shapes}, got {x.shape} and {y.shape}: {mistake}")
+    labels, classes = _labels(y, f"{must} y")
     chosen = _balanced(labels, n, seed, path.name)
-    kept = torch.from_numpy(x[chosen])
-    kept = kept.float() / 255 if kept.dtype == torch.uint8 else checks.floats("x", kept).float()
+    if x.dtype.kind not in "biuf" or (x.dtype == np.uint8 and x.max(initial=0) == 1):
+        raise ValueError(f"{must} x as numbers, and 0 and 1 alone as x.astype(bool), not {x.dtype}")
+    _fits(f"n={n} images of {path.name!r}", 4 * n * math.prod(x.shape[1:]))
+    kept = checks.floats("x", torch.from_numpy(x[chosen].astype(np.float32))) / (255 if x.dtype == np.uint8 else 1)
     if kept.min() < 0 or kept.max() > 1:
-        raise ValueError(f"data {path.name!r} must hold x as bytes or in [0, 1], got {kept.min():g} to {kept.max():g}")
-    if kept.ndim == 3:
-        kept = kept[:, None]
+        raise ValueError(f"{must} x as bytes or in [0, 1], got {kept.min():g} to {kept.max():g}: divide it by white")
     sha256 = {path.name: hashlib.sha256(path.read_bytes()).hexdigest()}
-    return Images(kept, labels[chosen], path.name, sha256, False, _numbered(labels))
+    return Images(kept[:, None] if kept.ndim == 3 else kept, labels[chosen], path.name, sha256, False, classes)
 
 
-def _numbered(labels: Tensor) -> list[str]:
-    return [str(label) for label in range(int(labels.max()) + 1)]
+def _member(file: zipfile.ZipFile, name: str) -> np.ndarray:
+    """An array of a .npz, once its header shows that it fits."""
+    with file.open(f"{name}.npy") as member:
+        read = npy.read_array_header_1_0 if npy.read_magic(member) == (1, 0) else npy.read_array_header_2_0
+        shape, _, dtype = read(member)
+        _fits(f"{name}, {dtype} of shape {shape},", math.prod(shape) * dtype.itemsize)
+        member.seek(0)
+        return npy.read_array(member, allow_pickle=False)
+
+
+def _mistake(x: tuple[int, ...], y: tuple[int, ...]) -> str:
+    """What arrays of these shapes are instead of images and labels, and what to save; empty if they are those."""
+    few, many = sorted((0, 0, *x)[-2:])
+    series = len(x) == 3 and (few <= 3 < many - 1 or many > 4 * few)
+    last = len(x) == 4 and (x[1] > 4 >= x[3] or x[1] == x[2] > x[3])
+    mistakes = {
+        "y is one label for each image; of shape (n, 1) save y[:, 0], of one-hot labels y.argmax(1)": y != x[:1],
+        "save flat images as x.reshape(len(x), c, h, w)": len(x) not in (3, 4),
+        "are these time series, or flat? Images of one channel, save as x[:, None]": series,
+        "channels come before height and width: save x.transpose(0, 3, 1, 2)": last,
+    }
+    return next((mistake for mistake, made in mistakes.items() if made), "")
+
+
+def _labels(y: np.ndarray, must: str) -> tuple[Tensor, list[str]]:
+    """Labels from 0, and what each is in the file."""
+    with contextlib.suppress(ValueError, OverflowError):
+        y = y.astype(np.int64) if y.dtype.kind in "SU" else y  # so that 10 comes after 2
+    values, numbers = np.unique(y, return_inverse=True)
+    if y.dtype.kind in "SUb" or values.tolist() == [-1, 1]:
+        return torch.from_numpy(numbers), values.astype(str).tolist()
+    if y.dtype.kind not in "iu" or (len(values) and not 0 <= values[0] <= values[-1] <= 100_000):
+        got = f"got {y.dtype}: {_some(values)}; save y.astype(int), without unlabelled images"
+        raise ValueError(f"{must} as integers of at least 0 (to 100,000), -1 and 1, bools or words, {got}")
+    first = int(values[:1].tolist() == [1])  # 1 to K are numbered from 1
+    return torch.from_numpy(y.astype(np.int64) - first), [str(i) for i in range(first, int(values.max(initial=0)) + 1)]
 
 
 def _balanced(y: Tensor, n: int, seed: int, name: str) -> Tensor:
@@ -330,17 +425,34 @@ def _shaped(x: Tensor, shape: Sequence[int]) -> Tensor:
             raise ValueError(f"shape asks for {channels} channels of images that have {x.shape[1]}")
         x = x.mean(1, keepdim=True) if channels == 1 else x.expand(-1, 3, -1, -1)
     if list(x.shape[2:]) != sides:
-        x = interpolate(x, size=sides, mode="bilinear", antialias=True).clamp(0, 1)
+        x = nn.functional.interpolate(x, size=sides, mode="bilinear", antialias=True).clamp(0, 1)
     return x
 
 
-def _file(argument: str, path: str) -> Path:
-    found = root() / Path(path).expanduser()
-    if not found.exists():
-        ways = {
-            "model": "'module:name' or a TorchScript file",
-            "state": "a file of weights",
-            "data": f"one of {', '.join(_sets())}, a folder or a .npz file",
-        }
-        raise ValueError(f"{argument} must be {ways[argument]}, but there is no {path!r}")
+def _file(argument: str, path: str | os.PathLike[str]) -> Path:
+    ways = {"model": "'module:name' or a TorchScript file", "state": "a file of weights",
+            "data": f"one of {', '.join(_sets())}, a folder or a .npz file"}  # fmt: skip
+    named = isinstance(path, str | os.PathLike) and str(path)
+    if not named or not os.path.exists(found := root() / os.path.expanduser(path)):
+        raise ValueError(f"{argument} must be {ways[argument]}, but there is no {path!r:.80}")
     return found
+
+
+@contextlib.contextmanager
+def _naming(what: str, kinds: tuple[type[Exception], ...] = (Exception,)) -> Iterator[None]:
+    """Errors, of any kind by default, as a ValueError that names the file or argument."""
+    try:
+        yield
+    except kinds as error:
+        reason = " ".join(str(error).split())[:400] or type(error).__name__
+        raise ValueError(f"{what}: {reason}") from error
+
+
+def _fits(what: str, size: int) -> None:
+    if size > LIMIT:
+        raise ValueError(f"{what} would take {size / 2**30:.3g} GiB, more than {LIMIT / 2**30:.3g}: take fewer")
+
+
+def _some(names: Collection[Any]) -> str:
+    shown = ", ".join(map(str, list(names)[:5])) or "none"
+    return f"{shown} and {len(names) - 5} more" if len(names) > 5 else shown

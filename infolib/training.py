@@ -29,7 +29,7 @@ import copy
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import reduce
-from typing import Literal, NamedTuple, Required, TypedDict, TypeVar, Unpack
+from typing import Any, Literal, NamedTuple, Required, TypedDict, TypeVar, Unpack
 
 import torch
 from torch import Tensor, nn
@@ -451,10 +451,12 @@ def train_many(
     """
     models = checks.of_type("models", models, Sequence, "a sequence of networks")
     data = checks.of_type("data", data, Sequence, "a sequence of infolib.Data")
-    models = [checks.network(f"models[{i}]", model) for i, model in enumerate(models)]
+    for i, model in enumerate(models):
+        checks.network(f"models[{i}]", model)
     data = [labelled(f"data[{i}]", one, empty=True) for i, one in enumerate(data)]
-    several = isinstance(seed, Iterable) and not isinstance(seed, str | bytes) and getattr(seed, "ndim", 1)
-    seeds = [checks.at_least("seed", one, 0) for one in (seed if several else [seed] * len(models))]
+    several = isinstance(seed, Iterable) and not isinstance(seed, str | bytes) and bool(getattr(seed, "ndim", 1))
+    each: Any = seed if several else [seed] * len(models)
+    seeds = [checks.at_least("seed", one, 0) for one in each]
     if not len(models) == len(data) == len(seeds):
         raise ValueError(f"models, data and seed must be as many, got {len(models)}, {len(data)} and {len(seeds)}")
     busy = [i for i, one in enumerate(data) if len(one)]

@@ -432,9 +432,9 @@ class _Calls:
 def _modules(model: nn.Module) -> dict[str, nn.Module]:
     """All modules under all their names, of a network whose hooks are heeded."""
     modules = dict(checks.network("model", model).named_modules(remove_duplicate=False))
-    for name, module in modules.items():
-        marks = name.endswith("_orig_mod"), module._compiled_call_impl, isinstance(module, torch.jit.ScriptModule)
-        if any(marks) or hasattr(module.forward, "_torchdynamo_orig_callable"):
+    for module in modules.values():
+        compiled = module._compiled_call_impl or hasattr(module.forward, "_torchdynamo_orig_callable")
+        if compiled or isinstance(module, torch.jit.ScriptModule):
             raise ValueError(f"model is compiled or scripted, where hooks may be passed over; {_BEFORE}")
         if isinstance(module, nn.DataParallel) and len(module.device_ids) > 1:
             raise ValueError("model is spread over devices, each with some of the samples; give model.module")

@@ -35,8 +35,8 @@ LIBRARY = {
     "plotting": {"_moved"},
 }
 ALLOWED = {"torch", "numpy", "scipy", "pandas", "tqdm"}  # of others, with what Python brings and opens no file
-PYTHON = {"collections", "contextlib", "copy", "dataclasses", "functools", "importlib", "io", "itertools", "math", "re",
-          "sys", "typing"}  # fmt: skip
+PYTHON = {"collections", "contextlib", "copy", "dataclasses", "functools", "importlib", "inspect", "io", "itertools",
+          "math", "re", "sys", "typing"}  # fmt: skip
 FIGURES = {"matplotlib", "seaborn", "PIL"}
 FILES = {"open", "fdopen", "environ", "getenv", "load", "save", "savez", "savetxt", "fromfile", "memmap", "savefig"}
 FILES_LIKE = r"(read|write)_\w+|to_(csv|json|pickle|parquet|excel|hdf|feather|html|latex|file)|(load|save)_?\w*file"

@@ -110,7 +110,7 @@ def lens_table(
     layers: Sequence[str],
     n_train: int,
     n_test: int,
-    sizes: Mapping[str, Mapping[str, Any]],
+    sizes: lenses.Options,
 ) -> pd.DataFrame:
     """`lenses.look` at one network on test images, with its source, fields and accuracy; `sizes` go to the lenses."""
     splits = split(source, seed, n_train=n_train, n_test=n_test)

@@ -3,8 +3,10 @@
 import os
 import re
 import sys
+from collections.abc import Mapping
 from contextlib import suppress
-from typing import Any
+from functools import partial
+from typing import Any, get_args, get_origin
 
 import click
 
@@ -48,15 +50,18 @@ def list_() -> None:
     from workbook import reports
     from workbook import run as runner
 
-    found = {profile: reports.load(profile) for profile in runner.PROFILES}
-    for name in runner.notebooks():
-        click.echo(click.style(name, bold=True) + f"  {runner.title(name)}")
-        for parameter in runner.parameters(name).values():
+    found = {profile: reports.load(profile, named=True, broken=_say) for profile in runner.PROFILES}
+    for notebook in runner.notebooks():
+        click.echo(click.style(notebook, bold=True) + f"  {runner.title(notebook)}")
+        for parameter in runner.parameters(notebook).values():
             click.echo(f"    {parameter.name} = {parameter.default!r}  {parameter.help}")
-        for profile in runner.PROFILES:
-            if name in found[profile]:
-                counts = found[profile][name].verdicts["verdict"].value_counts()
-                click.echo(f"    {profile}: " + ", ".join(f"{n} {verdict}" for verdict, n in counts.items()))
+        for profile, of_profile in found.items():
+            for folder, report in of_profile.items():
+                if folder.partition("@")[0] == notebook:
+                    changed = runner.said(report.provenance.get("overridden", {}))
+                    counts = report.verdicts["verdict"].value_counts()
+                    where = profile + folder.removeprefix(notebook) + (f" with {changed}" if changed else "")
+                    click.echo(f"    {where}: " + ", ".join(f"{n} {verdict}" for verdict, n in counts.items()))
 
 
 @main.command()
@@ -77,10 +82,17 @@ def data(download: tuple[str, ...]) -> None:
 @click.option("--profile", default="quick", show_default=True, help="quick or paper.")
 @click.option("--jobs", default=1, show_default=True, help="Notebooks at a time.")
 @click.option("-p", "--parameter", "pairs", multiple=True, metavar="NAME=YAML", help="Override a parameter.")
+@click.option("--name", metavar="NAME", help="Write reports NOTEBOOK@NAME beside the profile's own.")
 @click.option("--fresh", is_flag=True, help="Ignore cached networks and measurements.")
 @click.option("--time-limit", type=float, metavar="MINUTES", help="For each notebook [default: 20 quick, 240 paper].")
 def run(
-    names: tuple[str, ...], profile: str, jobs: int, pairs: tuple[str, ...], fresh: bool, time_limit: float | None
+    names: tuple[str, ...],
+    profile: str,
+    jobs: int,
+    pairs: tuple[str, ...],
+    name: str | None,
+    fresh: bool,
+    time_limit: float | None,
 ) -> None:
     """Execute notebooks (all, or some: `02 05`) into reports/<profile>/ and renew the scoreboards as each ends."""
     from workbook import run as runner
@@ -91,37 +103,69 @@ def run(
         with suppress(Exception):  # the other notebooks go on; what is wrong is said at the end
             reports.index()
         mark = click.style("✓", fg="green") if done.error is None else click.style("✗", fg="red")
-        click.echo(f"{mark} {done.name}  {done.seconds:.0f} s")
+        click.echo(f"{mark} {done.name}{f'@{name}' if name else ''}  {done.seconds:.0f} s")
         if done.error is not None:
             click.echo(done.error, err=True)
 
-    chosen, overrides = runner.select(names), dict(map(_parse, pairs))
+    chosen = runner.select(names)
+    kinds = {key: parameter.type for one in chosen for key, parameter in runner.parameters(one).items()}
+    overrides = dict(_parse(pair, kinds) for pair in pairs)
     click.echo(f"running {', '.join(chosen)} in the {profile} profile, {jobs} at a time")
     done = runner.run(
-        chosen, profile=profile, jobs=jobs, overrides=overrides, fresh=fresh, time_limit=time_limit, report=report
-    )
+        chosen, profile=profile, jobs=jobs, overrides=overrides, name=name, fresh=fresh, time_limit=time_limit,
+        report=report,
+    )  # fmt: skip
     from workbook import reports
 
-    click.echo(f"scoreboard: {os.path.relpath(reports.index())}")
+    click.echo(f"scoreboard: {os.path.relpath(reports.index(_say))}")
     if failed := [one.name for one in done if one.error is not None]:
         raise click.ClickException(f"{len(failed)} of {len(done)} failed: {', '.join(failed)}; former reports are kept")
 
 
-def _parse(pair: str) -> tuple[str, object]:
-    """`name=value` with the value read as YAML, in which 1e-3 is a number, as it is in JSON and Python."""
+def _say(message: str) -> None:
+    click.echo(message, err=True)
+
+
+def _parse(pair: str, kinds: Mapping[str, Any]) -> tuple[str, object]:
+    """`name=value`, with the value read as YAML for a parameter of its kind."""
     import yaml
 
     class Loader(yaml.SafeLoader):
-        """With its own list of what is read as a number."""
+        """With its own list of what is read as a number: 1e-3 is one, as it is in JSON and Python."""
 
     Loader.add_implicit_resolver("tag:yaml.org,2002:float", re.compile(r"[-+]?\d*\.?\d+[eE][-+]?\d+$"), "-+.0123456789")
-    name, equals, text = pair.partition("=")
+    name, equals, text = (part.strip() for part in pair.partition("="))
     if not equals:
         raise ValueError(f"-p takes NAME=YAML, got {pair!r}")
+    loader, kind = Loader(text), kinds.get(name)
     try:
-        return name.strip(), yaml.load(text, Loader)
+        node = loader.get_single_node()
+        plain = node is None or (isinstance(node, yaml.ScalarNode) and node.style is None)
+        return name, text if kind is str and plain else _read(loader, node, kind)
     except yaml.YAMLError as error:
         raise ValueError(f"-p {name}: {text!r} is not YAML: {error}") from error
+
+
+def _read(loader: Any, node: Any, kind: Any) -> object:
+    """A node of YAML as what it is meant for: `no` is a word for a str, 1e2 a whole number for an int."""
+    inner = get_args(kind)
+    if node is None:
+        return None
+    if node.id == "sequence" and get_origin(kind) is list:
+        return [_read(loader, entry, inner[0]) for entry in node.value]
+    if node.id == "mapping" and get_origin(kind) is dict:
+        return {_read(loader, key, inner[0]): _read(loader, value, inner[1]) for key, value in node.value}
+    if node.id == "scalar" and node.style is None and kind is str:
+        return node.value
+    if node.id == "scalar" and node.style is None and kind in (int, float):
+        for read in (int, partial(int, base=0), float):  # 012 is 12, not eight and two
+            with suppress(ValueError):
+                number = read(node.value)
+                whole = kind is int and number == number // 1 and abs(number) < 2**53
+                return int(number) if whole else number
+        if ":" in node.value:  # YAML's base 60
+            return node.value
+    return loader.construct_document(node)
 
 
 @main.command()
@@ -129,7 +173,7 @@ def index() -> None:
     """Write reports/README.md, reports/index.html and each report.html anew from the reports."""
     from workbook import reports
 
-    click.echo(os.path.relpath(reports.index(), root()))
+    click.echo(os.path.relpath(reports.index(_say), root()))
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ import io
 import os
 import pickle
 import tempfile
+import time
 import tomllib
 import warnings
 from collections.abc import Callable, Iterable
@@ -23,13 +24,14 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 from torch import Tensor
+from tqdm import tqdm
 
 from infolib import checks
 from infolib.data import Data, Splits, stratified_order
 from workbook import root, store
 
 COMMAND = "infolib data --download"
-SILENCE = 60.0  # seconds that a download may be silent
+SILENCE, LONGEST = 60.0, 3600.0  # seconds that a download may be silent, and that a file may take
 
 
 def load(
@@ -185,7 +187,8 @@ def download(name: str) -> Path:
         source = pooch.create(temporary, "", registry=registry, urls=urls)
         try:
             for file in registry:
-                source.fetch(file, unpack, pooch.HTTPDownloader(progressbar=True, chunk_size=2**16, timeout=SILENCE))
+                bar = _Bar(desc=file, ncols=79, unit="B", unit_scale=True, leave=True)
+                source.fetch(file, unpack, pooch.HTTPDownloader(bar, chunk_size=2**14, timeout=SILENCE))
             for file in missing:
                 _verified(Path(temporary), name, file)
         except (OSError, ValueError) as error:
@@ -194,6 +197,22 @@ def download(name: str) -> Path:
             (kept / file).parent.mkdir(parents=True, exist_ok=True)
             os.replace(Path(temporary) / file, kept / file)
     return kept
+
+
+class _Bar(tqdm):
+    """Progress of one file, which ends when it takes too long."""
+
+    def __init__(self, **options: Any) -> None:
+        self.end = time.monotonic() + LONGEST
+        super().__init__(**options)
+
+    def __bool__(self) -> bool:
+        return True  # tqdm's is False for a source that does not say how much it sends
+
+    def update(self, n: float | None = 1) -> bool | None:
+        if time.monotonic() > self.end:
+            raise TimeoutError(f"{self.desc} was not here after {LONGEST / 60:g} minutes")
+        return super().update(n)
 
 
 @functools.cache

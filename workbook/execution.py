@@ -1,21 +1,14 @@
 """Execute one notebook with papermill, and render a report for a browser.
 
-`workbook.run` starts `python -m workbook.execution SPEC` for each notebook. The outcome is the exit code and, in the
-folder INFOLIB_REPORT, `report.ipynb`, or `error.txt` if it failed. The runner renders: it imports nbconvert once.
+`workbook.child` executes, in a process of its own; the runner renders, as it imports nbconvert once.
 """
 
-import json
-import os
 import re
 import sys
-import tempfile
 import threading
-import time
 from pathlib import Path
 from types import ModuleType
 from typing import Any
-
-import psutil
 
 from workbook import root
 
@@ -42,8 +35,8 @@ def cells(notebook: Path) -> list[Any]:
     return nbformat.read(notebook, as_version=4).cells
 
 
-def execute(notebook: Path, values: dict[str, Any], work: Path, position: int = 0) -> None:
-    """Execute a notebook with papermill into `work`/report.ipynb.
+def execute(notebook: Path, values: dict[str, Any], work: Path, sockets: str, position: int = 0) -> None:
+    """Execute a notebook with papermill into `work`/report.ipynb, in this interpreter.
 
     Parameters
     ----------
@@ -53,6 +46,8 @@ def execute(notebook: Path, values: dict[str, Any], work: Path, position: int = 
         Parameters to inject.
     work : Path
         Folder of the report.
+    sockets : str
+        Folder for the kernel's sockets: TCP ports and the default path collide when kernels start side by side.
     position : int
         Line of the progress bar, from 0.
 
@@ -62,17 +57,40 @@ def execute(notebook: Path, values: dict[str, Any], work: Path, position: int = 
         When a cell raises.
     """
     import papermill
+    from ipykernel.kernelspec import get_kernel_dict
+    from jupyter_client.kernelspec import KernelSpec
+    from jupyter_client.manager import AsyncKernelManager
     from traitlets.config import Config
 
+    class OwnKernel(AsyncKernelManager):
+        """Of this interpreter, whatever kernel is called python3 on Jupyter's path."""
+
+        @property
+        def kernel_spec(self) -> KernelSpec:
+            return KernelSpec(**get_kernel_dict())
+
     bar = {"desc": notebook.stem, "position": position, "leave": False, "disable": not sys.stderr.isatty()}
-    # One socket path per kernel: TCP ports and the default path collide when kernels start side by side. It may have
-    # 103 bytes at most, so it is not in the folder for temporary files.
-    with tempfile.TemporaryDirectory(prefix="k", dir="/tmp") as sockets:
-        papermill.execute_notebook(
-            notebook, work / "report.ipynb", values, kernel_name="python3", progress_bar=bar, start_timeout=180,
-            config=Config({"KernelManager": {"transport": "ipc", "ip": f"{sockets}/s"}}),
-        )  # fmt: skip
+    papermill.execute_notebook(
+        notebook, work / "report.ipynb", values, kernel_name="python3", progress_bar=bar, start_timeout=180,
+        kernel_manager_class=OwnKernel,
+        config=Config({"KernelManager": {"transport": "ipc", "ip": f"{sockets}/s"}}),
+    )  # fmt: skip
     _forget_paths(work / "report.ipynb")
+
+
+def mark(folder: Path, text: str) -> None:
+    """Put a line of Markdown at the head of a report.
+
+    Parameters
+    ----------
+    folder : Path
+        Folder of the report.
+    text : str
+        The line.
+    """
+    notebook = nbformat.read(folder / "report.ipynb", as_version=4)
+    notebook.cells.insert(0, nbformat.v4.new_markdown_cell(text))
+    nbformat.write(notebook, folder / "report.ipynb")
 
 
 def _forget_paths(output: Path) -> None:
@@ -111,29 +129,3 @@ def _mathml(formula: re.Match[str]) -> str:
 
     displayed, inline = formula.groups()
     return convert(displayed, display="block") if displayed else convert(inline)
-
-
-def _end_with(parent: int) -> None:
-    """Leave when the runner has been killed: nobody would publish this report."""
-    while os.getppid() == parent:
-        time.sleep(0.5)
-    for process in psutil.Process().children(recursive=True):
-        process.kill()
-    os._exit(1)
-
-
-def _child(notebook: Path, parameters: dict[str, Any], position: int) -> int:
-    threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
-    work = Path(os.environ["INFOLIB_REPORT"])
-    try:
-        execute(notebook, parameters, work, position)
-    except Exception as error:
-        text = re.sub(r"\x1b\[[0-9;]*m", "", str(error) or type(error).__name__)  # without terminal colours
-        (work / "error.txt").write_text(f"{notebook.stem}: {text}", encoding="utf-8")
-        return 1
-    return 0
-
-
-if __name__ == "__main__":
-    spec = json.loads(sys.argv[1])
-    sys.exit(_child(Path(spec["notebook"]), spec["parameters"], spec["position"]))

@@ -1,5 +1,6 @@
 """Where a result comes from: commit, versions, device, data; and the files that a run leaves behind."""
 
+import hashlib
 import json
 import os
 import platform
@@ -16,6 +17,7 @@ import torch
 from packaging.requirements import Requirement
 
 import infolib
+import workbook
 from workbook import MARK, root
 
 if TYPE_CHECKING:
@@ -26,12 +28,87 @@ OURS = ("information-workbook", "information-workbook-notebooks")  # infolib and
 PACKAGES = (*OURS, "torch", "numpy", "scipy", "scikit-learn", "pandas", "seaborn", "papermill")
 
 
-def _git(*arguments: str) -> str | None:
+def _git(*arguments: str) -> str:
+    """What git says of the workbook's folder; an OSError says in a few words why it says nothing."""
+    elsewhere = {"GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE"}  # a hook of another checkout sets them
+    own = {name: value for name, value in os.environ.items() if name not in elsewhere} | {"LC_ALL": "C"}
+    command = ["git", *arguments]
     try:
-        done = subprocess.run(["git", *arguments], cwd=root(), capture_output=True, text=True, check=True)
-    except (OSError, subprocess.CalledProcessError):
-        return None  # not a checkout, or no git: the report says so
+        done = subprocess.run(command, cwd=root(), env=own, capture_output=True, text=True, check=True, timeout=60)
+    except FileNotFoundError as error:
+        raise OSError("git is not installed") from error
+    except subprocess.TimeoutExpired as error:
+        raise OSError("git did not answer within 60 s") from error
+    except subprocess.CalledProcessError as error:
+        dubious = "dubious ownership" in error.stderr
+        raise OSError(
+            "git refuses a folder of dubious ownership" if dubious else "no checkout with a commit"
+        ) from error
     return done.stdout.strip()
+
+
+def _repository() -> dict[str, Any]:
+    """Commit of the code that runs, and whether anything but reports/ differs from it; or why there is none."""
+    try:
+        top = Path(_git("rev-parse", "--show-toplevel")).resolve()
+        if top != root().resolve():
+            raise OSError("the workbook is no checkout: it lies in that of something else")
+        if any(Path(package.__file__ or "").resolve().parents[1] != top for package in (infolib, workbook)):
+            raise OSError("the code that runs is not that of the workbook's checkout")
+        commit, changes = _git("rev-parse", "HEAD"), _git("status", "--porcelain", "--", ".", ":!reports")
+    except OSError as error:
+        return {"commit": None, "dirty": None, "no_commit": str(error)}
+    return {"commit": commit, "dirty": bool(changes)}
+
+
+def before(notebook: str) -> dict[str, Any]:
+    """What has to stand before the first cell of a notebook runs.
+
+    Parameters
+    ----------
+    notebook : str
+        Its full name.
+
+    Returns
+    -------
+    dict
+        Commit, or why there is none ("no_commit"); "dirty"; and "claims", the SHA-256 of each of its files of claims.
+    """
+    paths = [root() / "data" / "claims" / f"{notebook}.{suffix}" for suffix in ("toml", "csv")]
+    hashes = {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in paths if path.exists()}
+    return _repository() | {"claims": hashes}
+
+
+def after(notebook: str, first: dict[str, Any]) -> dict[str, Any]:
+    """What the report of a notebook can say of its origin once its last cell has run.
+
+    Parameters
+    ----------
+    notebook : str
+        Its full name.
+    first : dict
+        What `before` returned.
+
+    Returns
+    -------
+    dict
+        The same; it is "dirty" also if the files, reports/ apart, are no longer those of its commit.
+
+    Raises
+    ------
+    ValueError
+        If claims have changed meanwhile.
+    """
+    last = before(notebook)
+    if changed := sorted({name for name, _ in first["claims"].items() ^ last["claims"].items()}):
+        raise ValueError(
+            f"data/claims/{changed[0]} changed while the notebook ran, so that its claims were not fixed before: "
+            "run it again"
+        )
+    if first["commit"] is None:
+        return first
+    moved = last["commit"] != first["commit"] and _git("diff", "--name-only", first["commit"], "--", ".", ":!reports")
+    return first | {"dirty": first["dirty"] or last["dirty"] is not False or bool(moved)}
 
 
 def _version(package: str) -> str | None:
@@ -47,13 +124,10 @@ def describe() -> dict[str, Any]:
     Returns
     -------
     dict
-        Commit, whether anything but reports/ differs from it ("dirty"), profile, Python, platform, device, threads and
-        versions of packages.
+        Commit of the workbook's own repository, or why there is none ("no_commit"); whether anything but reports/
+        differs from it ("dirty"); profile, Python, platform, device, threads and versions of packages.
     """
-    changes = _git("status", "--porcelain", "--", ".", ":!reports")
-    return {
-        "commit": _git("rev-parse", "HEAD"),
-        "dirty": None if changes is None else bool(changes),
+    return _repository() | {
         "profile": os.environ.get("INFOLIB_PROFILE", "quick"),
         "python": platform.python_version(),
         "platform": f"{platform.system()} {platform.machine()}",
@@ -158,8 +232,8 @@ def check_environment() -> list[Check]:
     list of Check
         The workbook alone, if there is none.
     """
-    workbook, *others = PROBES
-    first = _check(*workbook)
+    of_workbook, *others = PROBES
+    first = _check(*of_workbook)
     return [first, *(_check(*probe) for probe in others if first.good)]
 
 
@@ -186,10 +260,17 @@ def _packages() -> tuple[bool, str]:
 
 
 def _kernel() -> tuple[bool, str]:
-    from jupyter_client.kernelspec import find_kernel_specs
+    from jupyter_client.kernelspec import find_kernel_specs, get_kernel_spec
 
     specs = find_kernel_specs()
-    return "python3" in specs, ", ".join(sorted(specs)) or "none"
+    if "python3" not in specs:
+        return False, ", ".join(sorted(specs)) or "none"
+    program, here = get_kernel_spec("python3").argv[0], sys.executable  # jupyter takes the bare names for `here`
+    bare = {"python", "python3", f"python3.{sys.version_info.minor}"}
+    same = [(Path(path).parent.resolve(), Path(path).resolve()) for path in (program, here)]
+    if program not in bare and same[0] != same[1]:
+        return False, f"the kernel python3 in {specs['python3']} is {program}, not {here}"
+    return True, ", ".join(sorted(specs))
 
 
 def _data() -> tuple[bool, str]:
@@ -214,7 +295,7 @@ PROBES = (
     ("workbook", lambda: (True, str(root())), f"set INFOLIB_ROOT to the folder that holds {MARK}"),
     ("Python", _python, f"use Python 3.11 to 3.13: {ANEW}"),
     ("packages", _packages, f"{ANEW}; with conda: `conda env update -f environment.yml`"),
-    ("Jupyter kernel", _kernel, "`python -m ipykernel install --sys-prefix`"),
+    ("Jupyter kernel", _kernel, "`python -m ipykernel install --sys-prefix`, and remove another kernel of that name"),
     ("data", _data, "set INFOLIB_DATA to a folder in torchvision's layout, or unset it"),
     ("reports", _reports, "make reports/ writable for you"),
     ("disk", _disk, "free 2 GiB for data and reports"),

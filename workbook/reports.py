@@ -5,13 +5,13 @@ import hashlib
 import json
 import math
 import os
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import pandas as pd
 
-from workbook import claims, execution, root
+from workbook import claims, execution, folders, root
 from workbook import run as runner
 
 RECORD = {"commit", "dirty", "data", "versions", "device", "threads", "figures", "wall_seconds"}
@@ -28,7 +28,7 @@ class Report(NamedTuple):
     Parameters
     ----------
     title : str
-        First heading of the notebook.
+        First heading of the notebook, and the report's own name if it has one.
     folder : Path
         Where the report is.
     verdicts : DataFrame
@@ -89,7 +89,8 @@ def board(*, without: Collection[str] = ()) -> Board:
     Board
         Its frame has one row per claim: notebook, title, claim, paper, statement, source, expected (what would have
         upheld the claim), ours (mean and interval), n, control, verdict, why (the reason for the tolerance), commit
-        and dirty (of the run that judged the claim).
+        (of the run that judged the claim, with the parameters that it overrode) and dirty. Reports with a name of
+        their own are left out.
 
     Raises
     ------
@@ -97,7 +98,7 @@ def board(*, without: Collection[str] = ()) -> Board:
         For a folder that is not a whole report, and if there are no reports at all.
     """
     for profile in dict.fromkeys((os.environ.get("INFOLIB_PROFILE", "quick"), "paper")):
-        with runner.lock():  # no report is replaced while we read
+        with folders.lock():  # no report is replaced while we read
             found = load(profile, without=without)
             files = {name: (report.folder / "verdicts.csv").read_bytes() for name, report in found.items()}
         if rows := [row for name, report in found.items() for row in _on_board(name, report)]:
@@ -109,6 +110,7 @@ def board(*, without: Collection[str] = ()) -> Board:
 
 def _on_board(name: str, report: Report) -> list[dict[str, Any]]:
     commit, dirty = (report.provenance["commit"] or "")[:9], bool(report.provenance["dirty"])
+    commit += f" with {changed}" if (changed := runner.said(report.provenance.get("overridden", {}))) else ""
     of_all = {"notebook": name, "title": report.title, "commit": commit, "dirty": dirty}
     return [row | {"expected": row["criterion"]} | of_all for row in _shown(report)]
 
@@ -140,8 +142,14 @@ def claims_table(verdicts: pd.DataFrame, *words: str) -> "pd.io.formats.style.St
     return shown.style.hide(axis="index").set_table_styles(styles)
 
 
-def load(profile: str, *, without: Collection[str] = ()) -> dict[str, Report]:
-    """Every report of a profile by the name of its notebook, in reading order.
+def load(
+    profile: str,
+    *,
+    without: Collection[str] = (),
+    named: bool = False,
+    broken: Callable[[str], object] | None = None,
+) -> dict[str, Report]:
+    """Every report of a profile by the name of its folder, in reading order.
 
     Parameters
     ----------
@@ -149,6 +157,10 @@ def load(profile: str, *, without: Collection[str] = ()) -> dict[str, Report]:
         "quick" or "paper".
     without : collection of str
         Notebooks whose reports are not read.
+    named : bool
+        Whether to read the reports with a name of their own, `<notebook>@<name>`, too.
+    broken : callable, optional
+        Called with a message for each folder that is not a whole report, which is passed over.
 
     Returns
     -------
@@ -157,34 +169,58 @@ def load(profile: str, *, without: Collection[str] = ()) -> dict[str, Report]:
     Raises
     ------
     ValueError
-        For a folder that is not a whole report.
+        For a folder that is not a whole report, without `broken`.
     """
-    folders = sorted(runner.reports_folder(profile).glob("[0-9][0-9]_*"))
-    return {folder.name: _load(folder) for folder in folders if folder.name not in without}
+    found = {}
+    for folder in sorted(runner.reports_folder(profile).glob("[0-9][0-9]_*")):
+        if folder.name not in without and (named or "@" not in folder.name):
+            try:
+                found[folder.name] = _load(folder)
+            except ValueError as error:
+                if broken is None:
+                    raise
+                broken(str(error))
+    return found
 
 
 def _load(folder: Path) -> Report:
-    name = folder.name
+    notebook, _, name = folder.name.partition("@")
     try:
         provenance = json.loads((folder / "provenance.json").read_text(encoding="utf-8"))
         verdicts = pd.read_csv(folder / "verdicts.csv", keep_default_na=False, na_values=NUMBERS)
-        if missing := RECORD - provenance.keys() | {"verdict"} - set(verdicts):
+        if missing := sorted(RECORD - set(provenance) | set(claims.COLUMNS) - set(verdicts)):
             raise ValueError(f"no {', '.join(missing)}")
-    except (OSError, ValueError) as error:
-        raise ValueError(f"{folder} is not a whole report ({error}): run {name} again, or remove it") from error
-    return Report(runner.title(name) if name in runner.notebooks() else name, folder, verdicts, provenance)
+        if unknown := sorted(set(verdicts["verdict"]) - set(claims.VERDICTS)):
+            raise ValueError(f"unknown verdict {unknown[0]!r}")
+    except (OSError, ValueError, TypeError) as error:
+        raise ValueError(_not_whole(folder, error)) from error
+    title = runner.title(notebook) if notebook in runner.notebooks() else notebook
+    return Report(f"{title} @{name}" if name else title, folder, verdicts, provenance)
 
 
-def index() -> Path:
+def _not_whole(folder: Path, error: Exception) -> str:
+    notebook = folder.name.partition("@")[0]
+    text = str(error).replace(f"{root()}/", "")
+    return f"{folder.relative_to(root())} is not a whole report ({text}): run {notebook} again, or remove it"
+
+
+def index(broken: Callable[[str], object] = lambda _: None) -> Path:
     """Write both scoreboards, and a report.html next to each report that lacks one.
+
+    Parameters
+    ----------
+    broken : callable, optional
+        Called with a message for each folder that is not a whole report; the scoreboards name it too.
 
     Returns
     -------
     Path
         Of reports/index.html.
     """
-    with runner.lock():  # no report is replaced while we read
+    with folders.lock():  # no report is replaced while we read
         sections = [_section(profile) for profile in ("paper", "quick")]
+        for message in (message for section in sections for message in section["broken"]):
+            broken(message)
         _write("README.md", sections)
         return _write("index.html", sections)
 
@@ -202,11 +238,17 @@ def _write(name: str, sections: list[dict[str, Any]]) -> Path:
 
 
 def _section(profile: str) -> dict[str, Any]:
-    """What the templates show of a profile."""
-    cards = [_card(report) for report in load(profile).values()]
-    words = [row["verdict"] for card in cards for row in card["rows"]]
+    """What the templates show of a profile; verdicts of other parameters, or under a name, are not counted."""
+    broken: list[str] = []
+    cards = []
+    for report in load(profile, named=True, broken=broken.append).values():
+        try:
+            cards.append(_card(report))
+        except Exception as error:  # whatever lacks in one report, the others are shown
+            broken.append(_not_whole(report.folder, error))
+    words = [row["verdict"] for card in cards if card["counts"] for row in card["rows"]]
     tally = [(word, symbol, words.count(word)) for word, symbol in claims.SYMBOL.items()]
-    return {"profile": profile, "cards": cards, "tally": tally}
+    return {"profile": profile, "cards": cards, "tally": tally, "broken": broken}
 
 
 def _card(report: Report) -> dict[str, Any]:
@@ -214,10 +256,13 @@ def _card(report: Report) -> dict[str, Any]:
     if not (folder / "report.html").exists():
         execution.render(folder, folder.name)
     cover = folder / "figures" / f"{record['figures'][0]}.png"
+    changed = runner.said(record.get("overridden", {}))
     return {
         "title": report.title,
         "place": f"{folder.parent.name}/{folder.name}",
         "origin": _origin(record),
+        "changed": changed,
+        "counts": not changed and "@" not in folder.name,
         "cover": base64.b64encode(cover.read_bytes()).decode(),
         "rows": _shown(report),
     }
@@ -251,10 +296,12 @@ def _criterion(row: dict[str, Any]) -> str:
 
 
 def _origin(record: dict[str, Any]) -> str:
-    commit = (record["commit"] or "unknown")[:9] + (" with uncommitted changes" if record["dirty"] else "")
+    commit = f"Commit {(record['commit'] or 'unknown')[:9]}" + (" with uncommitted changes" if record["dirty"] else "")
+    if why := record.get("no_commit"):
+        commit = f"No commit ({why})"
     data = ", ".join(record["data"]) or "no data set"
     return (
-        f"Commit {commit}; {data}; torch {record['versions']['torch']}, {record['device']}, "
+        f"{commit}; {data}; torch {record['versions']['torch']}, {record['device']}, "
         f"{record['threads']} threads, {record['wall_seconds']:.0f} s."
     )
 

@@ -2,9 +2,10 @@
 
 A notebook that reads the reports of others has a code cell tagged `reads-reports`, and runs when all others have ended.
 
-`run` validates everything, then starts one process per notebook (`workbook.execution`), which executes it in a
-temporary folder inside `reports/<profile>/`. Only when the process has succeeded and has left every deliverable does
-the folder take the place of the former report. A failure of any kind, or a kill, leaves the former report as it was.
+`run` validates everything, then starts one process per notebook (`workbook.child`), which executes it in a temporary
+folder inside `reports/<profile>/` (`workbook.folders`). Only when the process has succeeded and has left every
+deliverable does the folder take the place of the former report. A failure of any kind, or a kill, leaves the former
+report as it was. Commit and claims are taken before the first cell and compared after the last (`provenance.before`).
 """
 
 import ast
@@ -13,10 +14,9 @@ import json
 import logging
 import math
 import os
-import shutil
+import re
 import signal
 import sys
-import tempfile
 import time
 import tomllib
 from collections.abc import Callable, Mapping, Sequence
@@ -24,12 +24,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import joblib
 import psutil
-from filelock import FileLock
 from joblib import Parallel, delayed
 
 from infolib import checks
-from workbook import MARK, execution, records, root
+from workbook import MARK, child, execution, folders, provenance, records, root
 
 PROFILES = ("quick", "paper")
 TIME_LIMIT = {"quick": 20.0, "paper": 240.0}  # minutes for one notebook
@@ -97,17 +97,6 @@ def reports_folder(profile: str) -> Path:
         For another profile.
     """
     return root() / "reports" / checks.choice("profile", profile, PROFILES)
-
-
-def lock() -> FileLock:
-    """Lock of the reports folder, held while a report is put in place, or while reports are read.
-
-    Returns
-    -------
-    FileLock
-        A new one, not held yet.
-    """
-    return FileLock(root() / "reports" / ".lock")
 
 
 def notebooks() -> dict[str, Path]:
@@ -282,12 +271,78 @@ def resolve(name: str, profile: str, overrides: Mapping[str, Any]) -> dict[str, 
     return values
 
 
+def overridden(name: str, profile: str, overrides: Mapping[str, Any]) -> dict[str, Any]:
+    """Those overrides that differ from what a notebook has in a profile.
+
+    Parameters
+    ----------
+    name, profile : str
+        Full name of the notebook; "quick" or "paper".
+    overrides : mapping of str to object
+        Values of its parameters.
+
+    Returns
+    -------
+    dict of str to object
+        Value by parameter.
+    """
+    own = {key: parameter.default for key, parameter in parameters(name).items()} | _settings(name).get(profile, {})
+    return {key: value for key, value in overrides.items() if value != own[key]}
+
+
+def said(changed: Mapping[str, Any]) -> str:
+    """Overridden parameters in a few words.
+
+    Parameters
+    ----------
+    changed : mapping of str to object
+        As of `overridden`.
+
+    Returns
+    -------
+    str
+        Such as "n = 7, layers = ['fc1']"; a long value is cut.
+    """
+    texts = {key: str(value) for key, value in changed.items()}
+    return ", ".join(f"{key} = {text if len(text) < 60 else text[:56] + ' …'}" for key, text in texts.items())
+
+
+def _place(notebook: str, profile: str, name: str | None, changed: Mapping[str, Any]) -> Path:
+    """Folder of a report; that of the paper profile is kept for the paper profile's own parameters."""
+    if name is None and changed and profile == "paper":
+        raise ValueError(
+            f"notebook {notebook} with {said(changed)} would replace the report of the paper profile: "
+            "give the report a name (--name), and so a place of its own"
+        )
+    if name is not None and not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,39}", name):
+        raise ValueError(f"name must be at most 40 letters, digits, dots, hyphens and underscores, got {name!r}")
+    return reports_folder(profile) / (notebook if name is None else f"{notebook}@{name}")
+
+
+@dataclass(frozen=True)
+class _Job:
+    """One notebook of a run: its name, the folder of its report, its parameters, and those that are overridden."""
+
+    notebook: str
+    target: Path
+    values: dict[str, Any]
+    changed: dict[str, Any]
+
+
+def _prepare(names: Sequence[str], profile: str, overrides: Mapping[str, Any], name: str | None) -> list[_Job]:
+    """What there is to run, once it is known to fit."""
+    resolved = {notebook: resolve(notebook, profile, overrides) for notebook in select(names)}
+    changed = {notebook: overridden(notebook, profile, overrides) for notebook in resolved}
+    return [_Job(n, _place(n, profile, name, changed[n]), values, changed[n]) for n, values in resolved.items()]
+
+
 def run(
     names: Sequence[str] = (),
     *,
     profile: str = "quick",
     jobs: int = 1,
     overrides: Mapping[str, Any] | None = None,
+    name: str | None = None,
     fresh: bool = False,
     time_limit: float | None = None,
     report: Callable[[Run], None] = lambda _: None,
@@ -295,7 +350,8 @@ def run(
     """Execute notebooks into `reports/<profile>/`.
 
     Everything is checked before the first kernel starts. Within a wave (`waves`), the notebook with the most `minutes`
-    begins first. On Ctrl-C all processes are ended and no report changes.
+    begins first. The notebooks that run at once share the processors that this process may use, unless OMP_NUM_THREADS
+    says how many threads each has. On Ctrl-C all processes are ended and no report changes.
 
     Parameters
     ----------
@@ -306,7 +362,9 @@ def run(
     jobs : int
         Notebooks at a time.
     overrides : mapping of str to object, optional
-        Values of parameters, for every notebook.
+        Values of parameters, for every notebook. The reports are marked.
+    name : str, optional
+        The reports are `<notebook>@<name>`, beside those of the profile; the paper profile needs one for overrides.
     fresh : bool
         Whether to compute everything again instead of reading the cache.
     time_limit : float, optional
@@ -324,146 +382,126 @@ def run(
     ValueError
         For a bad name, parameter or profile.
     OSError
-        If the reports folder cannot be written.
+        If the reports folder cannot be written, or is locked for too long.
     """
     checks.at_least("jobs", jobs, 1)
     folder = reports_folder(profile)
     limit = checks.positive("time_limit", TIME_LIMIT[profile] if time_limit is None else time_limit)
-    resolved = {name: resolve(name, profile, overrides or {}) for name in select(names)}
+    todo = {job.notebook: job for job in _prepare(names, profile, overrides or {}, name)}
     folder.mkdir(parents=True, exist_ok=True)
-    _sweep(folder)
+    folders.sweep(folder)
     environment = {"INFOLIB_PROFILE": profile, "TQDM_DISABLE": "1"} | ({"INFOLIB_FRESH": "1"} if fresh else {})
     children: set[psutil.Process] = set()
 
-    def one(position: int, name: str, threads: int) -> Run:
-        start, own = time.monotonic(), environment | {"OMP_NUM_THREADS": str(threads)}
-        spec = {"notebook": str(notebooks()[name]), "parameters": resolved[name], "position": position}
-        error = _run_one(folder / name, spec, own, limit, children)
-        done = Run(name, time.monotonic() - start, error)
+    def one(position: int, notebook: str, threads: int) -> Run:
+        start, own = time.monotonic(), {"OMP_NUM_THREADS": str(threads)} | os.environ | environment
+        error = _run_one(todo[notebook], position, own, limit, children)
+        done = Run(notebook, time.monotonic() - start, error)
         report(done)
         return done
 
     try:
         runs: list[Run] = []
-        for wave in waves(list(resolved)):
-            threads = max(1, (os.cpu_count() or 1) // min(jobs, len(wave)))
-            begun = enumerate(sorted(wave, key=lambda name: minutes(name, profile), reverse=True))
-            done = Parallel(jobs, backend="threading")(delayed(one)(i, name, threads) for i, name in begun)
+        for wave in waves(list(todo)):
+            threads = max(1, joblib.cpu_count() // min(jobs, len(wave)))
+            begun = enumerate(sorted(wave, key=lambda notebook: minutes(notebook, profile), reverse=True))
+            done = Parallel(jobs, backend="threading")(delayed(one)(i, notebook, threads) for i, notebook in begun)
             runs += sorted(done, key=lambda run: wave.index(run.name))
         return runs
     finally:  # Ctrl-C: joblib's threads wait for processes that nobody needs any more
-        for child in list(children):
-            _kill(child)
+        for process in list(children):
+            _kill(process)
 
 
 def _run_one(
-    target: Path, spec: dict[str, Any], environment: Mapping[str, str], limit: float, children: set[psutil.Process]
+    job: _Job, position: int, environment: dict[str, str], limit: float, children: set[psutil.Process]
 ) -> str | None:
     """Execute one notebook and publish its report; the error message if there is one."""
-    name, start = target.name, time.monotonic()
+    name, start = job.target.name, time.monotonic()
     try:
-        # Next to the reports, so that a rename publishes it.
-        with tempfile.TemporaryDirectory(
-            prefix=f".{name}.{os.getpid()}.", dir=target.parent, ignore_cleanup_errors=True
-        ) as temporary:
-            work = Path(temporary)
-            error = _execute(work, name, spec, environment, limit, children)
+        with folders.temporary(job.target) as work:
+            first = provenance.before(job.notebook)
+            spec = {"notebook": str(notebooks()[job.notebook]), "parameters": job.values, "position": position}
+            spec |= {"runner": os.getpid(), "sockets": str(folders.sockets(work))}
+            error = _execute(work / "report", name, spec, environment, limit, children)
             if error is None:
-                error = _complete(work, name, spec["parameters"], time.monotonic() - start)
+                error = _complete(work / "report", job, first, time.monotonic() - start)
             if error is not None:
-                return _keep_failed(work, name, error)
-            _publish(work, target)
+                return _keep_failed(work / "report", job, error)
+            folders.publish(work, job.target)
     except OSError as failed:  # a full disk, a folder taken away: the former report stands
         return f"{name}: {failed}"
     return None
 
 
 def _execute(
-    work: Path,
+    report: Path,
     name: str,
     spec: dict[str, Any],
-    environment: Mapping[str, str],
+    environment: dict[str, str],
     limit: float,
     children: set[psutil.Process],
 ) -> str | None:
     """Execute one notebook in a process of its own; the error message if there is one."""
-    child = psutil.Popen(
-        [sys.executable, "-m", "workbook.execution", json.dumps(spec)],
-        env=os.environ | environment | {"INFOLIB_REPORT": str(work), "INFOLIB_ROOT": str(root())},
+    process = psutil.Popen(
+        [sys.executable, "-m", "workbook.child", json.dumps(spec)],
+        env=environment | {"INFOLIB_REPORT": str(report), "INFOLIB_ROOT": str(root())},
         cwd=root() / "notebooks",
         start_new_session=True,  # Ctrl-C reaches us alone; we end the child and its kernel
     )
-    children.add(child)
+    children.add(process)
     try:
-        child.wait(60 * limit)
+        process.wait(60 * limit)
     except psutil.TimeoutExpired:
         return f"{name} passed its time limit of {limit:g} minutes"
     finally:
-        _kill(child)
-        children.discard(child)
-    if child.returncode == 0:
+        _kill(process)
+        children.discard(process)
+    if process.returncode == 0:
         return None
-    path = work / "error.txt"
+    path = report / "error.txt"
     if path.exists() and (text := path.read_text(encoding="utf-8")):
-        return text
-    code = child.returncode
+        return f"{name}: {text}"
+    code = process.returncode
     return f"{name}: its process ended with {signal.Signals(-code).name if code < 0 else f'exit code {code}'}"
 
 
-def _complete(work: Path, name: str, values: dict[str, Any], seconds: float) -> str | None:
+def _complete(report: Path, job: _Job, first: dict[str, Any], seconds: float) -> str | None:
     """Add to a report what the runner knows, and its page for a browser; the error message if there is one."""
-    if missing := [pattern for pattern in DELIVERABLES if not any(work.glob(pattern))]:
+    name, path = job.target.name, report / "provenance.json"
+    if missing := [pattern for pattern in DELIVERABLES if not any(report.glob(pattern))]:
         return f"{name} ran to its end but left no {', '.join(missing)}"
-    path = work / "provenance.json"
-    record = json.loads(path.read_text(encoding="utf-8")) | {"parameters": values, "wall_seconds": round(seconds, 1)}
+    try:
+        record = json.loads(path.read_text(encoding="utf-8")) | provenance.after(job.notebook, first)
+    except ValueError as error:
+        return f"{name}: {error}"
+    record |= {"parameters": job.values, "overridden": job.changed, "wall_seconds": round(seconds, 1)}
     path.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
     try:
-        execution.render(work, name)
+        if job.changed:
+            text = said(job.changed).replace("`", "'")
+            execution.mark(report, f"> **Not the {job.target.parent.name} profile's own parameters:** `{text}`")
+        execution.render(report, name)
     except Exception as error:  # nbconvert's, jinja's, latex2mathml's: whatever it is, the former report stands
         return f"{name} could not be rendered for a browser: {error}"
     return None
 
 
-def _sweep(folder: Path) -> None:
-    """Clear what a killed run left behind: its temporary folders, and a swap between its two renames."""
-    with lock():
-        for old in folder.glob(".old.*"):
-            target = folder / old.name.removeprefix(".old.")
-            if target.exists():
-                shutil.rmtree(old)
-            else:
-                old.rename(target)
-        for work in folder.glob(".[0-9][0-9]_*.*.*"):
-            if not psutil.pid_exists(int(work.name.split(".")[2])):
-                shutil.rmtree(work, ignore_errors=True)
-
-
-def _publish(work: Path, target: Path) -> None:
-    """Put a finished report in the place of the former one; a kill between the renames is mended by `_sweep`."""
-    work.chmod(0o755)  # mkdtemp's folders are for their owner alone
-    with lock():
-        old = target.parent / f".old.{target.name}"
-        if target.exists():
-            target.rename(old)
-        work.rename(target)
-        shutil.rmtree(old, ignore_errors=True)
-
-
-def _keep_failed(work: Path, name: str, error: str) -> str:
+def _keep_failed(report: Path, job: _Job, error: str) -> str:
     """Keep the partial notebook under reports/failed/ and say where."""
-    partial = work / "report.ipynb"
+    partial = report / "report.ipynb"
     if not partial.exists():
         return error
-    kept = root() / "reports" / "failed" / f"{name}.{work.parent.name}.ipynb"
+    kept = root() / "reports" / "failed" / f"{job.target.name}.{job.target.parent.name}.ipynb"
     kept.parent.mkdir(exist_ok=True)
     partial.rename(kept)
     return f"{error}\nThe partial notebook is {kept.relative_to(root())}"
 
 
-def _kill(child: psutil.Process) -> None:
-    """End a process and all below it: a kernel sits in a session of its own and would live on."""
+def _kill(process: psutil.Process) -> None:
+    """End a process and all below it."""
     with contextlib.suppress(psutil.NoSuchProcess):
-        for process in [*child.children(recursive=True), child]:
-            with contextlib.suppress(psutil.NoSuchProcess):
-                process.kill()
-    child.wait()
+        process.suspend()  # so that it starts nothing meanwhile
+        child.end_below(process)
+        process.kill()
+    process.wait()

@@ -1,4 +1,6 @@
+import contextlib
 import errno
+import hashlib
 import json
 import os
 import re
@@ -13,6 +15,7 @@ import nbformat
 import psutil
 import pytest
 
+from workbook import folders, provenance
 from workbook import run as runner
 
 PARAMETERS = "n: int = 3  # how many\nlayers: list[str] = ['fc1']\nrate: float = 1"
@@ -66,9 +69,70 @@ def test_run_leaves_a_whole_report_with_its_provenance(root):
     assert done.error is None
     assert (folder / "results.csv").read_text() == "n\n7\n"
     record = json.loads((folder / "provenance.json").read_text())
-    assert record["parameters"] == {"n": 7}
+    assert record["parameters"] == record["overridden"] == {"n": 7}
     assert record["wall_seconds"] > 0
     assert hidden(root) == []
+
+
+def test_report_with_other_parameters_is_marked_and_one_with_the_profiles_own_is_not(root):
+    folder = root / "reports" / "quick" / "02_good"
+    runner.run(["02"], overrides={"n": 7, "rate": 1, "layers": ["<i>`"] * 20})
+    assert list(json.loads((folder / "provenance.json").read_text())["overridden"]) == ["n", "layers"]
+    head = nbformat.read(folder / "report.ipynb", as_version=4).cells[0].source
+    assert head.startswith("> **Not the quick profile's own parameters:** `n = 7, layers = ['<i>'', '<i>'',")
+    assert head.endswith(" …`")
+    page = (folder / "report.html").read_text()
+    assert "Not the quick profile's own parameters:" in page
+    assert "<i>'" not in page.split("<body")[1]
+    runner.run(["02"], overrides={"n": 3})
+    assert json.loads((folder / "provenance.json").read_text())["overridden"] == {}
+    assert nbformat.read(folder / "report.ipynb", as_version=4).cells[0].source.startswith("# Title of")
+
+
+def test_report_with_a_name_has_a_place_of_its_own_beside_the_paper_report(root):
+    paper = root / "reports" / "paper"
+    (root / "notebooks" / "profiles.toml").write_text("[02_good.paper]\nn = 11\n")
+    former = former_report(root, "02_good", "paper")
+    (done,) = runner.run(["02"], profile="paper", name="v1.2-b_", overrides={"n": 7})
+    assert (done.name, done.error) == ("02_good", None)
+    assert (paper / "02_good@v1.2-b_" / "results.csv").read_text() == "n\n7\n"
+    assert "<title>02_good@v1.2-b_</title>" in (paper / "02_good@v1.2-b_" / "report.html").read_text()
+    assert former.read_text() == "the former report"
+    runner.run(["02"], profile="paper", overrides={"n": 11})  # what the profile has anyway
+    assert (paper / "02_good" / "results.csv").read_text() == "n\n11\n"
+
+
+def test_claims_that_change_while_a_notebook_runs_fail_it(root):
+    claims = root / "data" / "claims"
+    claims.mkdir(parents=True)
+    (claims / "02_good.toml").write_text("# fixed before")
+    (claims / "03_other.toml").write_text("# of another notebook")
+    where = f"claims = pathlib.Path({str(claims)!r})"
+    add(root, "02_good", f"{LEAVE}\n{where}\n(claims / '03_other.toml').write_text('# new')")
+    (done,) = runner.run()
+    folder = root / "reports" / "quick" / "02_good"
+    assert done.error is None
+    record = json.loads((folder / "provenance.json").read_text())
+    assert record["claims"] == {"02_good.toml": hashlib.sha256(b"# fixed before").hexdigest()}
+    former = (folder / "provenance.json").read_text()
+    add(root, "02_good", f"{LEAVE}\n{where}\n(claims / '02_good.toml').write_text('# afterwards')")
+    (done,) = runner.run()
+    assert done.error.startswith("02_good: data/claims/02_good.toml changed while the notebook ran")
+    assert (folder / "provenance.json").read_text() == former
+
+
+def test_notebook_runs_in_this_interpreter_whatever_is_called_python3(root, monkeypatch, tmp_path):
+    other = tmp_path / "jupyter" / "kernels" / "python3"
+    other.mkdir(parents=True)
+    argv = ["/nonexistent/python", "-m", "ipykernel_launcher", "-f", "{connection_file}"]
+    (other / "kernel.json").write_text(json.dumps({"argv": argv, "display_name": "Python 3", "language": "python"}))
+    monkeypatch.setenv("JUPYTER_PATH", str(tmp_path / "jupyter"))
+    add(root, "02_good", f"{LEAVE}\nimport sys\n(folder / 'results.csv').write_text(sys.executable)")
+    assert [done.error for done in runner.run()] == [None]
+    assert (root / "reports" / "quick" / "02_good" / "results.csv").read_text() == sys.executable
+    (check,) = [check for check in provenance.check_environment() if check.name == "Jupyter kernel"]
+    assert not check.good
+    assert re.fullmatch(r"the kernel python3 in .*/python3 is /nonexistent/python, not .*", check.found)
 
 
 def test_a_report_names_no_path_of_this_machine(root):
@@ -170,7 +234,8 @@ def test_what_takes_longest_by_profiles_toml_begins_first_and_the_results_keep_t
 
 
 def test_threads_are_shared_among_the_notebooks_that_run_at_once(root, monkeypatch):
-    monkeypatch.setattr(runner.os, "cpu_count", lambda: 6)
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    monkeypatch.setattr(runner.joblib, "cpu_count", lambda: 6)
     threads = f"{LEAVE}\n(folder / 'results.csv').write_text(os.environ['OMP_NUM_THREADS'])"
     for name, tags in (("02_good", []), ("03_other", []), ("07_reads", ["reads-reports"])):
         add(root, name, threads, tags=tags)
@@ -179,15 +244,53 @@ def test_threads_are_shared_among_the_notebooks_that_run_at_once(root, monkeypat
     assert given == {"02_good": "3", "03_other": "3", "07_reads": "6"}
 
 
+def test_the_threads_that_a_user_sets_and_the_processors_that_this_process_may_use_are_respected(root, monkeypatch):
+    given = "import os, torch; threads = [os.environ['OMP_NUM_THREADS'], str(torch.get_num_threads())]"
+    add(root, "02_good", f"{LEAVE}\n{given}\n(folder / 'results.csv').write_text(' '.join(threads))")
+    found = root / "reports" / "quick" / "02_good" / "results.csv"
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    with monkeypatch.context() as many:
+        many.setattr(runner.joblib, "cpu_count", lambda: 6)
+        runner.run()
+    assert found.read_text() == "1 1"
+    found.unlink()
+    monkeypatch.delenv("OMP_NUM_THREADS")
+    allowed = os.sched_getaffinity(0)
+    try:
+        os.sched_setaffinity(0, {min(allowed)})
+        runner.run()
+    finally:
+        os.sched_setaffinity(0, allowed)
+    assert found.read_text() == "1 1"
+
+
 def test_full_disk_keeps_the_former_report(root, monkeypatch):
-    def full(*_):
-        raise OSError(errno.ENOSPC, "No space left on device")
+    rename = runner.Path.rename
+
+    def full(path, target):  # once the former report has made way
+        if path.name == "report":
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return rename(path, target)
 
     former = former_report(root, "02_good")
-    monkeypatch.setattr(runner.Path, "chmod", full)  # the last step before the report takes its place
+    monkeypatch.setattr(runner.Path, "rename", full)
     (done,) = runner.run()
     assert "No space left on device" in done.error
     assert former.read_text() == "the former report"
+    assert hidden(root) == []
+
+
+def test_a_link_in_the_place_of_a_report_is_replaced_and_what_it_leads_to_stays(root):
+    elsewhere = root / "elsewhere"
+    elsewhere.mkdir()
+    (elsewhere / "mine").touch()
+    place = root / "reports" / "quick" / "02_good"
+    place.parent.mkdir(parents=True)
+    place.symlink_to(elsewhere)
+    assert [done.error for done in runner.run()] == [None]
+    assert not place.is_symlink()
+    assert (place / "results.csv").exists()
+    assert [path.name for path in elsewhere.iterdir()] == ["mine"]
     assert hidden(root) == []
 
 
@@ -201,7 +304,7 @@ def test_reports_folder_that_cannot_be_written_is_named_before_a_kernel_starts(m
     def refuse(**options):
         raise OSError(errno.EROFS, "Read-only file system", str(options["dir"]))
 
-    monkeypatch.setattr(runner.tempfile, "TemporaryDirectory", refuse)
+    monkeypatch.setattr(folders.tempfile, "mkdtemp", refuse)
     (done,) = runner.run()
     assert re.fullmatch(r"02_good: .*Read-only file system: '.*/reports/quick'", done.error)
 
@@ -218,6 +321,10 @@ def test_reports_folder_that_cannot_be_written_is_named_before_a_kernel_starts(m
         ({"overrides": {"layers": [1]}}, r"must be list\[str\], got \[1\]"),
         ({"jobs": 0}, "jobs must be an integer of at least 1, got 0"),
         ({"time_limit": 0}, "time_limit must be positive, got 0"),
+        ({"name": "../x"}, "name must be at most 40 letters, digits, dots, hyphens and underscores, got '../x'"),
+        ({"name": ""}, "name must be .* got ''"),
+        ({"name": "x" * 41}, "name must be at most 40"),
+        ({"profile": "paper", "overrides": {"n": 7}}, r"02_good with n = 7 would replace .* give the report a name"),
     ],
 )
 @pytest.mark.usefixtures("root", "no_kernel")
@@ -365,15 +472,15 @@ def start_runner(root):
     add(root, "04_slow", WAIT)
     (root / "notebooks" / "02_good.ipynb").unlink()
     process = psutil.Popen([sys.executable, "-c", RUNNER], env=os.environ | {"INFOLIB_ROOT": str(root)}, stderr=-3)
-    until(lambda: len(list((root / "reports" / "quick").glob(".0*/begun"))) == 2)
+    until(lambda: len(list((root / "reports" / "quick").glob(".0*/report/begun"))) == 2)
     return process, process.children(recursive=True)
 
 
-def until(condition, seconds=180):
+def until(condition, seconds=180, step=0.1):
     end = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < end, "waited in vain"
-        time.sleep(0.1)
+        time.sleep(step)
 
 
 @pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGKILL])
@@ -391,11 +498,143 @@ def test_stopped_run_keeps_former_reports_ends_its_kernels_and_the_next_run_work
     assert hidden(root) == []
 
 
-def test_swap_cut_between_its_renames_is_mended_by_the_next_run(root):
-    former = former_report(root, "03_other")
-    former.parent.rename(root / "reports" / "quick" / ".old.03_other")
-    runner.run(["02"])
-    assert former.read_text() == "the former report"
+# It forks a runner at each line: in a runner of its own each case would import torch first.
+FORKS = """
+import os, sys
+from workbook import run
+run.parameters("03")
+for line in sys.stdin:
+    runner = os.fork()
+    if not runner:
+        run.run(["03"])
+    print(runner, flush=True)
+    os.waitpid(runner, 0)
+"""
+
+
+@pytest.fixture(scope="module")
+def forks(tmp_path_factory):
+    """Starts a runner, and gives it with its child as soon as that appears; and the workbook's root."""
+    root = tmp_path_factory.mktemp("forks") / "book"
+    (root / "notebooks").mkdir(parents=True)
+    (root / "notebooks" / "profiles.toml").touch()
+    add(root, "03_slow", WAIT)
+    environment = os.environ | {"INFOLIB_ROOT": str(root)}
+    server = subprocess.Popen([sys.executable, "-c", FORKS], env=environment, text=True, stdin=-1, stdout=-1)
+
+    def start():
+        server.stdin.write("\n")
+        server.stdin.flush()
+        process = psutil.Process(int(server.stdout.readline()))
+        until(process.children, step=0.005)
+        return process, process.children()
+
+    yield start, root
+    server.communicate()
+
+
+def below(root, children):
+    """Those children of a runner, and all below them whoever they belong to now, that have not ended."""
+    report, found = f"{root}/reports/quick/.03_slow.", []
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error):
+            ours = process in children or process.environ().get("INFOLIB_REPORT", "").startswith(report)
+            if ours and process.status() != psutil.STATUS_ZOMBIE:
+                found.append(process)
+    return found
+
+
+@pytest.mark.parametrize("sent", [signal.SIGTERM, signal.SIGKILL], ids=["SIGTERM", "SIGKILL"])
+@pytest.mark.parametrize("delay", [0.0, 0.1, 0.3, 1.0])
+def test_child_whose_runner_is_gone_ends_within_two_seconds_at_any_moment(forks, sent, delay):
+    start, root = forks
+    process, children = start()
+    time.sleep(delay)
+    process.send_signal(sent)
+    until(lambda: not below(root, children), seconds=2)
+    (work,) = (root / "reports" / "quick").glob(".03_slow.*")
+    assert not folders.sockets(work).exists()
+    folders.sweep(work.parent)
+    assert not work.exists()
+
+
+@pytest.fixture
+def ended(root):
+    """What a run leaves whose process has ended."""
+    process = subprocess.Popen([sys.executable, "-c", ""])
+    process.wait()
+    folder = root / "reports" / "quick"
+    folder.mkdir(parents=True)
+    with folders.temporary(folder / "00_any") as work:
+        owner = json.loads((work / "owner.json").read_text())
+    return owner | {"pid": process.pid}
+
+
+def leave(root, owner, name=".02_good.abcd1234"):
+    """A temporary folder of a run, with its sockets."""
+    work = root / "reports" / "quick" / name
+    (work / "report").mkdir(parents=True)
+    (work / "owner.json").write_text(owner if isinstance(owner, str) else json.dumps(owner))
+    folders.sockets(work).mkdir(exist_ok=True)
+    return work
+
+
+def test_what_a_killed_run_leaves_is_swept_with_its_sockets_and_a_cut_swap_is_mended(root, ended):
+    work = leave(root, ended)
+    (work / "former").mkdir()
+    (work / "former" / "results.csv").write_text("the former report")
+    folders.sweep(work.parent)
+    assert hidden(root) == []
+    assert not folders.sockets(work).exists()
+    assert (work.parent / "02_good" / "results.csv").read_text() == "the former report"
+    again = leave(root, ended | {"pid": os.getpid(), "started": ended["started"] - 1000})  # its number was given again
+    folders.sweep(again.parent)
+    assert hidden(root) == []
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"machine": "another"}, {"namespace": "pid:[1]"}, {"pid": os.getpid()}, {"pid": "x"}, None, "[]", "{", "{}"],
+    ids=str,
+)
+def test_what_is_not_known_to_be_of_an_ended_run_stays(root, ended, changes):
+    work = leave(root, ended | changes if isinstance(changes, dict) else changes or "")
+    if changes is None:
+        (work / "owner.json").unlink()
+    folders.sweep(work.parent)
+    assert (work / "report").exists()
+    assert folders.sockets(work).exists()
+    folders.sockets(work).rmdir()
+
+
+def test_files_and_links_of_others_neither_stop_a_run_nor_are_touched(root, ended):
+    quick = root / "reports" / "quick"
+    dead = leave(root, ended, name="elsewhere")
+    (quick / ".08_x.ipynb.swp").write_text("an editor's")
+    (quick / ".old.02_good").symlink_to(dead)
+    (quick / ".02_good.link").symlink_to(dead)
+    folders.sweep(quick)
+    assert sorted(hidden(root)) == [".02_good.link", ".08_x.ipynb.swp", ".old.02_good"]
+    assert (dead / "report").exists()
+    folders.sockets(dead).rmdir()
+
+
+def test_a_lock_that_is_held_is_waited_for_so_long_and_then_named(root, monkeypatch):
+    (root / "reports").mkdir()
+    hold = "import time; from workbook import folders\nwith folders.lock(): print('held', flush=True); time.sleep(60)"
+    environment = os.environ | {"INFOLIB_ROOT": str(root)}
+    with subprocess.Popen([sys.executable, "-c", hold], env=environment, stdout=subprocess.PIPE) as holder:
+        assert holder.stdout.readline() == b"held\n"
+        holder.send_signal(signal.SIGSTOP)
+        monkeypatch.setattr(folders, "WAIT", 0.2)
+        message = rf"waited 0.2 s for .*/reports/.lock, which process {holder.pid} holds to put a report in place"
+        try:
+            with pytest.raises(OSError, match=message):
+                runner.run()
+        finally:
+            holder.kill()
+    with folders.lock():
+        pass
 
 
 def test_many_runs_at_once_in_separate_processes_all_succeed(root):

@@ -334,7 +334,7 @@ def _chunks(part: Any) -> Iterator[bytes | memoryview]:
                 yield from _chunks(name)
                 yield from _chunks(part[name])
         case Tensor():
-            flat = part.detach().cpu().contiguous().reshape(-1) if part.numel() else torch.empty(0)
+            flat = _held(part).reshape(-1) if part.numel() else torch.empty(0)
             yield from _tagged(f"{part.dtype}{tuple(part.shape)}", flat.view(torch.uint8).numpy().data)
         case _:
             raise ValueError(
@@ -352,7 +352,12 @@ def _plain(result: Any) -> dict[str, Tensor]:
     if not isinstance(result, dict) or not all(isinstance(value, Tensor) for value in result.values()):
         raise ValueError(f"function must return a dict of tensors, got {type(result).__name__}")
     # Cloned: safetensors refuses views and tensors that share memory.
-    return {name: result[name].detach().cpu().contiguous().clone() for name in sorted(result)}
+    return {name: _held(result[name]).clone() for name in sorted(result)}
+
+
+def _held(tensor: Tensor) -> Tensor:
+    """Its values as they lie in memory on the CPU: no view, no conjugate or negative that is still to be taken."""
+    return tensor.detach().cpu().resolve_conj().resolve_neg().contiguous()
 
 
 def _found(path: Path, name: str, read: Callable[..., Result]) -> Result | None:

@@ -86,6 +86,10 @@ def test_equal_contents_have_one_fingerprint():
     assert fingerprint({"a": 1, "b": (2, 3)}) == fingerprint({"b": [2, 3], "a": 1})
     square = torch.arange(6).reshape(2, 3)
     assert fingerprint(square.T) == fingerprint(square.T.contiguous())
+    wave = torch.tensor([1 + 2j, -3j])
+    for view in (wave.conj(), wave.conj().imag, wave.imag._neg_view()):
+        assert fingerprint(view) == fingerprint(torch.tensor(view.tolist()))
+        assert cached(lambda view=view: {"a": view})["a"].tolist() == view.tolist()
 
 
 def test_fingerprint_of_every_type_is_the_same_in_every_process():
@@ -927,5 +931,8 @@ def test_a_network_is_trained_once(folder):
     assert len(list((folder / "trained").iterdir())) == 1
     trained(copy.deepcopy(start), data, **options | {"seed": 1})
     assert len(list((folder / "trained").iterdir())) == 2
+    again.act = torch.tanh  # another network by a plain attribute
+    trained(again, data, **options)
+    assert len(list((folder / "trained").iterdir())) == 3
     assert "infolib.training.fit" in content(lambda: trained)[2]  # whoever calls it hangs on how it trains
     assert "workbook.store._kept" not in content(lambda: trained)[2]

@@ -153,8 +153,13 @@ def trajectory_rows() -> Iterator[Row]:
     """
     x = torch.rand(6_000, 784, generator=torch.Generator().manual_seed(0))
     data = datasets.Data(x, torch.arange(6_000) % 10)
-    kernel = {"input_width": 5.0, "alpha": 1, "momentum": 0.9, "settled": (40, 50), "dtype": torch.float32}
-    plane = {"batch": lambda step: data[step.batch], **kernel}
+    plane = information_plane.Plane(
+        batch=lambda step: data[step.batch],
+        estimator=partial(information_plane.matrix_based, input_width=5.0, alpha=1),
+        momentum=0.9,
+        settled=(40, 50),
+        dtype=torch.float32,
+    )
 
     def start():
         net = models.mlp([784, 1024, 20, 20, 20, 10], batch_norm="after", seed=0)

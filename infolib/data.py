@@ -1,10 +1,13 @@
 """Samples with labels, their splits, and an order of them in which every prefix is balanced."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
 
 import torch
 from torch import Tensor
+
+from infolib import checks
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,6 +36,152 @@ class Data:
 
     def __getitem__(self, index: slice | Tensor) -> "Data":
         return Data(self.x[index], self.y[index])
+
+    def shuffled(self, generator: torch.Generator) -> "Data":
+        """The samples in random order.
+
+        Parameters
+        ----------
+        generator : torch.Generator
+            The order is its next draw.
+
+        Returns
+        -------
+        Data
+            All samples, each with its label.
+
+        Examples
+        --------
+        >>> data = Data(torch.arange(9.0)[:, None], torch.arange(9)).shuffled(torch.Generator().manual_seed(0))
+        >>> sorted(data.y.tolist()) == list(range(9)), torch.equal(data.x[:, 0], data.y.float())
+        (True, True)
+        """
+        return self[torch.randperm(len(self), generator=generator)]
+
+    def permuted_labels(self, generator: torch.Generator) -> "Data":
+        """The same samples with their labels permuted: a control in which there is nothing to learn.
+
+        Parameters
+        ----------
+        generator : torch.Generator
+            The order of the labels is its next draw.
+
+        Returns
+        -------
+        Data
+            All samples, each with the label of another one or its own.
+
+        Examples
+        --------
+        >>> data = Data(torch.arange(9.0)[:, None], torch.arange(9) % 3)
+        >>> data = data.permuted_labels(torch.Generator().manual_seed(0))
+        >>> data.y.bincount().tolist(), data.x[:3, 0].tolist()
+        ([3, 3, 3], [0.0, 1.0, 2.0])
+        """
+        return Data(self.x, self.shuffled(generator).y)
+
+    def noisy_labels(self, share: float, *, classes: int = 10, generator: torch.Generator) -> "Data":
+        """The same samples, a share of them with labels drawn at random from all classes.
+
+        Parameters
+        ----------
+        share : float
+            Probability from 0 to 1 that a label is drawn anew; by chance it may stay the same.
+        classes : int
+            How many classes to draw from.
+        generator : torch.Generator
+            It draws which labels, and then the labels.
+
+        Returns
+        -------
+        Data
+            All samples in the same order.
+
+        Raises
+        ------
+        ValueError
+            For a share that is no probability, and for no classes.
+
+        Examples
+        --------
+        >>> data, draw = Data(torch.zeros(1000, 1), torch.zeros(1000).long()), torch.Generator().manual_seed(0)
+        >>> changed = data.noisy_labels(0.5, generator=draw).y > 0
+        >>> 0.4 < changed.double().mean() < 0.5  # nine tenths of a half
+        tensor(True)
+        """
+        checks.within("share", share, 0, 1)
+        redrawn = torch.rand(len(self), generator=generator) < share
+        drawn = torch.randint(checks.at_least("classes", classes, 1), (len(self),), generator=generator)
+        return Data(self.x, torch.where(redrawn, drawn, self.y))
+
+    def permuted_pixels(self, *, seed: int) -> "Data":
+        """The same images with their pixels in another order, one order for all images.
+
+        Parameters
+        ----------
+        seed : int
+            Of the order.
+
+        Returns
+        -------
+        Data
+            Images of the same shape.
+
+        Examples
+        --------
+        >>> image = Data(torch.arange(4.0).reshape(1, 1, 2, 2), torch.zeros(1).long()).permuted_pixels(seed=0)
+        >>> image.x.shape, sorted(image.x.flatten().tolist())
+        (torch.Size([1, 1, 2, 2]), [0.0, 1.0, 2.0, 3.0])
+        """
+        order = torch.randperm(self.x[0].numel(), generator=torch.Generator().manual_seed(seed))
+        return Data(self.x.flatten(1)[:, order].reshape(self.x.shape), self.y)
+
+    def of_classes(self, classes: Sequence[int], *, renumber: bool = True) -> "Data":
+        """The samples of some classes.
+
+        Parameters
+        ----------
+        classes : sequence of int
+            Labels, each once.
+        renumber : bool
+            Whether labels become places in `classes`, which begin at 0; else they stay.
+
+        Returns
+        -------
+        Data
+            Samples of these classes alone, in the same order.
+
+        Examples
+        --------
+        >>> data = Data(torch.zeros(6, 1), torch.arange(6))
+        >>> data.of_classes([3, 4]).y.tolist(), data.of_classes([3, 4], renumber=False).y.tolist()
+        ([0, 1], [3, 4])
+        """
+        wanted = torch.as_tensor(classes)
+        chosen = self[torch.isin(self.y, wanted)]
+        return Data(chosen.x, (chosen.y[:, None] == wanted).long().argmax(1)) if renumber else chosen
+
+    @staticmethod
+    def joined(parts: "Sequence[Data]") -> "Data":
+        """The samples of all parts, one part after the other.
+
+        Parameters
+        ----------
+        parts : sequence of Data
+            At least one, with samples of one shape.
+
+        Returns
+        -------
+        Data
+            As many samples as there are in all parts.
+
+        Examples
+        --------
+        >>> data = Data(torch.zeros(3, 1), torch.arange(3))
+        >>> Data.joined([data, data[:1]]).y.tolist()
+        [0, 1, 2, 0]
+        """
+        return Data(torch.cat([part.x for part in parts]), torch.cat([part.y for part in parts]))
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,11 +225,64 @@ class Splits:
         [0, 0, 1, 1]
         """
         generator = torch.Generator().manual_seed(seed)
-        train, val, test = (
-            Data(part.x, part.y[torch.randperm(len(part), generator=generator)])
-            for part in (self.train, self.val, self.test)
-        )
-        return Splits(train, val, test, self.name, self.sha256)
+        return self.each(lambda part: part.permuted_labels(generator))
+
+    def each(self, change: Callable[[Data], Data]) -> "Splits":
+        """The same change of train, validation and test data, one after the other.
+
+        Parameters
+        ----------
+        change : callable
+            From the data of one part to other data.
+
+        Returns
+        -------
+        Splits
+            With the same name and files.
+
+        Examples
+        --------
+        >>> data = Data(torch.zeros(3, 1), torch.arange(3))
+        >>> len(Splits(data, data, data, "three", {}).each(lambda part: part[:2]).test)
+        2
+        """
+        return replace(self, train=change(self.train), val=change(self.val), test=change(self.test))
+
+    def cluttered(self, *, patches: int = 8, seed: int = 0) -> "Splits":
+        """The images in the centre of a canvas 1.5 times their side, with clutter around them.
+
+        So the object's box is known. Clutter are squares of half an image's side, cut out of other images of the same
+        part and laid along the edges of the canvas, the brightest on top. None covers the object's box, the canvas'
+        central two thirds.
+
+        Parameters
+        ----------
+        patches : int
+            Squares around each image.
+        seed : int
+            Of what is cut out and where it lies.
+
+        Returns
+        -------
+        Splits
+            Images of shape (n, c, 1.5 side, 1.5 side), named "cluttered" and their own name.
+
+        Raises
+        ------
+        ValueError
+            For images whose side is not even, and for a part of a single image.
+
+        Examples
+        --------
+        >>> data = Data(torch.ones(2, 1, 4, 4), torch.arange(2))
+        >>> splits = Splits(data, data, data[:0], "white", {}).cluttered(patches=0)
+        >>> splits.name, splits.train.x.shape, splits.train.x[0].sum()
+        ('cluttered white', torch.Size([2, 1, 6, 6]), tensor(16.))
+        """
+        checks.at_least("patches", patches, 0)
+        generator = torch.Generator().manual_seed(checks.at_least("seed", seed, 0))
+        parts = self.each(lambda part: Data(_clutter(part.x, patches, generator), part.y))
+        return replace(parts, name=f"cluttered {self.name}")
 
 
 def stratified_order(y: Tensor, generator: torch.Generator) -> Tensor:
@@ -117,3 +319,24 @@ def stratified_order(y: Tensor, generator: torch.Generator) -> Tensor:
     rank[by_class] = torch.arange(len(y)) - start[y[by_class]]
     place = (rank + 0.5).double() / size[y]
     return shuffled[place.argsort(stable=True)]  # stable: equal places keep their random order
+
+
+def _clutter(x: Tensor, patches: int, generator: torch.Generator) -> Tensor:
+    n, side = len(x), x.shape[-1]
+    if side % 2 or x.shape[-2] != side or n == 1:
+        raise ValueError(f"images must be square, of an even side, and more than one, got shape {tuple(x.shape)}")
+    draw = partial(torch.randint, generator=generator)
+    size, border = side // 2, side // 4
+    canvas = x.new_zeros(*x.shape[:-2], side + 2 * border, side + 2 * border)
+    far, square = canvas.shape[-1] - size, torch.arange(size)
+    image = torch.arange(n)[:, None, None]
+    for _ in range(patches if n else 0):
+        other = (image + draw(1, n, (n, 1, 1))) % n
+        row, column = (draw(side - size + 1, (n, 1)) + square for _ in range(2))
+        edge, along, upright = draw(2, (n, 1)) * far, draw(far + 1, (n, 1)), draw(2, (n, 1)).bool()
+        to_row, to_column = (torch.where(way, edge, along) + square for way in (upright, ~upright))
+        cut = x[other, :, row[:, :, None], column[:, None, :]]  # (n, size, size, c): advanced indices come first
+        place = (image, slice(None), to_row[:, :, None], to_column[:, None, :])
+        canvas[place] = torch.maximum(canvas[place], cut)
+    canvas[..., border : border + side, border : border + side] = x
+    return canvas

@@ -69,11 +69,11 @@ def load(
     order = stratified_order(pool.y, generator)
     if official is None:
         order, last = order[: len(order) - n_test], order[len(order) - n_test :]
-        test = pool[last]
+        official = pool
     else:
-        test = official[stratified_order(official.y, generator)[:n_test]]
-    raw = (pool[order[:n_train]], pool[order[len(order) - n_val :]], test)
-    train, val, test = (Data(part.x.float().div_(_SETS[name].scale), part.y) for part in raw)
+        last = stratified_order(official.y, generator)[:n_test]
+    places = ((pool, order[:n_train]), (pool, order[len(order) - n_val :]), (official, last))
+    train, val, test = (_taken(of, indices, _SETS[name].scale) for of, indices in places)
     return Splits(train, val, test, name, _hashes(name, pool))
 
 
@@ -107,21 +107,6 @@ def sizes(
     left -= n_val
     n_train = _count("n_train", left if n_train is None else n_train, left, f"{name} beside n_val={n_val}")
     return n_train, n_val, n_test
-
-
-def cluttered(splits: Splits, *, patches: int = 8, seed: int = 0) -> Splits:
-    """The images in the centre of a canvas 1.5 times their side, with clutter around them: a box with a known place.
-
-    Clutter are `patches` squares of half an image's side, cut out of other images of the same part and laid along the
-    edges of the canvas, the brightest on top; none covers the object's box, the canvas' central two thirds.
-
-    Raises:
-        ValueError: for images whose side is not even, or a part of a single image
-    """
-    checks.at_least("patches", patches, 0)
-    generator = torch.Generator().manual_seed(checks.at_least("seed", seed, 0))
-    parts = [Data(_clutter(part.x, patches, generator), part.y) for part in (splits.train, splits.val, splits.test)]
-    return Splits(*parts, f"cluttered {splits.name}", splits.sha256)
 
 
 def read(name: str, file: str) -> bytes:
@@ -223,6 +208,11 @@ def checksums() -> dict[str, dict[str, Any]]:
     return tomllib.loads((root() / "data" / "checksums.toml").read_text())
 
 
+def _taken(data: Data, indices: Tensor, scale: float) -> Data:
+    """Samples in [0, 1], indexed by NumPy: the kernel of a convolution depends on the stride of an axis of length 1."""
+    return Data(torch.from_numpy(data.x.numpy()[indices]).float().div_(scale), data.y[indices])
+
+
 class _Set(NamedTuple):
     """How a set is read (training pool, and official test set if any), its largest value, and its sizes by default."""
 
@@ -244,16 +234,16 @@ def _read_idx(name: str) -> tuple[Data, Data]:
 
     def part(prefix: str) -> Data:
         images, labels = (_idx(name, f"{prefix}-{kind}.gz") for kind in ("images-idx3-ubyte", "labels-idx1-ubyte"))
-        return Data(images[:, None], labels.long())
+        return Data(torch.from_numpy(images[:, None]), torch.from_numpy(labels).long())
 
     return part("train"), part("t10k")
 
 
-def _idx(name: str, basename: str) -> Tensor:
+def _idx(name: str, basename: str) -> np.ndarray:
     (file,) = (file for file in checksums()[name]["files"] if Path(file).name == basename)
     content = gzip.decompress(read(name, file))
     shape = np.frombuffer(content, ">i4", count=content[3], offset=4)  # byte 3 is the number of dimensions
-    return torch.from_numpy(np.frombuffer(content, np.uint8, offset=4 + 4 * content[3]).reshape(shape).copy())
+    return np.frombuffer(content, np.uint8, offset=4 + 4 * content[3]).reshape(shape).copy()
 
 
 def _read_cifar10(name: str) -> tuple[Data, Data]:
@@ -284,27 +274,6 @@ _SETS = {
     "cifar10": _Set(_read_cifar10, 255, 5_000),
     "ib": _Set(_read_ib, 1, 0, 614),
 }
-
-
-def _clutter(x: Tensor, patches: int, generator: torch.Generator) -> Tensor:
-    n, side = len(x), x.shape[-1]
-    if side % 2 or x.shape[-2] != side or n == 1:
-        raise ValueError(f"images must be square, of an even side, and more than one, got shape {tuple(x.shape)}")
-    draw = functools.partial(torch.randint, generator=generator)
-    size, border = side // 2, side // 4
-    canvas = x.new_zeros(*x.shape[:-2], side + 2 * border, side + 2 * border)
-    far, square = canvas.shape[-1] - size, torch.arange(size)
-    image = torch.arange(n)[:, None, None]
-    for _ in range(patches if n else 0):
-        other = (image + draw(1, n, (n, 1, 1))) % n
-        row, column = (draw(side - size + 1, (n, 1)) + square for _ in range(2))
-        edge, along, upright = draw(2, (n, 1)) * far, draw(far + 1, (n, 1)), draw(2, (n, 1)).bool()
-        to_row, to_column = (torch.where(way, edge, along) + square for way in (upright, ~upright))
-        cut = x[other, :, row[:, :, None], column[:, None, :]]  # (n, size, size, c): advanced indices come first
-        place = (image, slice(None), to_row[:, :, None], to_column[:, None, :])
-        canvas[place] = torch.maximum(canvas[place], cut)
-    canvas[..., border : border + side, border : border + side] = x
-    return canvas
 
 
 def _count(argument: str, number: int, available: int, of: str) -> int:

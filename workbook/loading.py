@@ -156,7 +156,7 @@ def example(*, width: int = 6, epochs: int = 8, seed: int = 0) -> nn.Module:
     -------
     nn.Module
     """
-    splits = datasets.cluttered(datasets.load("digits", n_val=0, seed=seed))
+    splits = datasets.load("digits", n_val=0, seed=seed).cluttered()
     net = models.vgg6(width=width, in_shape=(1, 12, 12), seed=seed)
     return store.trained(net, splits.train, epochs=epochs, batch_size=64, lr=2e-3, seed=seed)
 
@@ -257,7 +257,7 @@ def _sets() -> list[str]:
 def _ours(source: str, clutter: bool, n: int, seed: int) -> Images:
     splits = datasets.load(source, n_train=0, n_val=0, n_test=n, seed=seed)
     if clutter:
-        splits = datasets.cluttered(splits)
+        splits = splits.cluttered()
     if splits.test.x.ndim != 4:
         raise ValueError(f"data {source!r} holds no images but samples of shape {tuple(splits.test.x.shape[1:])}")
     test = splits.test

@@ -1,18 +1,87 @@
 """A notebook's parameters as typed records: what its dicts have to hold, refused by name before anything runs.
 
 Each module of `workbook.experiments` has RECORDS, the dataclass of each parameter that is a dict or a list of dicts,
-and `check(parameters)`, which refuses ranges and sizes that cannot be. A notebook without a module has no records.
+and `check(parameters)`, which refuses what several parameters together cannot be. A notebook without a module has no
+records. A field's range is part of its type: `Count`, `Positive` and the like, or any `Annotated` type with a `Rule`.
 """
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from difflib import get_close_matches
 from importlib import import_module
 from importlib.util import find_spec
 from types import NoneType, SimpleNamespace, UnionType
-from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Literal, NamedTuple, Union, get_args, get_origin, get_type_hints
 
 import numpy as np
+
+
+class Rule(NamedTuple):
+    """What a field's value has to be beyond its type, for use in `Annotated`.
+
+    Parameters
+    ----------
+    words : str
+        They follow the type's name in a refusal, such as "of at least 1".
+    holds : callable
+        Whether it allows a value of the type.
+    """
+
+    words: str
+    holds: Callable[[Any], bool]
+
+
+def at_least(least: float) -> Rule:
+    """The rule that a number is not below the least one.
+
+    Parameters
+    ----------
+    least : float
+        The least number that is allowed.
+
+    Returns
+    -------
+    Rule
+        For use in `Annotated`.
+
+    Examples
+    --------
+    >>> matches(9, Annotated[int, at_least(10)]), type_name(Annotated[int, at_least(10)])
+    (False, 'int of at least 10')
+    """
+    return Rule(f"of at least {least:g}", lambda number: number >= least)
+
+
+Natural = Annotated[int, at_least(0)]
+Count = Annotated[int, at_least(1)]
+NotNegative = Annotated[float, at_least(0)]
+Positive = Annotated[float, Rule("above 0", lambda number: number > 0)]
+Share = Annotated[float, Rule("from 0 to 1", lambda number: 0 <= number <= 1)]
+
+
+@contextmanager
+def placed(place: str) -> Iterator[None]:
+    """A `with` block whose refusals begin with the place that they are about.
+
+    Parameters
+    ----------
+    place : str
+        Such as "networks[2]".
+
+    Yields
+    ------
+    None
+
+    Raises
+    ------
+    ValueError
+        Of the block, with the place before it.
+    """
+    try:
+        yield
+    except ValueError as error:
+        raise ValueError(f"{place}: {error}") from error
 
 
 def prepared(notebook: str, values: Mapping[str, Any]) -> list[Any]:
@@ -20,21 +89,26 @@ def prepared(notebook: str, values: Mapping[str, Any]) -> list[Any]:
 
     Parameters
     ----------
-    notebook
-        its name, such as "04_neuron_importance"
-    values
-        all parameters by name, as in the `globals()` of a running notebook; other names are left alone. What is
+    notebook : str
+        Its name, such as "04_neuron_importance".
+    values : mapping
+        All parameters by name, as in the `globals()` of a running notebook; other names are left alone. What is
         annotated there has to be of its type.
+
+    Returns
+    -------
+    list
+        A record, or a list of records, for each parameter of RECORDS.
 
     Raises
     ------
     ValueError
-        names the notebook, the parameter, and of a record its row and field
+        Names the notebook, the parameter, and of a record its row and field.
     """
     values, module = dict(values), f"workbook.experiments.nb{notebook}"
     experiment = import_module(module) if find_spec(module) else SimpleNamespace(RECORDS={}, check=lambda _: None)
     kinds = experiment.RECORDS
-    try:
+    with placed(f"notebook {notebook}"):
         for name, kind in values.get("__annotations__", {}).items():
             wanted = kind if name not in kinds else list[object] if get_origin(kind) is list else kind | kinds[name]
             if name in values and not matches(values[name], wanted):
@@ -42,19 +116,31 @@ def prepared(notebook: str, values: Mapping[str, Any]) -> list[Any]:
         for name, record in kinds.items():
             values[name] = built(record, values.get(name), name)
         experiment.check(values)
-    except ValueError as error:
-        raise ValueError(f"notebook {notebook}: {error}") from error
     return [values[name] for name in kinds]
 
 
 def built(record: type, value: Any, place: str) -> Any:
     """The record that a dict describes, or the list of those of a list; a record that is one already stays.
 
+    Parameters
+    ----------
+    record : type
+        A dataclass.
+    value : object
+        A dict, a record, or a list of them.
+    place : str
+        Where it stands, for messages, such as "networks".
+
+    Returns
+    -------
+    object
+        The record, or a list of records.
+
     Raises
     ------
     ValueError
-        begins with `place`, for what is no dict, for unknown, missing and wrongly typed fields, and for what the record
-        itself refuses
+        Begins with `place`, for what is no dict, for unknown and missing fields, for values out of type or range, and
+        for what the record itself refuses.
     """
     if isinstance(value, list | tuple):
         return [_built(record, row, f"{place}[{i}]") for i, row in enumerate(value)]
@@ -66,7 +152,8 @@ def _built(record: type, value: Any, place: str) -> Any:
         return value
     if not isinstance(value, Mapping):
         raise ValueError(f"{place} must be a dict, got {value!r} ({type(value).__name__})")
-    kinds, fields = get_type_hints(record), {field.name: field for field in dataclasses.fields(record)}
+    kinds = get_type_hints(record, include_extras=True)
+    fields = {field.name: field for field in dataclasses.fields(record)}
     if unknown := [str(name) for name in value if name not in fields]:
         near = "".join(f" did you mean {match!r}?" for match in get_close_matches(unknown[0], fields, 1))
         raise ValueError(f"{place} has an unknown field {unknown[0]!r};{near} allowed: {', '.join(fields)}")
@@ -74,15 +161,25 @@ def _built(record: type, value: Any, place: str) -> Any:
         if name not in value and field.default is field.default_factory is dataclasses.MISSING:
             raise ValueError(f"{place} lacks the field {name!r}; fields: {', '.join(fields)}")
     content = {name: _converted(value[name], kinds[name], f"{place}.{name}") for name in fields if name in value}
-    try:
+    with placed(place):
         return record(**content)
-    except ValueError as error:
-        raise ValueError(f"{place}: {error}") from error
 
 
 def columns(record: Any) -> dict[str, Any]:
     """A record's fields as columns of a table: numbers and strings; sequences joined by hyphens, nothing for None.
 
+    Parameters
+    ----------
+    record : dataclass
+        Its fields are numbers, strings, None, or sequences and dicts of those.
+
+    Returns
+    -------
+    dict
+        Field -> number or string.
+
+    Examples
+    --------
     >>> @dataclasses.dataclass
     ... class Network:
     ...     hidden: tuple[int, ...]
@@ -94,17 +191,33 @@ def columns(record: Any) -> dict[str, Any]:
 
 
 def matches(value: Any, kind: Any) -> bool:
-    """Whether a value is of a type: int, float, str, bool, dict, list[...], tuple[...], Literal, unions.
+    """Whether a value is of a type: int, float, str, bool, dict, list[...], tuple[...], Literal, unions, Annotated.
 
     A whole number is a float too, True is no number, nor is NaN or infinity, and a list does for a tuple. Another type
     is taken as Python takes it; one that has no instances, such as `Callable[[int], int]`, is not looked at.
 
+    Parameters
+    ----------
+    value : object
+        What a notebook's parameter or a record's field is given.
+    kind : type
+        What it should be; an `Annotated` type has a `Rule` or several.
+
+    Returns
+    -------
+    bool
+        Whether it is.
+
+    Examples
+    --------
     >>> matches([1, 2.5], list[float]), matches(True, int), matches("relu", Literal["relu", "tanh"])
     (True, False, True)
     """
     origin, inner = get_origin(kind), get_args(kind)
     if origin in (UnionType, Union):
         return any(matches(value, one) for one in inner)
+    if origin is Annotated:
+        return matches(value, inner[0]) and all(rule.holds(value) for rule in inner[1:])
     if origin is Literal:
         return any(type(value) is type(one) and value == one for one in inner)
     if origin in (list, tuple):
@@ -123,16 +236,31 @@ def matches(value: Any, kind: Any) -> bool:
 def type_name(kind: Any) -> str:
     """A type as one writes it.
 
-    >>> type_name(list[int]), type_name(float | None), type_name(Literal["relu", "tanh"])
-    ('list[int]', 'float or None', "one of 'relu', 'tanh'")
+    Parameters
+    ----------
+    kind : type
+        As `matches` takes it.
+
+    Returns
+    -------
+    str
+        Its name, with the words of its rules.
+
+    Examples
+    --------
+    >>> type_name(tuple[Count, ...]), type_name(float | None), type_name(Literal["relu", "tanh"])
+    ('list[int of at least 1]', 'float or None', "one of 'relu', 'tanh'")
     """
     origin, inner = get_origin(kind), get_args(kind)
     if origin in (UnionType, Union):
         return " or ".join(map(type_name, inner))
     if origin is Literal:
         return f"one of {', '.join(map(repr, inner))}"
-    name = str(kind) if origin or not isinstance(kind, type) else kind.__name__
-    return "None" if kind is NoneType else name.replace("tuple[", "list[").replace(", ...]", "]").replace("typing.", "")
+    if origin is Annotated:
+        return f"{type_name(inner[0])} {' and '.join(rule.words for rule in inner[1:])}"
+    if origin in (list, tuple, dict):
+        return f"{'dict' if origin is dict else 'list'}[{', '.join(type_name(one) for one in inner if one is not ...)}]"
+    return "None" if kind is NoneType else kind.__name__ if isinstance(kind, type) else str(kind)
 
 
 def _refusal(name: str, kind: Any, value: Any) -> str:
@@ -142,7 +270,7 @@ def _refusal(name: str, kind: Any, value: Any) -> str:
 
 def _converted(value: Any, kind: Any, place: str) -> Any:
     """The value of a field, once its type is right."""
-    if dataclasses.is_dataclass(kind):
+    if isinstance(kind, type) and dataclasses.is_dataclass(kind):
         return _built(kind, value, place)
     if not matches(value, kind):
         raise ValueError(_refusal(place, kind, value))

@@ -13,7 +13,7 @@ from functools import lru_cache, partial
 from importlib.metadata import version
 from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar, Unpack
 from uuid import uuid4
 
 import numpy as np
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from infolib.data import Data
+    from infolib.training import Options
 
 __all__ = ["cached", "content", "fingerprint", "folder", "key", "tabulate", "trained"]
 Model = TypeVar("Model", bound=nn.Module)
@@ -178,7 +179,7 @@ def tabulate(
     return tables if frames else tables[0]
 
 
-def trained(model: Model, data: "Data", **fit_options: Any) -> Model:
+def trained(model: Model, data: "Data", **fit_options: Unpack["Options"]) -> Model:
     """A network as `infolib.training.fit` leaves it; trained once, then from the cache.
 
     Parameters
@@ -187,7 +188,7 @@ def trained(model: Model, data: "Data", **fit_options: Any) -> Model:
         The network, which gets the trained weights.
     data : Data
         Samples with labels.
-    **fit_options : int, float or str
+    **fit_options : training.Options
         Options of `fit`.
 
     Returns
@@ -204,7 +205,7 @@ def trained(model: Model, data: "Data", **fit_options: Any) -> Model:
     return model.eval()
 
 
-def _trained(model: nn.Module, data: "Data", **fit_options: Any) -> dict[str, Tensor]:
+def _trained(model: nn.Module, data: "Data", **fit_options: Unpack["Options"]) -> dict[str, Tensor]:
     from infolib.training import fit
 
     for _ in fit(model, data, **fit_options):

@@ -1,4 +1,4 @@
-"""What a network keeps, drops and shares: the papers' measures on models and data, in bits."""
+"""What the layers of a network retain, discard and share: the papers' measures on models and data, in bits."""
 
 from infolib._lazy import attributes
 

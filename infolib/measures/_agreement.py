@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from itertools import combinations
+from typing import Literal
 
 import numpy as np
 import pandas as pd
@@ -12,22 +13,44 @@ from infolib import checks
 QUANTITIES = (
     "I(X;T)", "I(T;Y)", "RS share", "class information", "ablation area", "discarding", "concentration", "codelength"
 )  # fmt: skip
+Over = Literal["layer", "network"]
 RUN = ["source", "seed", "network"]
 
 
 def agreement(
-    table: pd.DataFrame, *, over: str, other: Callable[[np.ndarray], np.ndarray] = lambda values: values
+    table: pd.DataFrame, *, over: Over, other: Callable[[np.ndarray], np.ndarray] = lambda values: values
 ) -> pd.DataFrame:
     """Spearman's correlation of each pair of quantities, over the layers of a network or over the networks of a seed.
 
-    `table` is that of `look` with columns source, seed and network, for all networks; over networks it must be of a
-    single layer. Over layers, `depth` is a quantity too. A pair is compared where both have values; where either is the
-    same everywhere the correlation is 0.
-    `other` rearranges the values of the second quantity of each pair before they meet: a control.
+    A pair is compared where both have values; where either is the same everywhere the correlation is 0.
 
-    Columns: source, seed, network (empty over networks), one, two (in the order of QUANTITIES), lenses (whether they
-    are two different lenses), correlation. Raises ValueError for another `over`, several layers over networks, or fewer
-    than three values to compare.
+    Parameters
+    ----------
+    table : DataFrame
+        That of `look` for all networks, with columns source, seed and network; of a single layer over networks.
+    over : str
+        "layer", where `depth` is a quantity too, or "network".
+    other : callable
+        Rearranges the values of the second quantity of each pair before they are compared: a control.
+
+    Returns
+    -------
+    DataFrame
+        Columns: source, seed, network (empty over networks), one, two (in the order of QUANTITIES), lenses (whether
+        they are two different lenses), correlation.
+
+    Raises
+    ------
+    ValueError
+        For another `over`, several layers over networks, or fewer than three values to compare.
+
+    Examples
+    --------
+    >>> quantities = {"I(X;T)": [3.0, 2.0, 1.0], "codelength": [2.0, 1.0, 0.5]}
+    >>> table = pd.concat([pd.DataFrame({"quantity": q, "lens": q, "value": v}) for q, v in quantities.items()])
+    >>> table = table.assign(layer=["1", "2", "3"] * 2, source="digits", seed=0, network="mine")
+    >>> agreement(table, over="layer")[["one", "two", "correlation"]].round(6).values.tolist()
+    [['I(X;T)', 'codelength', 1.0], ['I(X;T)', 'depth', -1.0], ['codelength', 'depth', -1.0]]
     """
     checks.choice("over", over, ("layer", "network"))
     if over == "network" and table["layer"].nunique() > 1:
@@ -47,12 +70,52 @@ def agreement(
 
 
 def between_lenses(pairs: pd.DataFrame) -> pd.Series:
-    """Mean absolute correlation over all pairs of two different lenses, for each source, seed and network."""
+    """Mean absolute correlation over all pairs of two different lenses, for each source, seed and network.
+
+    Parameters
+    ----------
+    pairs : DataFrame
+        As `agreement` returns it.
+
+    Returns
+    -------
+    Series
+
+    Examples
+    --------
+    >>> run = {"source": "digits", "seed": 0, "network": "mine"}
+    >>> between_lenses(pd.DataFrame({**run, "lenses": [True, True, False], "correlation": [0.5, -1.0, 0.0]})).tolist()
+    [0.75]
+    """
     return pairs[pairs["lenses"]].groupby(RUN, sort=False)["correlation"].agg(lambda values: values.abs().mean())
 
 
 def pair(pairs: pd.DataFrame, one: str, two: str) -> pd.Series:
-    """The correlation of two quantities, for each source, seed and network."""
+    """The correlation of two quantities, for each source, seed and network.
+
+    Parameters
+    ----------
+    pairs : DataFrame
+        As `agreement` returns it.
+    one, two : str
+        The quantities, in the order of QUANTITIES.
+
+    Returns
+    -------
+    Series
+
+    Raises
+    ------
+    ValueError
+        For a pair that the frame does not have.
+
+    Examples
+    --------
+    >>> run = {"source": "digits", "seed": 0, "network": "mine"}
+    >>> found = pd.DataFrame([run | {"one": "I(X;T)", "two": "codelength", "correlation": 0.5}])
+    >>> pair(found, "I(X;T)", "codelength").tolist()
+    [0.5]
+    """
     rows = pairs[(pairs["one"] == one) & (pairs["two"] == two)]
     if rows.empty:
         raise ValueError(f"there is no pair {one!r}, {two!r}; quantities come in the order {', '.join(QUANTITIES)}")
@@ -63,5 +126,5 @@ def _spearman(a: np.ndarray, b: np.ndarray, what: str) -> float:
     both = np.isfinite(a) & np.isfinite(b)
     if both.sum() < 3:
         raise ValueError(f"{what} have {both.sum()} values in common, and a correlation takes at least 3")
-    a, b = (rankdata(values[both].round(9)) for values in (a, b))  # ties are ties on any machine
+    a, b = (rankdata(values[both].round(9)) for values in (a, b))  # equal values are equal on any machine
     return float(np.corrcoef(a, b)[0, 1]) if np.ptp(a) and np.ptp(b) else 0.0

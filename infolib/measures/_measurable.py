@@ -1,4 +1,4 @@
-"""What the lenses can look at: a layer's output has to be a tensor with a row for each image, that image's alone."""
+"""What the lenses can measure: a layer's output must be a tensor with a row per image that depends on it alone."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -14,12 +14,32 @@ from infolib.measures.discarding import constrained
 
 
 def measurable(model: nn.Module, x: Tensor) -> pd.DataFrame:
-    """Every named module that the forward pass reaches, in its order, and whether the lenses can look at it.
+    """Every named module that the forward pass reaches, in its order, and whether the lenses can measure it.
 
-    Two passes, of the first three and of the first two images, tell. Columns: layer, type, shape (for one image), and
-    `why not`, empty for a layer that can be measured.
+    The outputs of two passes are compared: the first three images, and the first two.
 
-    Raises: ValueError for a model in training mode, and images outside [0, 1] or that it cannot take
+    Parameters
+    ----------
+    model : nn.Module
+        Any network, in eval mode.
+    x : Tensor, shape (n, ...)
+        At least three images in [0, 1].
+
+    Returns
+    -------
+    DataFrame
+        Columns: layer, type, shape (for one image), and `why not`, empty for a layer that can be measured.
+
+    Raises
+    ------
+    ValueError
+        For a model in training mode, fewer images, and images outside [0, 1] or that it cannot take.
+
+    Examples
+    --------
+    >>> net = nn.Sequential(nn.Flatten(), nn.Softmax(dim=0)).eval()
+    >>> measurable(net, torch.rand(3, 1, 2, 2))[["layer", "shape", "why not"]].values.tolist()
+    [['0', '(4,)', ''], ['1', '(4,)', 'what it says of an image depends on the other images, or on chance']]
     """
     constrained.checked_mode(model)
     x = checks.floats("x", x, min_ndim=2)
@@ -37,11 +57,33 @@ def measurable(model: nn.Module, x: Tensor) -> pd.DataFrame:
 
 
 def checked(model: nn.Module, data: Data, layers: Sequence[str]) -> list[str]:
-    """The layers in the order of the forward pass, if all lenses may look at them.
+    """The layers in the order of the forward pass, if all lenses can measure them.
 
-    Raises: ValueError for no layers, and as `measurable`; for labels of a single class, or not one for each sample; for
-        a layer that the model does not have, that the pass does not reach, whose output is no tensor, has no row for
-        each image, depends on the other images or on chance, or is not finite. It lists the layers that there are.
+    Parameters
+    ----------
+    model : nn.Module
+        Any network, in eval mode.
+    data : Data
+        At least three images in [0, 1] of at least two classes.
+    layers : sequence of str
+        Dotted names, in any order.
+
+    Returns
+    -------
+    list of str
+
+    Raises
+    ------
+    ValueError
+        For no layers, and as `measurable`; for labels of a single class, or not one for each sample; for a layer that
+        the model does not have, that the pass does not reach, whose output is no tensor, has no row for each image,
+        depends on the other images or on chance, or is not finite. The message lists the layers that there are.
+
+    Examples
+    --------
+    >>> net = nn.Sequential(nn.Flatten(), nn.ReLU()).eval()
+    >>> checked(net, Data(torch.rand(3, 1, 2, 2), torch.arange(3)), ["1", "0"])
+    ['0', '1']
     """
     checks.at_least("the number of layers", len(layers), 1)
     if len(checks.labels("y", data.y, len(data.x)).unique()) < 2:
@@ -75,7 +117,7 @@ def _outputs(model: nn.Module, x: Tensor) -> dict[str, Any]:
 
 
 def _fault(t: Any, two: Any) -> str:
-    """Why an output for three images, beside that for the first two, cannot be measured; empty if it can."""
+    """Why an output for three images, compared with that for the first two, cannot be measured; empty if it can."""
     if not isinstance(t, Tensor) or not isinstance(two, Tensor):
         return f"its output is no tensor but {type(t).__name__}"
     if t.ndim < 2 or len(t) != 3 or len(two) != 2:

@@ -5,16 +5,21 @@ both quantities is an argument: any function
 
     estimator(x, y, recorded, **options) -> one dict of numbers in bits for each layer, in the order of `recorded`
 
-with the batch x (n, ...), its labels y (n,) and its activations {layer: (n, ...)}. It sees all layers of a batch at
+with the batch x (n, ...), its labels y (n,) and its activations {layer: (n, ...)}. It gets all layers of a batch at
 once, so that what they share, such as S(X), is computed once. Here are three: `matrix_based` (Wickstrøm et al. 2019,
-arXiv 1909.11396), `binned` and `neighbours`. The last two take X to be *which sample it is*: of samples that are all
-different nothing more can be known from the n of them, and log2 n is their ceiling.
+arXiv 1909.11396), `binned` and `neighbours`. The last two take X to be *which sample it is*: n different samples have
+log2 n bits, the upper bound of I(X;T).
+
+The options of an estimator are bound by `functools.partial`, such as `partial(binned, bins=30)`. An option that the
+estimator does not take is refused when the plane is described, before a network is trained or measured.
 """
 
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
 from itertools import chain
-from typing import Any
+from typing import Any, TypedDict, Unpack
 
 import numpy as np
 import pandas as pd
@@ -24,10 +29,30 @@ from torch import Tensor, nn
 from infolib import activations, checks
 from infolib.data import Data
 from infolib.estimators import binning, discrete, knn, renyi
+from infolib.measures import _options
 from infolib.training import Step
 
 Row = dict[str, Any]
 Estimator = Callable[..., list[Row]]
+Batch = Data | Callable[[Step], Data]
+
+
+class Kernel(TypedDict, total=False):
+    """Options of `matrix_based` that `point` and `trajectory` take in short.
+
+    Parameters
+    ----------
+    input_width, alpha, precision, points, low, high, bins
+        As `matrix_based` takes them; `input_width` has no default.
+    """
+
+    input_width: float
+    alpha: float
+    precision: torch.dtype
+    points: int
+    low: float
+    high: float | None
+    bins: int | None
 
 
 def matrix_based(
@@ -40,40 +65,67 @@ def matrix_based(
     widths: Mapping[str, float] | None = None,
     momentum: float = 0.0,
     precision: torch.dtype = torch.float64,
-    **search: Any,
+    points: int = 75,
+    low: float = 0.1 / math.sqrt(2),
+    high: float | None = None,
+    bins: int | None = None,
 ) -> list[Row]:
     """Matrix-based I(X;T) and I(T;Y) in bits of recorded activations: a row for each layer.
 
-    The tensor kernel of Wickstrøm et al. 2019: an activation of any shape is flattened. Its width is that of their
-    iteration t,
+    The tensor kernel of Wickstrøm et al. 2019: an activation of any shape is flattened. The kernel width of a layer at
+    iteration t is theirs,
 
         width_t = momentum width_(t-1) + (1 - momentum) width*,
 
-    where width* is the one whose kernel is best aligned with the labels' (`search` goes to `renyi.alignment_width`) and
-    `widths` holds the layers' width_(t-1). A layer without one has width*; momentum 0.9 is the paper's, 1 keeps widths
-    as they are given. All widths, the input's too, are those of exp(-d²/(2 width²)). A dead layer, whose activations
-    are all the same, has no width*: it keeps its former one, or an infinite one, and its information is 0.
+    where the kernel of width* is the one best aligned with the labels' kernel (`renyi.alignment_width`). All widths,
+    the input's too, are those of exp(-d²/(2 width²)). A dead layer, whose activations are all the same, has no width*:
+    it has its former width, or an infinite one, and its information is 0.
 
-    x: (n, ...); y: (n,) integers; each activation (n, ...). Distances and kernels are computed in the precision of what
-    is given, eigenvalues in `precision`. Rows: layer, I(X;T), I(T;Y), S(T), S(X), S(Y), width, input_width, alpha, n.
-    Raises ValueError for a momentum outside [0, 1], and for what the estimators refuse.
+    Parameters
+    ----------
+    x, y : Tensor, shapes (n, ...) and (n,)
+        Samples of X, in any unit; their labels, integers.
+    recorded : mapping from str to Tensor, shape (n, ...)
+        The activations of each layer. Distances and kernels are computed in their precision.
+    input_width, alpha : float
+        Kernel width of the input, in the unit of x; order of the Rényi entropy, positive.
+    widths : mapping from str to float, optional
+        The former width_(t-1) of each layer, in the unit of its activations. A layer without one has width*.
+    momentum : float
+        0.9 in the paper; with 1 the widths stay as they are given.
+    precision : torch.dtype
+        Of the eigenvalues.
+    points, low, high, bins
+        The search for width*, as `renyi.alignment_width` takes them.
 
+    Returns
+    -------
+    list of dict
+        One for each layer: layer, I(X;T), I(T;Y), S(T), S(X), S(Y), width, input_width, alpha, n.
+
+    Raises
+    ------
+    ValueError
+        For a momentum outside [0, 1], and for what the estimators refuse.
+
+    Examples
+    --------
     >>> x, y = torch.tensor([[0.0], [0.1], [5.0], [5.1]]), torch.tensor([0, 0, 1, 1])
     >>> (row,) = matrix_based(x, y, {"sign": (x > 1).float()}, input_width=0.01)
     >>> round(row["I(X;T)"], 4), round(row["I(T;Y)"], 4), round(row["S(X)"], 4)
     (1.0, 1.0, 2.0)
     """
-    if not 0 <= momentum <= 1:
-        raise ValueError(f"momentum must be in [0, 1], got {momentum}")
+    checks.within("momentum", momentum, 0, 1)
     y = checks.labels("y", y, len(x))
     gram_x = renyi.gram(x, width=input_width).to(precision)
     s_x, s_y = float(renyi.entropy(gram_x, alpha=alpha)), float(renyi.label_entropy(y, alpha=alpha))
-    chosen, grams = [], []
+    best = partial(renyi.alignment_width, y=y, precomputed=True, points=points, low=low, high=high, bins=bins)
+    chosen, found = [], []
     for layer, t in recorded.items():
         squared = renyi.squared_distances(t)
-        chosen.append(_width(squared, y, (widths or {}).get(layer), momentum, search))
-        grams.append(renyi.gram(squared, width=chosen[-1], precomputed=True).to(gram_x))
-    grams = torch.stack(grams)  # (layers, n, n): one call for the spectra of all layers
+        chosen.append(_width(squared, best, (widths or {}).get(layer), momentum))
+        found.append(renyi.gram(squared, width=chosen[-1], precomputed=True).to(gram_x))
+    grams = torch.stack(found)  # (layers, n, n): one call for the spectra of all layers
     s_t = renyi.entropy(grams, alpha=alpha)
     about_x = s_x + s_t - renyi.joint_entropy(gram_x, grams, alpha=alpha)
     about_y = s_t + s_y - renyi.label_joint_entropy(grams, y, alpha=alpha)
@@ -96,13 +148,32 @@ def binned(
 ) -> list[Row]:
     """I(X;T) and I(T;Y) in bits of activations in equal bins (Shwartz-Ziv & Tishby 2017): a row for each layer.
 
-    The bins go from `low` to `high`, without them from a layer's least to its largest value; all its units together are
-    one symbol. T is a function of X, so H(T|X) = 0 and I(X;T) = H(T): with fine bins it is the entropy of the samples,
-    whatever the layer does.
+    All units of a layer together are one symbol. T is a function of X, so H(T|X) = 0 and I(X;T) = H(T): with fine bins
+    it is the entropy of the samples, for any layer.
 
-    x: (n, ...); y: (n,) integers; each activation (n, ...). Rows: layer, I(X;T), I(T;Y), H(Y), bins, clipped (share of
-    values outside the bins), n. Raises ValueError for what `binning.uniform` and `discrete` refuse.
+    Parameters
+    ----------
+    x, y : Tensor, shapes (n, ...) and (n,)
+        Samples, of which only the number counts; their labels, integers.
+    recorded : mapping from str to Tensor, shape (n, ...)
+        The activations of each layer.
+    bins : int
+        Bins of each unit.
+    low, high : float, optional
+        Ends of the bins in the unit of the activations; without them, a layer's least and largest value.
 
+    Returns
+    -------
+    list of dict
+        One for each layer: layer, I(X;T), I(T;Y), H(Y), bins, clipped (fraction of the values outside the bins), n.
+
+    Raises
+    ------
+    ValueError
+        For what `binning.uniform` and `discrete` refuse.
+
+    Examples
+    --------
     >>> t = torch.tensor([[-1.0], [-0.9], [0.9], [1.0]])
     >>> (row,) = binned(t, torch.tensor([0, 0, 1, 1]), {"hidden1": t}, bins=2)
     >>> row["I(X;T)"], row["I(T;Y)"]
@@ -124,13 +195,42 @@ def neighbours(
     """I(X;T+ε) and I(T+ε;Y) in bits from nearest neighbours (Kraskov et al. 2004, Ross 2014): a row for each layer.
 
     T is a function of X, so the information of continuous T is infinite or, of finitely many samples, that of the
-    samples. Noise ε ~ N(0, noise²) in every unit makes it a question of how far apart they lie; its level, in the
-    activation's own unit, is part of the result. Each of the n samples enters in `copies` with their own noise. X and Y
-    are discrete, the sample and its class: both estimates are `knn.label_mutual_information`. With few copies I(X;T+ε)
-    of samples that lie far apart is ψ(n copies) - ψ(copies) rather than log2 n, 0.19 bits more for 4.
+    samples. With noise ε ~ N(0, noise²) in every unit it depends on the distances between the samples; the level of
+    the noise is part of the result. X and Y are discrete, the sample and its class: both estimates are
+    `knn.label_mutual_information`. With few copies I(X;T+ε) of samples that are far apart is ψ(n copies) - ψ(copies)
+    rather than log2 n, 0.19 bits more for 4.
 
-    x: (n, ...); y: (n,) integers; each activation (n, ...). Rows: layer, I(X;T), I(T;Y), H(Y), noise, copies, k, n.
-    Raises ValueError for copies < 2, noise not above 0, and for what the estimator refuses.
+    Parameters
+    ----------
+    x, y : Tensor, shapes (n, ...) and (n,)
+        Samples, of which only the number counts; their labels, integers.
+    recorded : mapping from str to Tensor, shape (n, ...)
+        The activations of each layer.
+    noise : float
+        Standard deviation of ε, in the unit of the activations.
+    copies : int
+        How often each sample enters, each time with new noise; at least 2.
+    k : int
+        Neighbours.
+    seed : int
+        Of the noise.
+
+    Returns
+    -------
+    list of dict
+        One for each layer: layer, I(X;T), I(T;Y), H(Y), noise, copies, k, n.
+
+    Raises
+    ------
+    ValueError
+        For copies < 2, noise not above 0, and for what the estimator refuses.
+
+    Examples
+    --------
+    >>> t = torch.arange(8.0)[:, None]
+    >>> (row,) = neighbours(t, torch.arange(8) % 2, {"far apart": t}, noise=1e-3)
+    >>> round(row["I(X;T)"], 2)  # ψ(32) - ψ(4) in bits; log2 8 = 3
+    3.17
     """
     y, rows = checks.labels("y", y, len(x)), []
     checks.positive("noise", noise)
@@ -145,6 +245,59 @@ def neighbours(
     return rows
 
 
+@dataclass(frozen=True, kw_only=True)
+class Plane:
+    """How one information plane is measured while a network learns: its batch, steps, estimator and kernel widths.
+
+    Parameters
+    ----------
+    batch : Data or callable
+        The samples that its points are measured on, or a function of the `Step` that returns them, such as
+        `lambda step: data[step.batch]` for the batch just trained on, or `drawn_from(test, 200, seed=0)`.
+    estimator : callable
+        A function as at the head of this module, with its options bound by `functools.partial`.
+    at : sequence of int, optional
+        The numbers of steps after which it is measured, rising; every step without it. 0 is the network before its
+        first step (a Step with an empty batch and no loss).
+    momentum, widths : float and mapping from str to float, optional
+        Of the moving average of the kernel widths, which goes from point to point (see `matrix_based`); the widths that
+        it starts from. Momentum 0.9 is that of Wickstrøm et al. 2019; with 1 the widths stay as they begin.
+    settled : (int, int), optional
+        (m, points): after m points, the search for a width tries only so many widths; (40, 50) in the paper.
+    dtype : torch.dtype
+        That samples and activations are turned into.
+
+    Raises
+    ------
+    ValueError
+        For an option that the estimator does not take, or needs and lacks; steps that do not rise; a momentum outside
+        [0, 1], or one that is bound to the estimator.
+
+    Examples
+    --------
+    >>> Plane(batch=Data(torch.eye(2), torch.arange(2)), estimator=partial(binned, bin=30))
+    Traceback (most recent call last):
+    ValueError: unknown option 'bin' of binned; allowed: bins, low, high
+    """
+
+    batch: Batch
+    estimator: Estimator
+    at: Sequence[int] | None = None
+    momentum: float = 0.0
+    widths: Mapping[str, float] | None = None
+    settled: tuple[int, int] | None = None
+    dtype: torch.dtype = torch.float64
+
+    def __post_init__(self) -> None:
+        checks.within("momentum", self.momentum, 0, 1)
+        if self.at is not None:
+            checks.increasing("at", self.at, 0)
+        if {"momentum", "widths"} & set(getattr(self.estimator, "keywords", ())):
+            raise ValueError("momentum and widths must be the plane's own, got an estimator that has them bound")
+        moving = {"widths": self.widths, "momentum": self.momentum} if self.momentum else {}
+        _options.check(self.estimator, moving | ({"points": self.settled[1]} if self.settled else {}))
+
+
 def point(
     model: nn.Module,
     x: Tensor,
@@ -153,53 +306,147 @@ def point(
     *,
     estimator: Estimator = matrix_based,
     dtype: torch.dtype = torch.float64,
-    **options: Any,
+    **options: Unpack[Kernel],
 ) -> pd.DataFrame:
     """I(X;T) and I(T;Y) in bits of each layer on one batch: a frame with one row per layer.
 
-    `estimator`, with `options`, on the activations of `model` on x in eval mode, turned into `dtype`. The layer
-    `output` enters as softmax(logits), as in Wickstrøm et al. 2019. The model is left in the modes it was in.
+    The activations are those in eval mode; the model's modes are restored. The layer `output` enters as
+    softmax(logits), as in Wickstrøm et al. 2019.
 
-    x: (n, ...); y: (n,) integers. Raises ValueError for what the estimator or `activations.collect` refuse.
+    Parameters
+    ----------
+    model : nn.Module
+        Any network.
+    x, y : Tensor, shapes (n, ...) and (n,)
+        Samples and their labels, integers.
+    layers : sequence of str
+        Dotted names.
+    estimator : callable
+        As at the head of this module.
+    dtype : torch.dtype
+        That samples and activations are turned into.
+    **options
+        Of the estimator, in short: `point(..., input_width=2.0)` binds it to `matrix_based`.
+
+    Returns
+    -------
+    DataFrame
+        The columns are those of the estimator.
+
+    Raises
+    ------
+    ValueError
+        For options that the estimator does not take, before anything is computed, and for what the estimator or
+        `activations.collect` refuse.
+
+    Examples
+    --------
+    >>> net, x = nn.Sequential(nn.Identity(), nn.Flatten()), torch.tensor([[0.0], [5.0]])
+    >>> point(net, x, torch.tensor([0, 1]), ["0"], input_width=0.01)[["layer", "I(X;T)", "I(T;Y)"]].round(4)
+      layer  I(X;T)  I(T;Y)
+    0     0     1.0     1.0
     """
-    return pd.DataFrame(_rows(model, Data(x, y), layers, estimator, dtype, options))
+    bound = partial(estimator, **options)
+    _options.check(bound)
+    return pd.DataFrame(_rows(model, Data(x, y), layers, bound, dtype))
 
 
 def trajectory(
-    model: nn.Module, steps: Iterable[Step], x: Tensor, y: Tensor, layers: Sequence[str], **options: Any
+    model: nn.Module,
+    steps: Iterable[Step],
+    x: Tensor,
+    y: Tensor,
+    layers: Sequence[str],
+    *,
+    estimator: Estimator = matrix_based,
+    at: Sequence[int] | None = None,
+    momentum: float = 0.0,
+    widths: Mapping[str, float] | None = None,
+    settled: tuple[int, int] | None = None,
+    dtype: torch.dtype = torch.float64,
+    **options: Unpack[Kernel],
 ) -> pd.DataFrame:
-    """Points of the information plane of one batch while a network learns: `trajectories` with a single plane.
+    """Points of the information plane of one batch in bits while a network learns: `trajectories` of a single plane.
 
-    Raises ValueError as `trajectories` does.
+    Parameters
+    ----------
+    model, steps, layers
+        As `trajectories` takes them.
+    x, y : Tensor, shapes (n, ...) and (n,)
+        Samples and their labels, integers.
+    estimator, at, momentum, widths, settled, dtype
+        As `Plane` takes them.
+    **options
+        Of the estimator, in short, as `point` takes them.
+
+    Returns
+    -------
+    DataFrame
+        A row for each step and layer. Columns: step, those of the estimator.
+
+    Raises
+    ------
+    ValueError
+        As `Plane` and `trajectories` do.
+
+    Examples
+    --------
+    >>> from infolib import training
+    >>> net, data = nn.Sequential(nn.Linear(2, 2)), Data(torch.eye(2), torch.arange(2))
+    >>> steps = training.fit(net, data, epochs=9, batch_size=2, lr=0.1, seed=0)
+    >>> trajectory(net, steps, data.x, data.y, ["0"], at=[0, 3, 6], input_width=0.1)["step"].tolist()
+    [0, 3, 6]
     """
-    planes = {"batch": {"batch": Data(x, y), **options}}
-    return trajectories(model, steps, planes, layers).drop(columns="plane")
+    bound = partial(estimator, **options)
+    plane = Plane(
+        batch=Data(x, y), estimator=bound, at=at, momentum=momentum, widths=widths, settled=settled, dtype=dtype
+    )
+    return trajectories(model, steps, {"batch": plane}, layers).drop(columns="plane")
 
 
 def trajectories(
-    model: nn.Module, steps: Iterable[Step], planes: Mapping[str, Mapping[str, Any]], layers: Sequence[str]
+    model: nn.Module, steps: Iterable[Step], planes: Mapping[str, Plane], layers: Sequence[str]
 ) -> pd.DataFrame:
-    """Several information planes of one training run, a row for each step, plane and layer.
+    """Several information planes of one training run in bits: a row for each step, plane and layer.
 
-    `steps` is what `training.fit` gives for `model`. Each plane is a name with its options:
+    Training ends at the last step that any plane asks for.
 
-    batch: the `Data` that its points are measured on, or a function of the `Step` that gives it, such as
-        `lambda step: data[step.batch]` for the batch just trained on, or `drawn_from(test, 200, seed=0)`
-    at: the numbers of steps after which it is measured; every step without it. 0 is the network before its first step
-        (a Step with an empty batch and no loss); training ends at the last step that any plane asks for
-    momentum, widths: of the moving average of the widths, which goes from point to point (see `matrix_based`);
-        momentum 0.9 is that of Wickstrøm et al. 2019, 1 freezes them where they begin
-    settled: (m, points): once m points are measured, the search for a width tries only so many widths; (40, 50) in
-        Wickstrøm et al. 2019
-    and the options of `point`: estimator, dtype, and the estimator's own.
+    Parameters
+    ----------
+    model : nn.Module
+        The network that is trained.
+    steps : iterable of Step
+        What `training.fit` gives for `model`.
+    planes : mapping from str to Plane
+        How each plane is measured, by its name.
+    layers : sequence of str
+        Dotted names.
 
-    Columns: plane, step, those of the estimator. Raises ValueError for no planes, for steps that do not increase from
-    0, if training is over before a step that is asked for, and for what `point` refuses.
+    Returns
+    -------
+    DataFrame
+        Columns: plane, step, those of the estimators.
+
+    Raises
+    ------
+    ValueError
+        For no planes, if training is over before a step that is asked for, and for what the estimators or
+        `activations.collect` refuse.
+
+    Examples
+    --------
+    >>> from infolib import training
+    >>> net, data = nn.Sequential(nn.Linear(2, 2)), Data(torch.eye(2), torch.arange(2))
+    >>> steps = training.fit(net, data, epochs=9, batch_size=2, lr=0.1, seed=0)
+    >>> few = Plane(batch=data, at=[0, 4], estimator=partial(binned, bins=8))
+    >>> last = Plane(batch=data, at=[4], estimator=partial(matrix_based, input_width=0.1))
+    >>> trajectories(net, steps, {"bins": few, "kernel": last}, ["0"])[["plane", "step"]].values.tolist()
+    [['bins', 0], ['bins', 4], ['kernel', 4]]
     """
     if not planes:
         raise ValueError("planes is empty: name at least one")
-    asked = [_last(**plane) for plane in planes.values()]
-    measures = {name: _measure(model, layers, **plane) for name, plane in planes.items()}
+    asked = [math.inf if plane.at is None else plane.at[-1] for plane in planes.values()]
+    measures = {name: _measure(model, layers, plane) for name, plane in planes.items()}
     rows: list[Row] = []
     for step in chain([Step(0, 0, torch.arange(0), math.nan)], steps):
         for name, measure in measures.items():
@@ -215,7 +462,31 @@ def trajectories(
 def drawn_from(data: Data, size: int, *, seed: int) -> Callable[[Step], Data]:
     """A batch of `size` different samples for each step, drawn by the seed and the step's number.
 
-    Raises ValueError for more samples than there are.
+    Parameters
+    ----------
+    data : Data
+        The samples that are drawn from.
+    size : int
+        Samples of a batch, at least 2.
+    seed : int
+        At least 0.
+
+    Returns
+    -------
+    callable
+        From a `Step` to its batch: the `batch` of a `Plane`.
+
+    Raises
+    ------
+    ValueError
+        For more samples than there are, a size or a seed out of range.
+
+    Examples
+    --------
+    >>> batch = drawn_from(Data(torch.rand(9, 2), torch.arange(9)), 4, seed=0)
+    >>> one, again, later = (batch(Step(1, i, torch.arange(0), 0.0)).y.tolist() for i in (1, 1, 2))
+    >>> len(set(one)), one == again, one == later
+    (4, True, False)
     """
     checks.at_least("seed", seed, 0)
     if checks.at_least("size", size, 2) > len(data):
@@ -232,11 +503,28 @@ def drawn_from(data: Data, size: int, *, seed: int) -> Callable[[Step], Data]:
 def early_stops(validation: Mapping[int, float], patiences: Sequence[int]) -> dict[int, int]:
     """The step at which early stopping ends training, for each patience: the marks on the plane of Wickstrøm et al.
 
-    `validation` is the accuracy after each evaluated step, in order. Training stops once `patience` evaluations in a
-    row have not improved on the best before them; if that never happens, at the last step.
+    Training stops once `patience` evaluations in a row have not improved on the best before them; if that never
+    happens, at the last step.
 
-    Raises ValueError for no evaluations or a patience below 1.
+    Parameters
+    ----------
+    validation : mapping from int to float
+        The accuracy after each evaluated step, in order.
+    patiences : sequence of int
+        Evaluations without improvement, at least 1.
 
+    Returns
+    -------
+    dict from int to int
+        The step for each patience.
+
+    Raises
+    ------
+    ValueError
+        For no evaluations or a patience below 1.
+
+    Examples
+    --------
     >>> early_stops({10: 0.5, 20: 0.7, 30: 0.6, 40: 0.7, 50: 0.8, 60: 0.8}, [1, 2, 3])
     {1: 30, 2: 40, 3: 60}
     """
@@ -254,60 +542,37 @@ def _stop(validation: Mapping[int, float], patience: int) -> int:
     return max(validation)
 
 
-def _last(at: Sequence[int] | None = None, **_: Any) -> float:
-    """The last step that one plane asks for."""
-    if at is None:
-        return math.inf
-    if not at or list(at) != sorted(set(at)) or at[0] < 0:
-        raise ValueError(f"at must increase from 0 or more, got {list(at)}")
-    return at[-1]
-
-
-def _measure(
-    model: nn.Module,
-    layers: Sequence[str],
-    *,
-    batch: Data | Callable[[Step], Data],
-    at: Sequence[int] | None = None,
-    momentum: float = 0.0,
-    widths: Mapping[str, float] | None = None,
-    settled: tuple[int, int] | None = None,
-    estimator: Estimator = matrix_based,
-    dtype: torch.dtype = torch.float64,
-    **options: Any,
-) -> Callable[[Step], list[Row]]:
+def _measure(model: nn.Module, layers: Sequence[str], plane: Plane) -> Callable[[Step], list[Row]]:
     """A function that measures one plane after a step, if asked; it remembers its widths and how many points it has."""
-    widths, measured, wanted = dict(widths or {}), 0, None if at is None else set(at)
+    widths, measured, wanted = dict(plane.widths or {}), 0, None if plane.at is None else set(plane.at)
 
     def measure(step: Step) -> list[Row]:
         nonlocal widths, measured
         if step.step == 0 if wanted is None else step.step not in wanted:
             return []
-        moving = {"widths": widths, "momentum": momentum} if momentum else {}
-        if settled and measured >= settled[0]:
-            moving["points"] = settled[1]
-        data = batch(step) if callable(batch) else batch
-        rows = _rows(model, data, layers, estimator, dtype, options | moving)
+        moving: Row = {"widths": widths, "momentum": plane.momentum} if plane.momentum else {}
+        if plane.settled and measured >= plane.settled[0]:
+            moving["points"] = plane.settled[1]
+        data = plane.batch(step) if callable(plane.batch) else plane.batch
+        rows = _rows(model, data, layers, partial(plane.estimator, **moving), plane.dtype)
         measured += 1
-        if momentum:
+        if plane.momentum:
             widths = {row["layer"]: row["width"] for row in rows}
         return rows
 
     return measure
 
 
-def _rows(
-    model: nn.Module, data: Data, layers: Sequence[str], estimator: Estimator, dtype: torch.dtype, options: Row
-) -> list[Row]:
+def _rows(model: nn.Module, data: Data, layers: Sequence[str], estimator: Estimator, dtype: torch.dtype) -> list[Row]:
     recorded = activations.collect(model, data.x, layers)
     if "output" in recorded:
         recorded["output"] = torch.softmax(recorded["output"].to(dtype), dim=1)
     recorded = {layer: t.to(dtype) for layer, t in recorded.items()}
     device = next((t.device for t in recorded.values()), data.x.device)
-    return estimator(data.x.to(device, dtype), data.y.to(device), recorded, **options)
+    return estimator(data.x.to(device, dtype), data.y.to(device), recorded)
 
 
-def _width(squared: Tensor, y: Tensor, former: float | None, momentum: float, search: Row) -> float:
+def _width(squared: Tensor, search: Callable[[Tensor], Tensor], former: float | None, momentum: float) -> float:
     """The moving average of a layer's width, of which an infinite one, of a dead layer, is no part."""
     former = None if former is None or math.isinf(former) else float(former)
     alive = bool(squared.any())
@@ -315,5 +580,5 @@ def _width(squared: Tensor, y: Tensor, former: float | None, momentum: float, se
         return former
     if not alive:
         return math.inf
-    best = float(renyi.alignment_width(squared, y, precomputed=True, **search))
+    best = float(search(squared))
     return best if former is None else momentum * former + (1 - momentum) * best

@@ -1,21 +1,21 @@
-"""Five lenses on one network: what each layer keeps, repeats, tells, discards and saves, in one kind of table.
+"""The five papers' measures of one network: what each layer retains, repeats, has of the class and discards.
 
 Each lens asks the question of one of the five papers, with this package's own functions, of any `nn.Module`:
 
-    information         I(X;T) and I(T;Y): what a layer keeps of input and label       `information_plane`, 1909.11396
-    redundancy          how much its feature maps repeat each other                    `synergy`, 1804.06537
-    class_information   what its single units tell of the class, and their ablation    `neuron_importance`, 1804.06679
-    discarding          noise on the image that it does not notice, and where          `discarding`, 1906.04109
-    codelength          bits per label that a linear probe on it has to pay            `transfer`, 2009.07624
+    information         I(X;T) and I(T;Y): information about input and label      `information_plane`, 1909.11396
+    redundancy          how much its feature maps repeat each other               `synergy`, 1804.06537
+    class_information   the single units' class information, and their ablation   `neuron_importance`, 1804.06679
+    discarding          noise on the image that it tolerates, and where           `discarding`, 1906.04109
+    codelength          bits per label of a code by a linear probe on it          `transfer`, 2009.07624
 
 A table has one row per layer and quantity. Columns: lens, layer, depth (its place among the layers, from 1, in the
 order of the forward pass), quantity, value, unit, n (samples), settings, and `why not`: what could not be measured has
-a reason there and no value; every other value is a finite number. What no lens can look at is refused by `checked`.
+a reason there and no value; every other value is a finite number. `checked` refuses what no lens can measure.
 
-The papers' settings are kept where they suit any network. Ours: kernel widths of input and maps are 0.55 of the root
-mean squared distance, whatever the unit in which a layer speaks (on MNIST's images that is the width of 1909.11396); a
-unit's bit is whether it says more than its median, which for a ReLU that is silent half of the time is whether it
-fires; discarding is of what a layer says, without a ReLU after it. As in the other measures, a layer of the name
+The papers' settings are used where they suit any network. Ours: kernel widths of input and maps are 0.55 of the root
+mean squared distance, so that they follow the scale of the activations (on MNIST's images that is the width of
+1909.11396); a unit's bit is whether it is above its median, which for a ReLU that is 0 half of the time is whether it
+is above 0; discarding is of a layer's output as it is, without a ReLU. As in the other measures, a layer of the name
 `output` enters the first lens as softmax(logits).
 """
 
@@ -23,7 +23,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from itertools import product
-from typing import Any
+from typing import Any, TypedDict, Unpack, cast
 
 import numpy as np
 import pandas as pd
@@ -36,14 +36,15 @@ from tqdm import tqdm
 from infolib import _moved, activations, checks, training
 from infolib.data import Data
 from infolib.estimators import binning, discrete, renyi
-from infolib.measures import information_plane, synergy, transfer
+from infolib.measures import _options, information_plane, synergy, transfer
 from infolib.measures._agreement import QUANTITIES, agreement, between_lenses, pair
 from infolib.measures._measurable import checked, measurable, no_accuracy
-from infolib.measures.discarding import box, concentration, strict_information_discarding
+from infolib.measures.discarding import Discarding, box, concentration, strict_information_discarding
 
 __all__ = [
-    "LENSES", "QUANTITIES", "agreement", "between_lenses", "checked", "clamped_accuracy", "class_information",
-    "codelength", "discarding", "finest_grid", "information", "look", "measurable", "pair", "probe", "redundancy",
+    "LENSES", "QUANTITIES", "Options", "agreement", "between_lenses", "checked", "clamped_accuracy",
+    "class_information", "codelength", "discarding", "finest_grid", "information", "look", "measurable", "pair",
+    "probe", "redundancy",
 ]  # fmt: skip
 __getattr__ = _moved.attributes(__name__)
 
@@ -57,6 +58,47 @@ GRID = 16  # cells per side of an image, at most
 Found = dict[tuple[str, str], float | str]  # (layer, quantity) -> a value, or the reason why there is none
 
 
+class _Codelength(TypedDict, total=False):
+    n: int
+
+
+class _Information(_Codelength, total=False):
+    alpha: float
+
+
+class _Redundancy(_Information, total=False):
+    max_pairs: int
+    seed: int
+
+
+class _ClassInformation(_Codelength, total=False):
+    shares: Sequence[float]
+
+
+class _Discarding(_Codelength, total=False):
+    boxed: bool
+    steps: int
+    samples: int
+    held_out: int
+    seed: int
+
+
+class Options(TypedDict, total=False):
+    """Options of the five lenses, by the name of the lens: what `look` passes on.
+
+    Parameters
+    ----------
+    information, redundancy, class_information, discarding, codelength : dict
+        Keywords of the function of that name, such as `{"n": 4, "boxed": True}`.
+    """
+
+    information: _Information
+    redundancy: _Redundancy
+    class_information: _ClassInformation
+    discarding: _Discarding
+    codelength: _Codelength
+
+
 def look(
     model: nn.Module,
     data: Data,
@@ -65,23 +107,60 @@ def look(
     network: str = "",
     seed: int = 0,
     progress: bool = False,
-    **options: Mapping[str, Any],
+    **options: Unpack[Options],
 ) -> pd.DataFrame:
-    """A network through all five lenses: their tables one under the other, with the columns `network` and `seed`.
+    """All five lenses of a network: their tables one below the other, with the columns `network` and `seed`.
 
-    data: held-out samples, of which each lens takes the first; images in [0, 1]. `options` go to the lens of their
-    name, such as `discarding={"n": 4, "boxed": True}`; the seed goes to all that draw.
+    Parameters
+    ----------
+    model : nn.Module
+        Any network, in eval mode.
+    data : Data
+        Held-out samples, of which each lens takes the first; images in [0, 1].
+    layers : sequence of str
+        Dotted names of layers that `checked` accepts.
+    network : str
+        Its name, for the table.
+    seed : int
+        Of every lens that draws.
+    progress : bool
+        Whether to show a bar.
+    **options
+        Of the lens of that name, such as `discarding={"n": 4, "boxed": True}`.
 
-    Raises: ValueError for what `checked` and the lenses refuse, and options of a lens that there is not
+    Returns
+    -------
+    DataFrame
+        The columns at the head of this module, network and seed.
+
+    Raises
+    ------
+    ValueError
+        For a lens or an option that does not exist, before the first lens measures; for what `checked` and the lenses
+        refuse.
+
+    Examples
+    --------
+    >>> net = nn.Sequential(nn.Flatten(), nn.Linear(16, 2)).eval()
+    >>> images = Data(torch.rand(40, 1, 4, 4, generator=torch.Generator().manual_seed(0)), torch.arange(40) % 2)
+    >>> few = {"information": {"n": 20}, "redundancy": {"n": 20}, "class_information": {"n": 20}}
+    >>> table = look(net, images, ["1"], **few, discarding={"n": 1, "steps": 0, "held_out": 8}, codelength={"n": 20})
+    >>> table.groupby("lens", sort=False)["quantity"].agg(list).to_dict()["information"]
+    ['I(X;T)', 'I(T;Y)']
+    >>> look(net, images, ["1"], discarding={"step": 0})
+    Traceback (most recent call last):
+    ValueError: unknown option 'step' of discarding; allowed: n, boxed, steps, samples, held_out, seed
     """
-    for name in options:
+    given = cast(Mapping[str, Mapping[str, Any]], options)
+    for name, own in given.items():
         checks.choice("lens", name, LENSES)
+        _options.check(LENSES[name], own)
     tables = []
     bar = tqdm(LENSES.items(), unit="lens", **{} if progress else {"disable": True})  # else as TQDM_DISABLE says
     for name, lens in bar:
         bar.set_description(name)
         drawing = {"seed": seed} if name in ("redundancy", "discarding") else {}
-        tables.append(lens(model, data, layers, **drawing | dict(options.get(name, {}))))
+        tables.append(lens(model, data, layers, **drawing | dict(given.get(name, {}))))
     return pd.concat(tables, ignore_index=True).assign(network=network, seed=seed)
 
 
@@ -92,7 +171,31 @@ def information(
 
     Widths of the layers are those best aligned with the labels.
 
-    Raises: ValueError as `checked`, and for more samples than there are
+    Parameters
+    ----------
+    model, data, layers
+        As `look` takes them.
+    n : int
+        Samples, at least 8.
+    alpha : float
+        Order of the Rényi entropy.
+
+    Returns
+    -------
+    DataFrame
+        The columns at the head of this module.
+
+    Raises
+    ------
+    ValueError
+        As `checked`, and for more samples than there are.
+
+    Examples
+    --------
+    >>> net = nn.Sequential(nn.Flatten(), nn.Linear(16, 2)).eval()
+    >>> images = Data(torch.rand(40, 1, 4, 4, generator=torch.Generator().manual_seed(0)), torch.arange(40) % 2)
+    >>> information(net, images, ["1"], n=32)[["quantity", "unit", "why not"]].values.tolist()
+    [['I(X;T)', 'bit', ''], ['I(T;Y)', 'bit', '']]
     """
     layers, batch = checked(model, data, layers), _first(data, n)
     width = _width(batch.x.flatten(1)[:, None])
@@ -111,12 +214,40 @@ def redundancy(
     max_pairs: int = 60,
     seed: int = 0,
 ) -> pd.DataFrame:
-    """Lens 2: redundancy less synergy of pairs of a layer's feature maps about the input (`synergy.decompose`).
+    """Lens 2: redundancy minus synergy of pairs of a layer's feature maps about the input (`synergy.decompose`).
 
-    RS(X;T) in bits, and RS share, of what the pair says; means over at most `max_pairs` pairs. All maps of a layer have
+    RS(X;T) in bits, and RS share, the fraction of the pair's information; means over pairs. All maps of a layer have
     one kernel width. A layer without several maps (n, maps, height, width) has no pairs.
 
-    Raises: ValueError as `checked`, and for options out of range
+    Parameters
+    ----------
+    model, data, layers
+        As `look` takes them.
+    n : int
+        Samples, at least 8.
+    alpha : float
+        Order of the Rényi entropy.
+    max_pairs : int
+        Pairs at most, drawn without replacement.
+    seed : int
+        Of the pairs.
+
+    Returns
+    -------
+    DataFrame
+        The columns at the head of this module.
+
+    Raises
+    ------
+    ValueError
+        As `checked`, and for options out of range.
+
+    Examples
+    --------
+    >>> net = nn.Sequential(nn.Conv2d(1, 3, 2), nn.Flatten()).eval()
+    >>> images = Data(torch.rand(40, 1, 4, 4, generator=torch.Generator().manual_seed(0)), torch.arange(40) % 2)
+    >>> redundancy(net, images, ["0", "1"], n=32)[["layer", "quantity", "why not"]].values.tolist()[1:3]
+    [['0', 'RS share', ''], ['1', 'RS(X;T)', 'no maps: its output for an image is (27,), not (maps, height, width)']]
     """
     layers, batch = checked(model, data, layers), _first(data, n)
     X = renyi.gram(batch.x.double(), width=_width(batch.x.flatten(1)[:, None]))
@@ -130,12 +261,37 @@ def redundancy(
 def class_information(
     model: nn.Module, data: Data, layers: Sequence[str], *, n: int = 256, shares: Sequence[float] = SHARES
 ) -> pd.DataFrame:
-    """Lens 3: mean class information of a layer's units in bits, and what is left of the accuracy without them.
+    """Lens 3: mean class information I(T;Y) of a layer's units in bits, and the accuracy that is left without them.
 
-    "ablation area" is the mean accuracy along `clamped_accuracy` with the most informative units first, "ablation gap"
-    what it is more with the least informative first: positive where class information shows who matters.
+    "ablation area" is the mean accuracy along `clamped_accuracy` with the most informative units first. "ablation gap"
+    is that area with the least informative units first minus "ablation area": positive where class information
+    indicates importance.
 
-    Raises: ValueError as `checked`, and for fewer than 2 n samples
+    Parameters
+    ----------
+    model, data, layers
+        As `look` takes them.
+    n : int
+        Samples that the units are scored on, at least 8; the accuracy is of the n that follow.
+    shares : sequence of float
+        Fractions of the units that are clamped together, in (0, 1].
+
+    Returns
+    -------
+    DataFrame
+        The columns at the head of this module.
+
+    Raises
+    ------
+    ValueError
+        As `checked`, for fewer than 2 n samples, and for other shares.
+
+    Examples
+    --------
+    >>> net = nn.Sequential(nn.Flatten(), nn.Linear(16, 2)).eval()
+    >>> images = Data(torch.rand(40, 1, 4, 4, generator=torch.Generator().manual_seed(0)), torch.arange(40) % 2)
+    >>> class_information(net, images, ["1"], n=20)["quantity"].tolist()
+    ['class information', 'ablation area', 'ablation gap']
     """
     layers, scored = checked(model, data, layers), _scores(model, _first(data, n, of=2), layers)
     found: Found = {(layer, "class information"): float(bits.mean()) for layer, (bits, _) in scored.items()}
@@ -152,14 +308,36 @@ def class_information(
 def clamped_accuracy(
     model: nn.Module, data: Data, layers: Sequence[str], *, n: int = 256, shares: Sequence[float] = SHARES
 ) -> pd.DataFrame:
-    """Accuracy with a share of a layer's units clamped to their means, in the order of their class information.
+    """Accuracy with a fraction of a layer's units clamped to their means, in the order of their class information.
 
     Units are those of (n, units), the maps of (n, maps, height, width), by their mean, and the features of (n, tokens,
-    features), by theirs. They are scored, and their means taken, on the first n samples; the accuracy is of the n that
-    follow. What `neuron_importance.ablation_curves` computes for a chain of layers, for any network.
+    features), by their mean. `neuron_importance.ablation_curves` does so for a chain of layers, this for any network.
 
-    Columns: layer, direction ("descending": the most informative first), share, accuracy. Raises ValueError as
-    `checked`, for fewer than 2 n samples, shares not in (0, 1], and a model that gives no (n, classes).
+    Parameters
+    ----------
+    model, data, layers
+        As `look` takes them.
+    n : int
+        Samples that the units are scored on and their means taken of, at least 8; the accuracy is of the n that follow.
+    shares : sequence of float
+        Fractions of the units that are clamped together, in (0, 1].
+
+    Returns
+    -------
+    DataFrame
+        Columns: layer, direction ("descending": the most informative first), share, accuracy.
+
+    Raises
+    ------
+    ValueError
+        As `checked`, for fewer than 2 n samples, other shares, and a model whose output is not (n, classes).
+
+    Examples
+    --------
+    >>> net = nn.Sequential(nn.Flatten(), nn.Linear(16, 2)).eval()
+    >>> images = Data(torch.rand(40, 1, 4, 4, generator=torch.Generator().manual_seed(0)), torch.arange(40) % 2)
+    >>> clamped_accuracy(net, images, ["1"], n=20, shares=[1.0])["share"].tolist()
+    [0.0, 1.0, 0.0, 1.0]
     """
     layers, scored = checked(model, data, layers), _scores(model, _first(data, n, of=2), layers)
     if reason := no_accuracy(model, data):
@@ -179,31 +357,82 @@ def discarding(
     held_out: int = 128,
     seed: int = 0,
 ) -> pd.DataFrame:
-    """Lens 4: information discarding of each layer in bits, mean over images, and how it is concentrated.
+    """Lens 4: strict information discarding of each layer in bits, mean over images, and its concentration.
 
     `discarding.strict_information_discarding` on the finest grid of at most 16 cells a side that divides the image.
-    Without `steps` of its optimiser, an untrained network stays at the floor and looks as if no cell counted less.
-    Concentration needs to know where the object is: `boxed` says that it is in the central two thirds.
+    Without `steps` of its optimiser an untrained network stays at the floor: all cells seem equal.
 
-    Raises: ValueError as `checked`, and for options out of range
+    Parameters
+    ----------
+    model, data, layers
+        As `look` takes them.
+    n : int
+        Images.
+    boxed : bool
+        Whether the object is in the central two thirds; concentration needs its position.
+    steps, samples, held_out, seed : int
+        As `discarding.strict_information_discarding` takes them.
+
+    Returns
+    -------
+    DataFrame
+        The columns at the head of this module.
+
+    Raises
+    ------
+    ValueError
+        As `checked`, and for options out of range.
+
+    Examples
+    --------
+    >>> net = nn.Sequential(nn.Flatten(), nn.Linear(16, 2)).eval()
+    >>> images = Data(torch.rand(40, 1, 4, 4, generator=torch.Generator().manual_seed(0)), torch.arange(40) % 2)
+    >>> table = discarding(net, images, ["1"], n=2, steps=0, held_out=16)
+    >>> table[["quantity", "settings"]].values.tolist()
+    [['discarding', 'grid 4, 0 steps'], ['concentration', 'grid 4, 0 steps']]
     """
     layers, batch = checked(model, data, layers), _first(data, n, least=1)
     for name, value in (("steps", steps), ("samples", samples), ("held_out", held_out)):
         checks.at_least(name, value, 0 if name == "steps" else 2)
-    grid, found, size = finest_grid(batch.x), {}, {"steps": steps, "samples": samples, "held_out": held_out}
+    found: Found = {}
+    grid = finest_grid(batch.x)
+    search = partial(strict_information_discarding, model, batch.x, grid=grid, rectify=False, steps=steps, seed=seed)
     for layer in layers:
-        said = _discarding(model, batch.x, layer, boxed=boxed, grid=grid, seed=seed, **size)
+        one = partial(search, layer, samples=samples, held_out=held_out)
+        said = _discarding(batch.x, one, boxed=boxed, grid=grid)
         found |= {(layer, of): value for of, value in said.items()}
     return _table("discarding", layers, found, n, f"grid {grid}, {steps} steps")
 
 
 def codelength(model: nn.Module, data: Data, layers: Sequence[str], *, n: int = 512) -> pd.DataFrame:
-    """Lens 5: prequential codelength of the labels in bits per label, given what each layer says, by a linear probe.
+    """Lens 5: prequential codelength of the labels in bits per label, by a linear probe on each layer's output.
 
     `transfer.prequential_codelength` of n samples in blocks that double, mixed with the uniform code; the learner is
-    `probe`. The uniform code itself costs log2(classes).
+    `probe`. The length of the uniform code itself is log2(classes).
 
-    Raises: ValueError as `checked`, and for more samples than there are
+    Parameters
+    ----------
+    model, data, layers
+        As `look` takes them.
+    n : int
+        Samples, at least 8.
+
+    Returns
+    -------
+    DataFrame
+        The columns at the head of this module.
+
+    Raises
+    ------
+    ValueError
+        As `checked`, and for more samples than there are.
+
+    Examples
+    --------
+    >>> net = nn.Sequential(nn.Flatten(), nn.Linear(16, 2)).eval()
+    >>> images = Data(torch.rand(40, 1, 4, 4, generator=torch.Generator().manual_seed(0)), torch.arange(40) % 2)
+    >>> codelength(net, images, ["1"], n=32)[["quantity", "unit"]].values.tolist()
+    [['codelength', 'bit per label']]
     """
     layers, batch = checked(model, data, layers), _first(data, n)
     start = torch.zeros(int(batch.y.max()) + 1)
@@ -217,8 +446,28 @@ def codelength(model: nn.Module, data: Data, layers: Sequence[str], *, n: int = 
 def probe(state: Tensor, prefix: Data, _seed: int = 0) -> Callable[[Tensor], Tensor]:
     """Learner for prequential codes: multinomial logistic regression with a normal prior on its weights.
 
-    W maximises Σ log softmax(x W + b)_y - |W|² / (2 PRIOR²), biases with their prior too; the state holds one number
-    per class. Without a prefix it predicts all classes alike.
+    W maximises Σ log softmax(x W + b)_y - |W|² / (2 PRIOR²), where W holds the biases b too. Without a prefix all
+    classes are equally probable.
+
+    Parameters
+    ----------
+    state : Tensor, shape (classes,)
+        Only its length counts.
+    prefix : Data
+        What the regression learns from: features (n, d) and their labels.
+    _seed : int
+        Not used.
+
+    Returns
+    -------
+    callable
+        From features (n, d) to logits (n, classes), float64.
+
+    Examples
+    --------
+    >>> predictor = probe(torch.zeros(2), Data(torch.tensor([[-1.0], [1.0]]), torch.tensor([0, 1])))
+    >>> predictor(torch.tensor([[-2.0], [3.0]])).argmax(1)
+    tensor([0, 1])
     """
     ones = partial(nn.functional.pad, pad=(0, 1), value=1.0)
     x, W = ones(prefix.x.double()), torch.zeros(prefix.x.shape[1] + 1, len(state), dtype=torch.float64)
@@ -236,7 +485,7 @@ def probe(state: Tensor, prefix: Data, _seed: int = 0) -> Callable[[Tensor], Ten
     return lambda x: ones(x.double()) @ W.detach()
 
 
-LENSES = {
+LENSES: dict[str, Callable[..., pd.DataFrame]] = {
     lens.__name__: lens for lens in (information, redundancy, class_information, discarding, codelength)
 }  # in the order of the notebooks
 
@@ -244,14 +493,14 @@ LENSES = {
 # One layer under one lens
 
 
-def _redundancy(X: Tensor, t: Tensor, **options: Any) -> dict[str, float] | str:
+def _redundancy(X: Tensor, t: Tensor, *, alpha: float, max_pairs: int, seed: int) -> dict[str, float] | str:
     if t.ndim != 4:
         return f"no maps: its output for an image is {tuple(t.shape[1:])}, not (maps, height, width)"
     if t.shape[1] == 1:
         return "a single map has no pairs"
     if (width := _width(t.flatten(2))) == 0:
         return "it says the same of every image"
-    d = synergy.decompose(X, renyi.channel_grams(t, width=width), **options)
+    d = synergy.decompose(X, renyi.channel_grams(t, width=width), alpha=alpha, max_pairs=max_pairs, seed=seed)
     return {"RS(X;T)": d.redundancy_synergy, "RS share": d.redundancy_share}
 
 
@@ -295,12 +544,12 @@ def _area(accuracy: pd.Series) -> float:
     return float(np.trapezoid(accuracy, accuracy.index) / np.ptp(accuracy.index))
 
 
-def _discarding(model: nn.Module, x: Tensor, layer: str, *, boxed: bool, grid: int, **options: Any) -> dict[str, Any]:
+def _discarding(x: Tensor, search: Callable[[], Discarding], *, boxed: bool, grid: int) -> dict[str, float | str]:
     if grid == 0:
         return dict.fromkeys(("discarding", "concentration"), f"it takes images (n, c, h, w), got {tuple(x.shape)}")
     try:
-        d = strict_information_discarding(model, x, layer, grid=grid, rectify=False, **options)
-    except ValueError as error:  # a layer that does not hear any noise: the options have been checked
+        d = search()
+    except ValueError as error:  # a layer that no noise moves: the options have been checked
         return dict.fromkeys(("discarding", "concentration"), str(error))
     if not boxed or grid < 3:
         why = "nobody knows where the object is" if not boxed else f"a grid of {grid} cells has no box"
@@ -313,7 +562,22 @@ def _discarding(model: nn.Module, x: Tensor, layer: str, *, boxed: bool, grid: i
 
 
 def finest_grid(x: Tensor) -> int:
-    """Cells per side: the most, up to GRID, that divide both sides of the images; 0 for what are no images."""
+    """Cells per side: the largest number up to 16 that divides both sides of the images; 0 for what are no images.
+
+    Parameters
+    ----------
+    x : Tensor, shape (n, c, h, w)
+        Images; only their shape counts.
+
+    Returns
+    -------
+    int
+
+    Examples
+    --------
+    >>> finest_grid(torch.zeros(1, 1, 28, 28)), finest_grid(torch.zeros(1, 784))
+    (14, 0)
+    """
     if x.ndim != 4:
         return 0
     return max(g for g in range(1, GRID + 1) if x.shape[2] % g == 0 == x.shape[3] % g)
@@ -322,7 +586,7 @@ def finest_grid(x: Tensor) -> int:
 def _coordinates(t: Tensor) -> Tensor:
     """Features (n, d) in at most n coordinates with the same inner products, about their mean, rms length 1.
 
-    A linear probe with a normal prior knows its features by their inner products alone: nothing is lost.
+    A linear probe with a normal prior depends on the inner products of its features alone: nothing is lost.
     """
     centred = t - t.mean(0)
     gram = centred @ centred.T

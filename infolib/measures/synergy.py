@@ -1,8 +1,8 @@
 """Redundancy and synergy of a layer's feature maps, and the two data processing inequalities along a network.
 
-Yu et al. 2021 (arXiv 1804.06537) ask what the feature maps T1, ..., TC of a layer say about the input X: all together
-and in pairs. The partial information decomposition splits what a pair says into redundant, synergistic and unique
-parts,
+Yu et al. 2021 (arXiv 1804.06537) measure the information that the feature maps T1, ..., TC of a layer have about the
+input X: all together and in pairs. The partial information decomposition splits a pair's information into redundant,
+synergistic and unique parts,
 
     I(X;Ti,Tj) = synergy + redundancy + unique(Ti) + unique(Tj),        I(X;Ti) = redundancy + unique(Ti),
 
@@ -12,8 +12,8 @@ four unknowns in three equations. Two combinations need no further definition, a
     WN = 2 I(X;Ti,Tj) - I(X;Ti) - I(X;Tj)    = unique + unique + 2 synergy      weighted non-redundant information
 
 Information is matrix-based (`renyi`), in bits and unclipped: I >= 0, and more maps never having less, are theorems at
-alpha = 1 only. Of many maps the joint Gram tends to I/n, and so I(X;T1,...,TC) to S(X), whatever the maps show: read it
-next to S(X) and S(T). A data processing inequality is a theorem for indicator kernels at alpha = 1; with Gaussian
+alpha = 1 only. Of many maps the joint Gram tends to I/n, and so I(X;T1,...,TC) to S(X), for any maps: read it next to
+S(X) and S(T). A data processing inequality is a theorem for indicator kernels at alpha = 1; with Gaussian
 kernels it is an observation.
 """
 
@@ -21,7 +21,7 @@ import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial, reduce
 from itertools import accumulate
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -33,25 +33,41 @@ from infolib.activations import device_of, evaluating
 from infolib.estimators import renyi
 
 CHUNK = 2**17  # kernel values held at once: little memory, and they stay in the processor's cache
-NOTHING = 1e-9  # bits, well above rounding: a pair that says no more than this has no shares
+NOTHING = 1e-9  # bits, well above rounding: a pair with no more information than this has no shares
 
 _Entropy = Callable[[Tensor], Tensor]  # of a batch of Grams, perhaps jointly with another variable
 
 
 class Decomposition(NamedTuple):
-    """What feature maps T1, ..., TC say about X: together, and as means over their pairs; bits."""
+    """Information of feature maps T1, ..., TC about X in bits: together, and as means over their pairs.
 
-    information: float  # I(X;T1,...,TC)
-    redundancy_synergy: float  # mean RS of the pairs
-    non_redundant: float  # mean WN of the pairs
-    redundancy_share: float  # mean of RS / I(X;Ti,Tj)
-    non_redundant_share: float  # mean of WN / I(X;Ti,Tj): the two shares add up to 1
-    redundancy_synergy_error: float  # standard error that sampling the pairs leaves; 0 if all pairs are in
+    Parameters
+    ----------
+    information : float
+        I(X;T1,...,TC).
+    redundancy_synergy, non_redundant : float
+        Mean RS and mean WN of the pairs.
+    redundancy_share, non_redundant_share : float
+        Mean of RS / I(X;Ti,Tj) and of WN / I(X;Ti,Tj): they add up to 1.
+    redundancy_synergy_error, non_redundant_error, share_error : float
+        Standard errors that sampling the pairs leaves in RS, WN and either share; 0 if all pairs are in.
+    input_entropy, joint_entropy : float
+        S(X) and S(T1,...,TC).
+    pairs : DataFrame
+        A row per pair: i, j, I(X;Ti), I(X;Tj), I(X;Ti,Tj), RS, WN, RS share, WN share.
+    """
+
+    information: float
+    redundancy_synergy: float
+    non_redundant: float
+    redundancy_share: float
+    non_redundant_share: float
+    redundancy_synergy_error: float
     non_redundant_error: float
-    share_error: float  # of either share
-    input_entropy: float  # S(X)
-    joint_entropy: float  # S(T1,...,TC)
-    pairs: pd.DataFrame  # a row per pair: i, j, I(X;Ti), I(X;Tj), I(X;Ti,Tj), RS, WN, RS share, WN share
+    share_error: float
+    input_entropy: float
+    joint_entropy: float
+    pairs: pd.DataFrame
 
 
 def decompose(
@@ -59,14 +75,35 @@ def decompose(
 ) -> Decomposition:
     """Information I(X;T1,...,TC), redundancy-synergy RS and weighted non-redundant information WN of C maps, in bits.
 
-    The Gram X (n, n) is of the input, or of anything else that the maps may know of, such as `renyi.label_gram(y)`; the
-    Grams T (C, n, n) are of the maps. All 1 + C + C² entropies, and 2 of all maps together, are computed in float64.
-    With `max_pairs` below C (C - 1) / 2, the pairs are a sample without replacement; the standard errors are those of
-    its means, corrected for the finite number of pairs. A share is of its pair's information; pairs that say nothing
-    (at most 1e-9 bits) have none and are left out of the mean shares. A single map has no pairs: NaN.
+    All 1 + C + C² entropies, and 2 of all maps together, are computed in float64. A share is of its pair's information;
+    pairs without information (at most 1e-9 bits) have none and are left out of the mean shares. A single map has no
+    pairs: NaN.
 
-    Raises: ValueError for other shapes, max_pairs < 1, or what `renyi.entropy` refuses.
+    Parameters
+    ----------
+    input_gram : array, shape (n, n)
+        Gram of the input, or of another variable, such as `renyi.label_gram(y)`.
+    channel_grams : array, shape (C, n, n)
+        Grams of the maps.
+    alpha : float
+        Order of the Rényi entropy.
+    max_pairs : int, optional
+        Below C (C - 1) / 2 the pairs are a sample without replacement; the standard errors are those of its means,
+        corrected for the finite number of pairs.
+    seed : int
+        Of the sample.
 
+    Returns
+    -------
+    Decomposition
+
+    Raises
+    ------
+    ValueError
+        For other shapes, max_pairs < 1, or what `renyi.entropy` refuses.
+
+    Examples
+    --------
     >>> x, t = [0, 1, 1, 0], torch.stack([renyi.label_gram([0, 0, 1, 1]), renyi.label_gram([0, 1, 0, 1])])
     >>> xor = decompose(renyi.label_gram(x), t, alpha=1)
     >>> round(xor.information, 6), round(xor.redundancy_synergy, 6), round(xor.non_redundant, 6)
@@ -90,15 +127,43 @@ def by_layer(
     max_pairs: int | None = None,
     seed: int = 0,
 ) -> pd.DataFrame:
-    """`decompose` of each layer's feature maps in bits on one batch, in eval mode: a frame with one row per layer.
+    """Information of each layer's feature maps, `decompose`, in bits on one batch in eval mode: a row per layer.
 
     Layers enter as in `forward_chain`. With labels, the same quantities about Y come from the label kernel: WN(X;T)
     against WN(T;Y) is the modified information plane of Yu et al. 2021, I(X;T) against I(T;Y) the information plane.
 
-    x: (n, ...); y: (n,) integers. Columns: layer; I(X;T), RS(X;T), WN(X;T), RS share(X;T), WN share(X;T), the standard
-    errors RS error(X;T), WN error(X;T), share error(X;T), and S(X); with labels the same of T;Y, and S(Y); S(T), maps,
-    pairs (how many were measured), pair_seed, width, input_width, h, alpha, n. Raises ValueError for what `decompose`,
-    `forward_chain` and the label kernel refuse.
+    Parameters
+    ----------
+    model : nn.Module
+        Any network.
+    x : Tensor, shape (n, ...)
+        Samples.
+    layers : sequence of str
+        Dotted names.
+    y : Tensor, shape (n,), optional
+        Labels, integers.
+    h : float
+        Factor of the kernel width, as in `forward_chain`.
+    alpha, max_pairs, seed
+        As `decompose` takes them.
+
+    Returns
+    -------
+    DataFrame
+        Columns: layer; I(X;T), RS(X;T), WN(X;T), RS share(X;T), WN share(X;T), the standard errors RS error(X;T),
+        WN error(X;T), share error(X;T), and S(X); with labels the same of T;Y, and S(Y); S(T), maps, pairs (how many
+        were measured), pair_seed, width, input_width, h, alpha, n.
+
+    Raises
+    ------
+    ValueError
+        For what `decompose`, `forward_chain` and the label kernel refuse.
+
+    Examples
+    --------
+    >>> net, x = nn.Sequential(nn.Conv2d(1, 2, 2), nn.Flatten(), nn.Linear(8, 2)).eval(), torch.rand(6, 1, 3, 3)
+    >>> by_layer(net, x, ["0", "2"])[["layer", "maps", "pairs"]].values.tolist()
+    [['0', 2, 1], ['2', 1, 0]]
     """
     recorded = _recorded(model, x, layers)
     S = partial(renyi.joint_entropy, alpha=alpha)
@@ -134,15 +199,45 @@ def point(
     seed: int = 0,
     shift: int = 0,
 ) -> pd.DataFrame:
-    """Maps, pairs of maps and errors of each layer in bits on one batch, or a control without any relation to see.
+    """Information of maps, pairs of maps and errors of each layer in bits on one batch, or of mismatched images.
 
-    `by_layer` with labels, and beside it S(δK), S(δ) and I(δK;δ) of `error_chain`, whose h is `h_error`; the last layer
-    K has no row of errors: NaN. A `shift` other than 0 gives every image the activations of the one `shift` places
-    before it, and likewise the last layer's error the errors of another image: no entropy of one variable changes, and
-    whatever information is left is the estimate's own.
+    `by_layer` with labels, and S(δK), S(δ) and I(δK;δ) of `error_chain`; the last layer K has no row of errors: NaN. A
+    `shift` other than 0 gives every image the activations of the image `shift` places before it, and likewise the last
+    layer's error the errors of another image. No entropy of one variable changes, and the information that is left is
+    the estimate's own.
 
-    x: (n, ...); y: (n,) integers; at least two layers in order of depth. Columns: those of `by_layer`, S(δK), S(δ),
-    I(δK;δ), h_error, shift. Raises ValueError as `by_layer` and `error_chain` do.
+    Parameters
+    ----------
+    model : nn.Module
+        Any network.
+    x, y : Tensor, shapes (n, ...) and (n,)
+        Samples and their labels, integers.
+    layers : sequence of str
+        Dotted names of at least two layers in order of depth.
+    h, h_error : float
+        Factors of the kernel width of activations and of errors.
+    alpha, max_pairs, seed
+        As `decompose` takes them.
+    shift : int
+        0, or that of the control.
+
+    Returns
+    -------
+    DataFrame
+        Columns: those of `by_layer`, S(δK), S(δ), I(δK;δ), h_error, shift.
+
+    Raises
+    ------
+    ValueError
+        As `by_layer` and `error_chain` do.
+
+    Examples
+    --------
+    >>> net, x = nn.Sequential(nn.Conv2d(1, 2, 2), nn.Flatten(), nn.Linear(8, 2)).eval(), torch.rand(6, 1, 3, 3)
+    >>> y = torch.arange(6) % 2
+    >>> own, other = (point(net, x, y, ["0", "2"], shift=shift) for shift in (0, 1))
+    >>> own["S(T)"].round(6).equals(other["S(T)"].round(6)), own["I(δK;δ)"].isna().tolist()
+    (True, [False, True])
     """
     checks.at_least("the number of layers", len(layers), 2)
     roll = partial(torch.roll, shifts=shift, dims=0)
@@ -157,11 +252,31 @@ def point(
 def cumulative(x: Tensor, t: Tensor, *, h: float = 5.0, alpha: float = 1.01) -> pd.DataFrame:
     """Information I(X;T1,...,Tc) of the first c = 1, ..., C maps in bits: a frame with one row per c.
 
-    It shows how the joint of many maps saturates at S(X), of noise no less than of a network. Widths as in
-    `forward_chain`.
+    It shows how the joint of many maps saturates at S(X), for noise as for a network. Widths as in `forward_chain`.
 
-    x: (n, ...); t: (n, C, ...). Columns: maps, I(X;T1,...,Tc), S(T1,...,Tc), S(X), h, alpha, n. Raises ValueError for
-    what the estimators refuse.
+    Parameters
+    ----------
+    x, t : Tensor, shapes (n, ...) and (n, C, ...)
+        Samples, and the C maps of a layer.
+    h, alpha : float
+        Factor of the kernel width; order of the Rényi entropy.
+
+    Returns
+    -------
+    DataFrame
+        Columns: maps, I(X;T1,...,Tc), S(T1,...,Tc), S(X), h, alpha, n.
+
+    Raises
+    ------
+    ValueError
+        For what the estimators refuse.
+
+    Examples
+    --------
+    >>> draw = torch.Generator().manual_seed(0)
+    >>> table = cumulative(torch.rand(8, 4, generator=draw), torch.rand(8, 3, 2, 2, generator=draw))
+    >>> table["maps"].tolist(), table["S(T1,...,Tc)"].is_monotonic_increasing
+    ([1, 2, 3], True)
     """
     S = partial(renyi.joint_entropy, alpha=alpha)
     X, _ = _gram(x.double(), h)
@@ -180,12 +295,36 @@ def forward_chain(
     The first inequality of Yu et al. 2021: I(X;T1) >= I(X;T2) >= ... >= I(X;TK), so that I(X;T) should fall down the
     frame, for layers in order of depth. An activation (n, C, ...) enters as the joint of its C maps, one of (n, units)
     as a single variable, and so does x. All maps of a layer have the width h n^(-1 / (4 + d)), d values per map, of
-    `renyi.silverman_width`; it does not know the scale of the data. The layer `output` enters as softmax(logits), as in
-    `information_plane.point`: our choice, the paper leaves it open. Beside h = 5 it is small: of ten classes, told
-    apart without fault at n = 128, 0.6 bits are left.
+    `renyi.silverman_width`; it does not depend on the scale of the data. The layer `output` enters as softmax(logits),
+    as in `information_plane.point`: our choice, the paper leaves it open. Next to h = 5 it is small: of ten classes,
+    all distinguished at n = 128, 0.6 bits are left.
 
-    x: (n, ...). Columns: layer, I(X;T), S(T), S(X), maps, width, input_width, h, alpha, n. Raises ValueError for no
-    layers, and for what the estimators or `activations.collect` refuse.
+    Parameters
+    ----------
+    model : nn.Module
+        Any network.
+    x : Tensor, shape (n, ...)
+        Samples.
+    layers : sequence of str
+        Dotted names, in order of depth.
+    h, alpha : float
+        Factor of the kernel width; order of the Rényi entropy.
+
+    Returns
+    -------
+    DataFrame
+        Columns: layer, I(X;T), S(T), S(X), maps, width, input_width, h, alpha, n.
+
+    Raises
+    ------
+    ValueError
+        For no layers, and for what the estimators or `activations.collect` refuse.
+
+    Examples
+    --------
+    >>> net, x = nn.Sequential(nn.Conv2d(1, 2, 2), nn.Flatten(), nn.Linear(8, 2)).eval(), torch.rand(6, 1, 3, 3)
+    >>> forward_chain(net, x, ["0", "2"])[["layer", "maps", "n"]].values.tolist()
+    [['0', 2, 6], ['2', 1, 6]]
     """
     recorded = _recorded(model, x, layers)
     start = x.to(recorded[layers[0]])
@@ -200,22 +339,46 @@ def error_chain(
     *,
     h: float = 0.1,
     alpha: float = 1.01,
-    reduction: str = "sum",
+    reduction: Literal["sum", "mean"] = "sum",
 ) -> pd.DataFrame:
     """Information I(δK;δ) of each layer's error with the last one's in bits, in eval mode: a frame, last layer first.
 
     The second inequality of Yu et al. 2021: I(δK;δK-1) >= ... >= I(δK;δ1), so that I(δK;δ) should fall down the frame,
-    for layers given in order of depth. The error δ of a layer is the gradient of the cross-entropy with respect to what
-    its last Linear or Conv2d puts out, before the activation; of a layer without one, with respect to its output.
-    Errors enter as activations do in `forward_chain`.
+    for layers given in order of depth. The error δ of a layer is the gradient of the cross-entropy with respect to the
+    output of its last Linear or Conv2d, before the activation; of a layer without one, with respect to its output.
+    Errors enter as activations do in `forward_chain`. As the errors of a trained network vanish, so does all
+    information. The model is left as it was, its parameters' gradients too.
 
-    `reduction` of the loss over the batch, "sum" or "mean", decides the numbers: with "mean" all errors are n times
-    smaller, and the width does not know their scale. The paper leaves it open; "sum", a sample's own error, is our
-    choice. As the errors of a network that has learnt vanish, so does all information.
+    Parameters
+    ----------
+    model : nn.Module
+        Any network.
+    x, y : Tensor, shapes (n, ...) and (n,)
+        Samples and their labels, integers.
+    layers : sequence of str
+        Dotted names of at least two layers, in order of depth.
+    h, alpha : float
+        Factor of the kernel width; order of the Rényi entropy.
+    reduction : str
+        Of the loss over the batch, "sum" or "mean". With "mean" all errors are n times smaller, and the width does not
+        depend on their scale. The paper leaves it open; "sum", a sample's own error, is our choice.
 
-    x: (n, ...); y: (n,) integers. Columns: layer, I(δK;δ), S(δ), S(δK), maps, width, last_layer, last_width, reduction,
-    h, alpha, n. The model is left as it was, its parameters' gradients too. Raises ValueError for fewer than two
-    layers, one that the model or its forward pass does not have, another reduction, and what the estimators refuse.
+    Returns
+    -------
+    DataFrame
+        Columns: layer, I(δK;δ), S(δ), S(δK), maps, width, last_layer, last_width, reduction, h, alpha, n.
+
+    Raises
+    ------
+    ValueError
+        For fewer than two layers, one that the model or its forward pass does not have, another reduction, and what the
+        estimators refuse.
+
+    Examples
+    --------
+    >>> net, x = nn.Sequential(nn.Conv2d(1, 2, 2), nn.Flatten(), nn.Linear(8, 2)).eval(), torch.rand(6, 1, 3, 3)
+    >>> error_chain(net, x, torch.arange(6) % 2, ["0", "2"])[["layer", "last_layer", "maps"]].values.tolist()
+    [['0', '2', 2]]
     """
     checks.at_least("the number of layers", len(layers), 2)
     checks.choice("reduction", reduction, ("sum", "mean"))
@@ -279,11 +442,11 @@ def _decomposition(entropy: float, own: Tensor, joint: Tensor, pairs: Tensor) ->
     frame = pd.DataFrame({"i": i, "j": j, "I(X;Ti)": one, "I(X;Tj)": other, "I(X;Ti,Tj)": both} | found)
     means = [_mean(values) for values in found.values()]
     errors = [_standard_error(found[name], math.comb(C, 2)) for name in ("RS", "WN", "RS share")]
-    return Decomposition(float(information[-1]), *means, *errors, entropy, float(own[-1]), frame)
+    return Decomposition._make([float(information[-1]), *means, *errors, entropy, float(own[-1]), frame])
 
 
 def _mean(values: np.ndarray) -> float:
-    """Mean of the values that are numbers; pandas says the same, a hundred times slower."""
+    """Mean of the values that are numbers: the same as in pandas, a hundred times as fast."""
     values = values[~np.isnan(values)]
     return float(values.mean()) if len(values) else math.nan
 
@@ -356,7 +519,7 @@ def _errors(model: nn.Module, x: Tensor, y: Tensor, layers: Sequence[str], reduc
     kept: dict[str, Tensor] = {}
 
     def keep(place: str, t: Tensor) -> Tensor:
-        kept[place] = t.requires_grad_()  # it needs telling where the parameters before it are frozen
+        kept[place] = t.requires_grad_()  # by hand, where the parameters before it are frozen
         return t.clone()  # an in-place activation overwrites this copy, not what we keep
 
     device = device_of(model, x.device)

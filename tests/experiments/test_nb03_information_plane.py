@@ -1,11 +1,8 @@
 """Notebook 03: its records, its networks, and the functions that it measures with, against the same by hand."""
 
-import ast
 import copy
 import math
-from types import SimpleNamespace
 
-import nbformat
 import pandas as pd
 import pytest
 import torch
@@ -14,7 +11,7 @@ from torch.nn.functional import interpolate
 from infolib import activations, training
 from infolib.estimators import discrete, renyi
 from infolib.measures import information_plane as ip
-from workbook import datasets, models, records, root, run
+from workbook import datasets, models, records, run
 from workbook.experiments import nb03_information_plane as experiment
 
 NAME = "03_information_plane"
@@ -24,18 +21,9 @@ BITS = {"data": "made-here", "hidden": (12, 6), "activation": "tanh", "lr": 0.01
 
 
 @pytest.fixture(scope="module")
-def notebook():
-    """What the notebook imports and defines, none of it run, with an input width of 1.5."""
-    cells = nbformat.read(root() / "notebooks" / f"{NAME}.ipynb", as_version=4).cells
-    nodes = [node for c in cells if c.cell_type == "code" for node in ast.parse(c.source).body]
-    kept = [n for n in nodes if isinstance(n, ast.Import | ast.ImportFrom | ast.FunctionDef) or names(n) == ["path"]]
-    found = {"input_width": 1.5, "moved": None}
-    exec(compile(ast.Module(kept, []), NAME, "exec"), found)
-    return SimpleNamespace(**found)
-
-
-def names(node):
-    return [target.id for target in getattr(node, "targets", []) if isinstance(target, ast.Name)]
+def notebook(defined):
+    """What the notebook defines, with an input width of 1.5."""
+    return defined(NAME, kept=["path"], input_width=1.5, moved=None)
 
 
 @pytest.fixture(scope="module")
@@ -282,31 +270,31 @@ def test_paper_profile_is_another_experiment_of_the_same_form(parameters):
     ("parameter", "row", "change", "message"),
     [
         ("networks", 0, {"epoch": 6}, r"networks\[0\] has an unknown field 'epoch'"),
-        ("networks", 2, {"hidden": None}, r"networks\[2\].hidden must be list\[int\], got None"),
+        ("networks", 2, {"hidden": None}, r"networks\[2\].hidden must be list\[int of at least 1\], got None"),
         ("networks", 1, {"data": "ib"}, r"networks\[1\].data must be one of 'digits', 'mnist'"),
         ("networks", 1, {"activation": "gelu"}, r"networks\[1\].activation must be one of 'relu', 'tanh', 'sigmoid'"),
         ("networks", 5, {"labels": "random"}, r"networks\[5\].labels must be one of 'true', 'permuted'"),
         ("networks", 0, {"optimizer": "lion"}, r"networks\[0\].optimizer must be one of 'sgd', 'adam'"),
-        ("networks", 0, {"lr": 0}, r"networks\[0\]: lr must be positive, got 0"),
-        ("networks", 0, {"epochs": 0}, r"networks\[0\]: epochs must be positive, got 0"),
+        ("networks", 0, {"lr": 0}, r"networks\[0\].lr must be float above 0, got 0"),
+        ("networks", 0, {"epochs": 0}, r"networks\[0\].epochs must be int of at least 1, got 0"),
         (
             "networks",
             3,
             {"width_momentum": 1.5},
-            r"networks\[3\]: width_momentum must be a number from 0 to 1",
+            r"networks\[3\].width_momentum must be float above 0 and at most 1, got 1.5",
         ),
-        ("networks", 0, {"hidden": [100, 0]}, r"networks\[0\]: hidden must be positive, got 0"),
+        ("networks", 0, {"hidden": [100, 0]}, r"networks\[0\].hidden must be list\[int of at least 1\], got \[100"),
         ("networks", 0, {"hidden": []}, r"networks must hold CNN; ReLU; .* once each, got CNN; CNN; ReLU, held;"),
         ("networks", 3, {"lr": 0.09}, r"networks must hold .*, got CNN; ReLU; ReLU; ReLU, permuted;"),
-        ("vgg", 0, {"width": "wide"}, r"vgg\[0\].width must be float, got 'wide'"),
-        ("vgg", 0, {"width": 0.0}, r"vgg\[0\]: width must be positive, got 0.0"),
+        ("vgg", 0, {"width": "wide"}, r"vgg\[0\].width must be float above 0, got 'wide'"),
+        ("vgg", 0, {"width": 0.0}, r"vgg\[0\].width must be float above 0, got 0.0"),
         ("vgg", 1, {"n_train": 900}, r"vgg\[1\]: n_train=900 is more than the 899 samples available of digits"),
         ("vgg", 0, {"every": 3}, r"vgg\[0\]: every must be at most 2, for a point and one validation, got 3"),
         ("vgg", 1, {"every": 9}, r"vgg\[1\]: every must be at most 8, for a point and one validation, got 9"),
         ("vgg", 1, {"lr": 0.002, "every": 1}, "vgg must hold VGG-16; VGG-16, held once each, got VGG-16; VGG-16$"),
         ("bits", 0, {"data": "xor"}, r"bits\[0\].data must be one of 'ib', 'made-here', got 'xor'"),
-        ("bits", 0, {"n_train": 5000}, r"bits\[0\].n_train must be a number from 1 to 4096, got 5000"),
-        ("bits", 1, {"noise": -0.05}, r"bits\[1\]: noise must be positive, got -0.05"),
+        ("bits", 0, {"n_train": 5000}, r"bits\[0\].n_train must be int from 1 to 4096, got 5000"),
+        ("bits", 1, {"noise": -0.05}, r"bits\[1\].noise must be float above 0, got -0.05"),
         ("bits", 1, {"activation": "tanh"}, "bits must hold ReLU; tanh once each, got tanh; tanh"),
     ],
 )

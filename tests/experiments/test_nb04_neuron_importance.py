@@ -26,6 +26,12 @@ def network(**fields):
     return study.Network(**{name: tuple(v) if isinstance(v, list) else v for name, v in fields.items()})
 
 
+@pytest.fixture(scope="module")
+def notebook(defined):
+    """What the notebook defines, with areas under the first three steps."""
+    return defined("04_neuron_importance", upto=3)
+
+
 # Records: what a notebook may ask for
 
 
@@ -60,33 +66,39 @@ def without(row, name):
             {"networks": ["digits 9-8 relu none 1e-3 2"]},
             r"networks\[0\] must be a dict, got 'digits",
         ),
-        (rows(hidden="9-8"), r"networks\[2\].hidden must be list\[int\], got '9-8' \(str\)"),
+        (
+            rows(hidden="9-8"),
+            r"networks\[2\].hidden must be list\[int of at least 1\] of one layer or more, got '9-8' \(str\)",
+        ),
         (rows(data="ib"), r"networks\[2\].data must be one of 'digits', 'mnist', 'fashion-mnist', 'cifar10', got 'ib'"),
         (rows(activation="swish"), r"networks\[2\].activation must be one of 'relu', 'sigmoid', 'tanh', got 'swish'"),
         (rows(labels="shuffled"), r"networks\[2\].labels must be one of 'true', 'permuted', got 'shuffled'"),
         (rows(batch_norm=True), r"networks\[2\].batch_norm must be one of 'none', 'before', 'after', got True"),
-        (rows(hidden=[]), r"networks\[2\]: hidden must be a number of units for each layer, got \(\)"),
-        (rows(hidden=[9, 0]), r"networks\[2\]: hidden must be a number of units for each layer, got \(9, 0\)"),
-        (rows(lr=0), r"networks\[2\]: lr must be above 0, got 0"),
-        (rows(lr=math.inf), r"networks\[2\].lr must be float, got inf"),
-        (rows(epochs=-1), r"networks\[2\]: epochs must be at least 0, got -1"),
-        (rows(n_networks=0), r"networks\[2\]: n_networks must be at least 1, got 0"),
-        (rows(batch_size=0), r"networks\[2\]: batch_size must be at least 1, got 0"),
-        (rows(batch_size=1, batch_norm="after"), r"networks\[2\]: batch_size must be at least 2, got 1"),
-        (rows(weight_decay=-1e-4), r"networks\[2\]: weight_decay must be at least 0, got -0.0001"),
-        (rows(weight_decay=math.inf), r"networks\[2\].weight_decay must be float, got inf"),
-        (rows(dropout=[0.3]), r"networks\[2\]: dropout must be empty, or a probability below 1 for each .* \(0.3,\)"),
-        (rows(dropout=[0.3, 1.0]), r"networks\[2\]: dropout must be empty, or a probability .*got \(0.3, 1.0\)"),
+        (rows(hidden=[]), r"networks\[2\].hidden must be list\[int of at least 1\] of one layer or more, got \[\]"),
+        (
+            rows(hidden=[9, 0]),
+            r"networks\[2\].hidden must be list\[int of at least 1\] of one layer or more, got \[9, 0\]",
+        ),
+        (rows(lr=0), r"networks\[2\].lr must be float above 0, got 0"),
+        (rows(lr=math.inf), r"networks\[2\].lr must be float above 0, got inf"),
+        (rows(epochs=-1), r"networks\[2\].epochs must be int of at least 0, got -1"),
+        (rows(n_networks=0), r"networks\[2\].n_networks must be int of at least 1, got 0"),
+        (rows(batch_size=0), r"networks\[2\].batch_size must be int of at least 1, got 0"),
+        (rows(batch_size=1, batch_norm="after"), r"networks\[2\]: batch_size must be an integer of at least 2, got 1"),
+        (rows(weight_decay=-1e-4), r"networks\[2\].weight_decay must be float of at least 0, got -0.0001"),
+        (rows(weight_decay=math.inf), r"networks\[2\].weight_decay must be float of at least 0, got inf"),
+        (rows(dropout=[0.3]), r"networks\[2\]: dropout must be empty, or a probability for each .* \(0.3,\)"),
+        (rows(dropout=[0.3, 1.0]), r"networks\[2\].dropout must be list\[float from 0 to below 1\], got \[0.3, 1.0\]"),
         (rows(threshold=math.nan), r"networks\[2\].threshold must be float or None, got nan"),
         (sizes(repeats=2), "protocol has an unknown field 'repeats'; allowed: n_val, n_test, points, n_random, modes"),
         ({"protocol": without(SIZES, "points")}, "protocol lacks the field 'points'; fields: n_val, n_test"),
-        (sizes(points=2.5), r"protocol.points must be int, got 2.5 \(float\)"),
-        (sizes(n_val=9), "protocol: n_val must be at least 10, got 9"),
-        (sizes(n_test=9), "protocol: n_test must be at least 10, got 9"),
-        (sizes(points=0), "protocol: points must be at least 1, got 0"),
-        (sizes(n_random=0), "protocol: n_random must be at least 1, got 0"),
-        (sizes(n_permutations=0), "protocol: n_permutations must be at least 1, got 0"),
-        (sizes(modes=["zero"]), r"protocol: modes must be mean, or mean and zero, got \('zero',\)"),
+        (sizes(points=2.5), r"protocol.points must be int of at least 1, got 2.5 \(float\)"),
+        (sizes(n_val=9), "protocol.n_val must be int of at least 10, got 9"),
+        (sizes(n_test=9), "protocol.n_test must be int of at least 10, got 9"),
+        (sizes(points=0), "protocol.points must be int of at least 1, got 0"),
+        (sizes(n_random=0), "protocol.n_random must be int of at least 1, got 0"),
+        (sizes(n_permutations=0), "protocol.n_permutations must be int of at least 1, got 0"),
+        (sizes(modes=["zero"]), r"protocol.modes must be list.* with 'mean', got \['zero'\]"),
         (sizes(modes=["mean", "median"]), "protocol.modes must be list.*'mean', 'zero'"),
     ],
 )
@@ -187,9 +199,9 @@ def test_version_one_compares_areas_under_the_first_78_steps_in_both_profiles():
         ({"lr": 0.02, "batch_size": 50, "epochs": 1, "labels": "permuted"}, {}, 0.0),
     ],
 )
-def test_training_is_that_of_the_fields_on_true_labels(fields, options, weight_decay):
+def test_training_is_that_of_the_fields_on_true_labels(notebook, fields, options, weight_decay):
     record = network(**fields)
-    splits, ours = study.train(record, 3, PROTOCOL)
+    splits, ours = notebook.train(record, 3, PROTOCOL)
     expected = datasets.load("digits", n_val=100, n_test=120, seed=3)
     for part, other in ((splits.train, expected.train), (splits.val, expected.val), (splits.test, expected.test)):
         assert torch.equal(part.x, other.x)
@@ -204,9 +216,9 @@ def test_training_is_that_of_the_fields_on_true_labels(fields, options, weight_d
 
 
 @pytest.mark.parametrize("fields", [{}, {"activation": "sigmoid", "epochs": 0}, {"labels": "permuted"}])
-def test_measure_scores_validation_images_and_ablates_on_test_images(fields):
+def test_measure_scores_validation_images_and_ablates_on_test_images(notebook, fields):
     record = network(**fields)
-    splits, model = study.train(record, 1, PROTOCOL)
+    splits, model = notebook.train(record, 1, PROTOCOL)
     val = splits.permuted_labels(seed=1).val if record.labels == "permuted" else splits.val
     bit = partial(binning.sign, threshold=0.5 if record.activation == "sigmoid" else 0.0)
     layers = ["hidden1", "hidden2"]
@@ -217,7 +229,7 @@ def test_measure_scores_validation_images_and_ablates_on_test_images(fields):
     found = neuron_importance.orders(ranked, random=2, seed=1)
     curves = [neuron_importance.ablation_curves(model, splits.test, found, mode=mode, means=val, points=3)
               for mode in ("mean", "zero")]  # fmt: skip
-    result = study.measure(record, 1, PROTOCOL)
+    result = notebook.measure(record, 1, PROTOCOL)
     facts = [name for name in records.columns(record) if name != "n_networks"]
     for ours, theirs in zip(result, (scored, pd.concat(curves, ignore_index=True)), strict=True):
         pd.testing.assert_frame_equal(ours.drop(columns=["network", *facts, "seed"]), theirs)
@@ -228,36 +240,36 @@ def test_measure_scores_validation_images_and_ablates_on_test_images(fields):
         }
 
 
-def test_every_setting_of_the_protocol_and_the_threshold_reach_the_measurement():
-    scored, curves = study.measure(network(), 0, PROTOCOL)
-    nulls = study.measure(network(), 0, replace(PROTOCOL, n_permutations=7)).scores["null"]
+def test_every_setting_of_the_protocol_and_the_threshold_reach_the_measurement(notebook):
+    scored, curves = notebook.measure(network(), 0, PROTOCOL)
+    nulls = notebook.measure(network(), 0, replace(PROTOCOL, n_permutations=7)).scores["null"]
     assert not nulls.equals(scored["null"])
-    only = study.measure(network(), 0, replace(PROTOCOL, modes=("mean",))).curves
+    only = notebook.measure(network(), 0, replace(PROTOCOL, modes=("mean",))).curves
     pd.testing.assert_frame_equal(only, curves[curves["mode"] == "mean"].reset_index(drop=True))
-    fired = study.measure(network(threshold=0.4), 0, PROTOCOL).scores["fraction active"]
+    fired = notebook.measure(network(threshold=0.4), 0, PROTOCOL).scores["fraction active"]
     assert (fired.dropna() <= scored["fraction active"].dropna()).all()
     assert fired.sum() < scored["fraction active"].sum()
 
 
-def test_cases_are_all_seeds_of_all_groups_and_do_not_depend_on_their_number():
-    cases = study.cases([network(n_networks=3), network(epochs=0)], PROTOCOL)
+def test_cases_are_all_seeds_of_all_groups_and_do_not_depend_on_their_number(notebook):
+    cases = notebook.cases([network(n_networks=3), network(epochs=0)], PROTOCOL)
     assert [(record.epochs, seed) for record, seed, _ in cases] == [(2, 0), (2, 1), (2, 2), (0, 0), (0, 1)]
     assert all(protocol == PROTOCOL for _, _, protocol in cases)
-    assert cases[:2] == study.cases([network()], PROTOCOL)
+    assert cases[:2] == notebook.cases([network()], PROTOCOL)
 
 
-def test_permuted_labels_take_information_from_the_same_networks():
+def test_permuted_labels_take_information_from_the_same_networks(notebook):
     networks = [network(n_networks=1), network(n_networks=1, labels="permuted")]
-    table, curves = store.tabulate(study.measure, study.cases(networks, PROTOCOL), frames=("scores", "curves"))
+    table, curves = store.tabulate(notebook.measure, notebook.cases(networks, PROTOCOL), frames=("scores", "curves"))
     intact = curves[curves["k"] == 0].groupby("labels")["accuracy"].first()
     assert intact["true"] == intact["permuted"]
     information = table[table["quantity"] == "class information"].groupby("labels")["value"].mean()
     assert information["true"] > 1.5 * information["permuted"]
 
 
-def test_numbers_of_figures_are_points_areas_and_ends():
-    table, curves = study.measure(network(), 0, replace(PROTOCOL, points=20))
-    found = study.figure_numbers(table, curves, upto=3)
+def test_numbers_of_figures_are_points_areas_and_ends(notebook):
+    table, curves = notebook.measure(network(), 0, replace(PROTOCOL, points=20))
+    found = notebook.figure_numbers(table, curves)
     found = found.set_index(["layers", "mode", "quantity", "direction", "at"])["ours"]
 
     def curve(quantity, direction, layers="hidden1"):

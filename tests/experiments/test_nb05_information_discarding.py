@@ -21,6 +21,16 @@ PARAMETERS = {"networks": [ROW], "layers": LAYERS, "n_images": 2, "steps": 1, "n
 FEW = {"n_images": 2, "steps": 1}
 
 
+@pytest.fixture
+def measure(defined):
+    """The notebook's measurement of one network, with parameters of the notebook."""
+
+    def measured(network, kind, seed, **parameters):
+        return defined(NAME, **parameters).measure(network, kind, seed)
+
+    return measured
+
+
 def prepared(**changed):
     return records.prepared(NAME, PARAMETERS | changed)
 
@@ -44,26 +54,26 @@ def test_parameters_become_records_with_the_papers_settings_as_defaults():
     [
         ({"width": None}, r"networks\[0\] lacks the field 'width'"),
         ({"widht": 4}, r"networks\[0\] has an unknown field 'widht'"),
-        ({"width": "six"}, r"networks\[0\]\.width must be int, got 'six'"),
+        ({"width": "six"}, r"networks\[0\]\.width must be int of at least 1, got 'six'"),
         ({"clutter": 1}, r"networks\[0\]\.clutter must be bool, got 1"),
         ({"data": "ib"}, r"networks\[0\]\.data must be one of 'digits', 'mnist', 'fashion-mnist', 'cifar10', got 'ib'"),
         ({"damaged_layer": "conv7"}, r"networks\[0\]\.damaged_layer must be one of 'conv1'"),
         ({"n_train": 1349}, r"networks\[0\]: n_train=1349 is more than the 1348 samples available of digits"),
         ({"n_test": 2000}, r"networks\[0\]: n_test=2000 is more than the 1797 samples available of digits"),
         ({"grid": 5}, r"networks\[0\]: grid must divide the side of the images, 12, got 5"),
-        ({"grid": 1}, r"networks\[0\]: grid must be an integer of at least 2, got 1"),
-        ({"lr": 0.0}, r"networks\[0\]: lr must be positive, got 0"),
-        ({"epochs": 0}, r"networks\[0\]: epochs must be positive, got 0"),
-        ({"sigma0": -0.1}, r"networks\[0\]: sigma0 must be positive, got -0.1"),
-        ({"samples": 5}, r"networks\[0\]: samples must be even, as noise comes in pairs, got 5"),
-        ({"held_out": 2}, r"networks\[0\]: held_out must be an integer of at least 4, got 2"),
-        ({"held_out": 7}, r"networks\[0\]: held_out must be even, as noise comes in pairs, got 7"),
-        ({"pruned_share": 1.5}, r"networks\[0\]: pruned_share must be a number from 0 to 1, got 1.5"),
-        ({"pruned_share": 1.0}, r"networks\[0\]: 1 - pruned_share must be positive, got 0"),
-        ({"student_width": 2.0}, r"networks\[0\]: student_width must be a number from 0 to 1, got 2"),
+        ({"grid": 1}, r"networks\[0\]\.grid must be int of at least 2, got 1"),
+        ({"lr": 0.0}, r"networks\[0\]\.lr must be float above 0, got 0"),
+        ({"epochs": 0}, r"networks\[0\]\.epochs must be int of at least 1, got 0"),
+        ({"sigma0": -0.1}, r"networks\[0\]\.sigma0 must be float above 0, got -0.1"),
+        ({"samples": 5}, r"networks\[0\]\.samples must be int .* even, as noise comes in pairs, got 5"),
+        ({"held_out": 2}, r"networks\[0\]\.held_out must be int of at least 4 and even, .* got 2"),
+        ({"held_out": 7}, r"networks\[0\]\.held_out must be int of at least 4 and even, .* got 7"),
+        ({"pruned_share": 1.5}, r"networks\[0\]\.pruned_share must be float above 0 and below 1, got 1.5"),
+        ({"pruned_share": 1.0}, r"networks\[0\]\.pruned_share must be float above 0 and below 1, got 1.0"),
+        ({"student_width": 2.0}, r"networks\[0\]\.student_width must be float above 0 and at most 1, got 2"),
         ({"student_width": 0.2}, r"networks\[0\]: the width of students must be an integer of at least 1, got 0"),
         ({"student_images": 0.01}, r"networks\[0\]: the number of images of students must be .* at least 2, got 1"),
-        ({"batch_size": 1}, r"networks\[0\]: batch_size must be an integer of at least 2, got 1"),
+        ({"batch_size": 1}, r"networks\[0\]\.batch_size must be int of at least 2, got 1"),
     ],
     ids=str,
 )
@@ -116,7 +126,7 @@ def test_parameters_that_cannot_be_are_refused(change, message):
 
 
 def by_hand(kind, seed):
-    splits = datasets.cluttered(datasets.load("digits", n_train=128, n_val=0, n_test=449, seed=0))
+    splits = datasets.load("digits", n_train=128, n_val=0, n_test=449, seed=0).cluttered()
     data, few = splits.train, splits.train[:32]
     start, student = (models.vgg6(width=width, in_shape=(1, 12, 12), seed=seed) for width in (4, 2))
     further = {"epochs": 2, "lr": 1e-3, "seed": seed}
@@ -172,8 +182,8 @@ def test_an_unknown_kind_is_refused():
 # tables
 
 
-def test_a_table_is_that_of_one_network_and_its_record():
-    rows = study.measure(NETWORK, "trained", 1, layers=["conv4", "conv6"], n_images=2, steps=40)
+def test_a_table_is_that_of_one_network_and_its_record(measure):
+    rows = measure(NETWORK, "trained", 1, layers=["conv4", "conv6"], n_images=2, steps=40)
     splits, net = study.images(NETWORK), by_hand("trained", 1)
     how = {"grid": 6, "steps": 40, "samples": 16, "held_out": 128, "sigma0": 0.01, "alpha": 1.5}
     d = discarding.strict_information_discarding(net, splits.test.x[:2], "conv6", **how)
@@ -189,45 +199,45 @@ def test_a_table_is_that_of_one_network_and_its_record():
         assert set(rows[column]) == {value}
 
 
-def test_each_setting_of_the_search_counts():
+def test_each_setting_of_the_search_counts(measure):
     how = {"layers": ["conv6"], "n_images": 2, "steps": 40}
-    usual = study.measure(NETWORK, "trained", 1, **how)["discarding"]
+    usual = measure(NETWORK, "trained", 1, **how)["discarding"]
     for change in ({"samples": 8}, {"held_out": 64}, {"sigma0": 0.02}, {"alpha": 2.0}):
-        assert (study.measure(replace(NETWORK, **change), "trained", 1, **how)["discarding"] != usual).any(), change
+        assert (measure(replace(NETWORK, **change), "trained", 1, **how)["discarding"] != usual).any(), change
 
 
-def test_ten_times_the_noise_is_about_as_much_more_in_bits():
+def test_ten_times_the_noise_is_about_as_much_more_in_bits(measure):
     usual, loud = (
-        study.measure(network, "trained", 0, layers=["conv1"], **FEW)["discarding"].mean()
+        measure(network, "trained", 0, layers=["conv1"], **FEW)["discarding"].mean()
         for network in (NETWORK, replace(NETWORK, sigma0=10 * NETWORK.sigma0))
     )
     assert loud - usual == pytest.approx(math.log2(10), abs=0.5)
 
 
-def test_cells_in_random_places_have_the_same_values_and_no_concentration(monkeypatch):
+def test_cells_in_random_places_have_the_same_values_and_no_concentration(measure, monkeypatch):
     def half(_model, x, layers, *, grid, **_options):
         entropy = torch.where(discarding.box(grid), 0.0, 1.0).expand(len(x), grid, grid)
         nothing = torch.zeros(len(x))
         return {layers[0]: discarding.Discarding(entropy, entropy, *[nothing] * 5, nothing.bool(), nothing.long())}
 
     monkeypatch.setattr(discarding, "measured", half)
-    rows = study.measure(NETWORK, "untrained", 0, layers=["conv4"], n_images=100, steps=1)
+    rows = measure(NETWORK, "untrained", 0, layers=["conv4"], n_images=100, steps=1)
     assert rows["concentration"].tolist() == [1.0] * 100
     assert rows["elsewhere"].between(-1, 0.8).all()
     assert rows["elsewhere"].nunique() > 3
     assert abs(rows["elsewhere"].mean()) < 4 * rows["elsewhere"].std() / 10
 
 
-def test_without_clutter_there_is_no_concentration():
-    rows = study.measure(PLAIN, "untrained", 0, layers=["conv4"], **FEW)
+def test_without_clutter_there_is_no_concentration(measure):
+    rows = measure(PLAIN, "untrained", 0, layers=["conv4"], **FEW)
     assert study.images(PLAIN).train.x.shape == (128, 1, 8, 8)
     assert rows[["concentration", "elsewhere"]].isna().all(axis=None)
     assert rows["discarding"].notna().all()
 
 
-def test_layers_are_measured_where_their_kind_needs_them():
+def test_layers_are_measured_where_their_kind_needs_them(measure):
     few = replace(NETWORK, samples=2, held_out=4, epochs=1)
-    tables = {kind: study.measure(few, kind, 0, layers=LAYERS, n_images=1, steps=0) for kind in study.KINDS}
+    tables = {kind: measure(few, kind, 0, layers=LAYERS, n_images=1, steps=0) for kind in study.KINDS}
     layers = {kind: rows["layer"].tolist() for kind, rows in tables.items()}
     assert [kind for kind in layers if layers[kind] == LAYERS] == [*study.MAIN, "damaged"]
     assert layers.pop("autoencoder") == ["conv6"]
@@ -235,8 +245,8 @@ def test_layers_are_measured_where_their_kind_needs_them():
     assert tables["autoencoder"]["accuracy"].isna().all()
 
 
-def test_a_public_network_is_measured_in_five_blocks_from_first_to_last(monkeypatch):
-    asked = []
+def test_a_public_network_is_measured_in_five_blocks_from_first_to_last(defined, monkeypatch):
+    asked, notebook = [], defined(NAME, layers=LAYERS, steps=1)
 
     def load(name, **sizes):
         x = torch.rand(sizes["n_test"], 3, 32, 32, generator=torch.Generator().manual_seed(0))
@@ -244,7 +254,7 @@ def test_a_public_network_is_measured_in_five_blocks_from_first_to_last(monkeypa
         return Splits(*[Data(x, torch.zeros(len(x)))] * 3, name, {})
 
     monkeypatch.setattr(datasets, "load", load)
-    rows = study.measure_resnet(study.ResNet(depth=20, n_test=2, n_images=1), "untrained", 1, steps=1)
+    rows = notebook.measure_resnet(study.ResNet(depth=20, n_test=2, n_images=1), "untrained", 1)
     names = [name for name in activations.layers(models.resnet(20)) if name.startswith("stage")]
     assert rows["layer"].tolist() == [names[i] for i in (0, 2, 4, 6, 8)]
     assert rows["block"].tolist() == [0, 1, 2, 3, 4]

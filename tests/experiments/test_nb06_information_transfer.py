@@ -54,43 +54,43 @@ def test_records_of_the_notebook_are_built():
 
 @pytest.mark.parametrize(("name", "value", "message"), [
     ("samples", {"data": "digits", "n": 100, "small": 90}, "samples lacks the field 'k'; fields: data, n, small, k, p"),
-    ("samples", {"data": "digits", "n": 90, "small": 100, "k": 40}, "samples: n must be a number of at least 100, got"),
-    ("samples", {"data": "digits", "n": 90, "small": 5, "k": 40}, "samples: small must be a number of at least 10, go"),
+    ("samples", {"data": "digits", "n": 90, "small": 100, "k": 40}, "samples: n must be an integer of at least 100"),
+    ("samples", {"data": "digits", "n": 90, "small": 5, "k": 40}, "samples.small must be int of at least 10, got 5"),
     ("samples", {"data": "ib", "n": 90, "small": 90, "k": 40}, "samples.data must be one of 'digits', 'mnist', 'fashi"),
-    ("samples", {"data": "digits", "n": 1700, "small": 90, "k": 40}, "samples: digits has 1797 samples, too few for 1"),
+    ("samples", {"data": "digits", "n": 1700, "small": 90, "k": 40}, "samples: n_train=1870 is more than"),
     ("network", {"hidden": [8], "step": 10}, "network has an unknown field 'step'"),
-    ("network", {"hidden": [8.5], "steps": 10}, r"network.hidden must be list\[int\], got \[8.5\]"),
-    ("network", {"hidden": [0], "steps": 10}, "hidden of network must be an integer of at least 1, got 0"),
-    ("network", {"hidden": [8], "steps": -1}, "network: steps must be a number of at least 0, got -1"),
+    ("network", {"hidden": [8.5], "steps": 10}, r"network.hidden must be list\[int of at least 1\], got \[8.5\]"),
+    ("network", {"hidden": [0], "steps": 10}, r"network.hidden must be list\[int of at least 1\], got \[0\]"),
+    ("network", {"hidden": [8], "steps": -1}, "network.steps must be int of at least 0, got -1"),
     ("network", {"hidden": [8], "steps": 1, "epochs": 2, "at_once": True}, "epochs must be 0 with at_once, got 2"),
-    ("coding", {"steps": 1, "batch_size": 0}, "coding: batch_size must be a number of at least 1, got 0"),
-    ("coding", {"steps": 1, "lr": -0.1}, "coding: lr must be a number of at least 1e-12, got -0.1"),
-    ("coding", {"steps": 1, "epochs": math.inf}, "coding.epochs must be float, got inf"),
-    ("coding", {"steps": 1, "ratio": 1}, "ratio must be a number above 1, got 1"),
+    ("coding", {"steps": 1, "batch_size": 0}, "coding.batch_size must be int of at least 1, got 0"),
+    ("coding", {"steps": 1, "lr": -0.1}, "coding.lr must be float above 0, got -0.1"),
+    ("coding", {"steps": 1, "epochs": math.inf}, "coding.epochs must be float of at least 0, got inf"),
+    ("coding", {"steps": 1, "ratio": 1}, "coding.ratio must be float above 1, got 1"),
     ("coding", {"steps": 1, "calibrate": 1}, r"coding.calibrate must be bool, got 1 \(int\)"),
-    ("codes", [{"data": "digits", "n": 1797}], r"codes\[0\]: digits has 1797 samples, too few for 1797 to train on an"),
-    ("codes", [{"data": "digits", "n": 5}], r"n of codes\[0\] must be an integer of at least 8, got 5"),
-    ("codes", [{"data": "mnist", "n": 60_001}], r"codes\[0\]: mnist has 70000 samples, too few for 60001 to train on"),
-    ("codes", [{"data": "digits", "n": 99, "classes": [0, 2]}], r"codes\[0\]: classes must be two or more, one after "),
-    ("codes", [{"data": "digits", "n": 99, "classes": [4]}], r"classes must be two or more, .* got \[4\]"),
+    ("codes", [{"data": "digits", "n": 1797}], r"codes\[0\]: n_train=1797 is more than the 1796 samples"),
+    ("codes", [{"data": "digits", "n": 5}], r"codes\[0\].n must be int of at least 8, got 5"),
+    ("codes", [{"data": "mnist", "n": 60_001}], r"codes\[0\]: n_train=60001 is more than the 60000 samples"),
+    ("codes", [{"data": "digits", "n": 99, "classes": [0, 2]}], r"codes\[0\].classes must be list.* in a row, two or"),
+    ("codes", [{"data": "digits", "n": 99, "classes": [4]}], r"classes must be .*two or more, or none, got \[4\]"),
     ("codes", [{"data": "digits", "n": 99, "classes": [8, 9, 10]}], r"classes must be .* got \[8, 9, 10\]"),
     ("pairs", [{"first": {"data": "digits"}}], r"pairs\[0\] lacks the field 'second'"),
     ("pairs", [{"first": {"data": "digits"}, "second": "digits"}], r"pairs\[0\].second must be a dict"),
     ("pairs", [{"first": {"data": "digits"}, "second": {"data": "digits"}}], "claims need a pair of digits for each o"),
-    ("samples", {"data": "digits", "n": 820, "small": 90, "k": 40}, r"pairs\[0\]: digits has 1797 samples, too few fo"),
-    ("samples", {"data": "digits", "n": 410, "small": 90, "k": 40}, r"pairs\[2\]: digits has 1797 samples, too few fo"),
-    ("samples", {"data": "digits", "n": 100, "small": 100, "k": 1597}, r"pairs\[0\]: digits has 1797 samples, too few"),
-    ("samples", {"data": "digits", "n": 100, "small": 90, "k": 40, "probe": 899}, r"pairs\[0\]: digits has 1797 sampl"),
+    ("samples", {"data": "digits", "n": 820, "small": 90, "k": 40}, r"pairs\[0\]: n_train=1822 is more than the 1797"),
+    ("samples", {"data": "digits", "n": 410, "small": 90, "k": 40}, r"pairs\[2\]: n_train=1820 is more than the 1797"),
+    ("samples", {"data": "digits", "n": 100, "small": 100, "k": 1597}, r"pairs\[0\]: n_train=\d+ is more than the"),
+    ("samples", {"data": "digits", "n": 100, "small": 90, "k": 40, "probe": 899}, r"pairs\[0\]: n_train=1798 is more"),
     ("forgetting", [{"second": "split", "ewc": 1, "replay": 1, "tasks": 3}], r"forgetting\[0\]: tasks must be 2 where"),
-    ("forgetting", [{"second": "permuted", "ewc": 1, "replay": 0}], r"forgetting\[0\]: replay must be a number of at "),
+    ("forgetting", [{"second": "permuted", "ewc": 1, "replay": 0}], r"forgetting\[0\].replay must be int of at least"),
     ("forgetting", [{"second": "permuted", "ewc": 1, "replay": 9, "tasks": 3}], "claims need .* forgetting of 2 tasks"),
     ("forgetting", [{"second": "shuffled", "ewc": 1, "replay": 9}], r"forgetting\[0\].second must be one of 'permuted"),
-    ("resnets", [{"layers": ["stage4"]}], r"unknown layer of resnets\[0\]: 'stage4'; allowed: stem, stage1.block1"),
-    ("resnets", [{"layers": ["stem"], "depth": 21}], "unknown depth 21; allowed: 20, 32, 44, 56"),
+    ("resnets", [{"layers": ["stage4"]}], r"resnets\[0\]: unknown layer 'stage4'; allowed: stem, stage1.block1"),
+    ("resnets", [{"layers": ["stem"], "depth": 21}], r"resnets\[0\].depth must be one of 20, 32, 44, 56, got 21"),
     ("sets", ["digits", "digit"], "unknown data set in sets: 'digit'; allowed: digits, mnist"),
-    ("sizes", [100], r"sizes must be two or more that rise from at least 1, got \[100\]"),
-    ("sizes", [100, 50], r"sizes must be two or more that rise"),
-    ("sizes", [100, 1700], "sizes: digits has 1797 samples, too few for 1870 to train on and 40 held out"),
+    ("sizes", [100], r"the number of sizes must be an integer of at least 2, got 1"),
+    ("sizes", [100, 50], r"sizes must rise from 1 or more, got \[100, 50\]"),
+    ("sizes", [100, 1700], "sizes: n_train=1870 is more than the 1757 samples available of digits"),
     ("n_seeds", 1, "n_seeds must be an integer of at least 2, got 1"),
 ])  # fmt: skip
 def test_what_cannot_be_is_refused_before_anything_runs(name, value, message):
@@ -102,15 +102,15 @@ def test_the_official_test_images_are_for_tests_alone():
     wide, long = (
         {"data": "mnist", "small": 90} | samples for samples in ({"n": 54_547, "k": 40}, {"n": 90, "k": 10_001})
     )
-    with pytest.raises(ValueError, match="samples: mnist has 70000 samples, too few for 60001 to train on and 40 held"):
+    with pytest.raises(ValueError, match="samples: n_train=60001 is more than the 60000 samples available of mnist"):
         records.prepared(NOTEBOOK, parameters(samples=wide))
-    with pytest.raises(ValueError, match="sizes: mnist has 70000 samples, too few for 200 to train on and 10001 held"):
+    with pytest.raises(ValueError, match="sizes: n_test=10001 is more than the 10000 samples available of mnist"):
         records.prepared(NOTEBOOK, parameters(samples=long, sets=["mnist"]))
 
 
 def test_split_classes_take_two_and_a_half_times_as_many_samples():
     records.prepared(NOTEBOOK, parameters(samples={"data": "digits", "n": 400, "small": 90, "k": 300}))
-    with pytest.raises(ValueError, match="samples: digits has 1797 samples, too few for 1100 to train on and 750"):
+    with pytest.raises(ValueError, match="samples: n_train=1100 is more than the 1047 samples available of digits"):
         records.prepared(NOTEBOOK, parameters(samples={"data": "digits", "n": 400, "small": 90, "k": 300},
                                               forgetting=[{"second": "split", "ewc": 1, "replay": 1}]))  # fmt: skip
 
@@ -164,15 +164,6 @@ def test_parts_are_disjoint_and_noise_redraws_its_share_of_labels():
     assert study.parts("digits", 0, n=800, k=300, noise=1)[0].y.bincount(minlength=10).min() > 40
 
 
-def test_permuted_pixels_are_the_same_order_for_every_image_and_another_for_each_task():
-    data = datasets.load("digits", seed=0).train[:5]
-    one, other = study.permuted(data, 1), study.permuted(data, 2)
-    assert torch.equal(study.permuted(data, 0).x, data.x)
-    assert torch.equal(one.x.flatten(1).sort().values, data.x.flatten(1).sort().values)
-    assert not torch.equal(one.x, other.x)
-    assert torch.equal(study.permuted(data[2:3], 1).x, one.x[2:3])
-
-
 def test_samples_are_of_their_classes_and_the_halves_have_none_in_common():
     permuted = study.Sample(data="digits", pixels="permuted")
     for which, labels in ((LOW, range(5)), (HIGH, range(5)), (permuted, range(10))):
@@ -182,17 +173,17 @@ def test_samples_are_of_their_classes_and_the_halves_have_none_in_common():
     halves = [study.sample(ALL, 0, 2000, half=half) for half in (0, 1)]
     assert [len(half) for half in halves] == [898, 899]  # as many as there are
     assert transfer.overlap(*halves) == 0
-    assert set(study.sample(HIGH, 0, 100, half=0, own=False).y.tolist()) == set(range(5, 10))
+    assert set(study.sample(HIGH, 0, 100, half=0, renumber=False).y.tolist()) == set(range(5, 10))
     plain = study.sample(ALL, 0, 100, half=0)
-    assert torch.equal(study.permuted(plain, 1).x, study.sample(permuted, 0, 100, half=0).x)
+    assert torch.equal(plain.permuted_pixels(seed=1).x, study.sample(permuted, 0, 100, half=0).x)
 
 
 def test_a_tenth_of_each_set_of_a_pair_calibrates():
     (a, rest_a), (b, rest_b) = study.divided(study.Pair(first=ALL, second=LOW), 0, SAMPLES)
     assert [len(part) for part in (a, rest_a, b, rest_b)] == [90, 10, 99, 12]
-    whole = study.join([a, rest_a])
+    whole = Data.joined([a, rest_a])
     assert torch.equal(whole.x, study.sample(ALL, 0, 100, half=0).x)
-    assert torch.equal(study.join([b, rest_b]).y, study.sample(LOW, 0, 111, half=1).y)
+    assert torch.equal(Data.joined([b, rest_b]).y, study.sample(LOW, 0, 111, half=1).y)
 
 
 def test_what_is_learnt_in_increments_has_a_hold_out_of_both_sets_and_labels_that_keep_their_meaning():
@@ -214,7 +205,8 @@ def test_tasks_are_permuted_pixels_or_halves_of_the_classes():
     plain = study.parts("digits", 0, n=100, k=40)
     found = study.tasks(three, 0, SAMPLES)
     for i, task in enumerate(found):
-        assert all(torch.equal(a.x, study.permuted(b, i).x) for a, b in zip(task, plain, strict=True))
+        expected = [part.permuted_pixels(seed=i) if i else part for part in plain]
+        assert all(torch.equal(a.x, b.x) for a, b in zip(task, expected, strict=True))
     assert len(study.tasks(two, 0, SAMPLES)) == 2
     split = study.Forgetting(second="split", ewc=1, replay=1)
     low, high = study.tasks(split, 0, dataclasses.replace(SAMPLES, n=440))
@@ -222,11 +214,6 @@ def test_tasks_are_permuted_pixels_or_halves_of_the_classes():
     wide = study.parts("digits", 0, n=1100, k=100)
     assert torch.equal(high[0].y, wide[0].y[wide[0].y >= 5][:440] - 5)
     assert torch.equal(low[2].x, wide[2].x[wide[2].y < 5][:40])
-
-
-def test_joined_data():
-    data = Data(torch.arange(3.0)[:, None], torch.arange(3))
-    assert study.join([data, data[:1]]).y.tolist() == [0, 1, 2, 0]
 
 
 # networks that learn in turn, by hand
@@ -252,7 +239,7 @@ def test_networks_in_turn_are_those_of_their_steps_by_hand():
         ("shared", "plain"): train(a, pools[1]),
         ("shared", "EWC"): train(a, pools[1], term=training.ewc(a, pools[0], strength=50, samples=150, seed=3)),
         ("shared", "replay"): train(a, pools[1], memory=pools[0][:20]),
-        ("shared", "joint"): training.train(theta, study.join(pools[:2]), seed=3, steps=40, batch_size=16, lr=5e-3),
+        ("shared", "joint"): training.train(theta, Data.joined(pools[:2]), seed=3, steps=40, batch_size=16, lr=5e-3),
     }  # fmt: skip
     _, theta, _ = by_hand(3, 20)
     a, heads = train(theta, pools[0], head=slice(0, 10)), (slice(0, 10), slice(10, 20))
@@ -276,9 +263,9 @@ def test_in_a_sequence_each_task_before_has_its_term_and_its_part_of_the_memory(
     second = penalty(b, pools[1])
     assert same(found["shared", "EWC"], train(b, pools[2], term=lambda now, x: first(now, x) + second(now, x)))
     b = train(a, pools[1], memory=pools[0][:21])
-    memory = study.join([pools[0][:10], pools[1][:10]])
+    memory = Data.joined([pools[0][:10], pools[1][:10]])
     assert same(found["shared", "replay"], train(b, pools[2], memory=memory))
-    assert same(found["shared", "joint"], train(theta, study.join(pools), steps=60))
+    assert same(found["shared", "joint"], train(theta, Data.joined(pools), steps=60))
     _, theta, _ = by_hand(3, 30)
     heads = [slice(0, 10), slice(10, 20), slice(20, 30)]
     a = train(theta, pools[0], head=heads[0])
@@ -351,9 +338,9 @@ def test_in_a_sequence_lwf_forgets_less_than_plain_training_and_learns_every_tas
     assert (accuracy[:, "C"] > 0.4).all()  # of three tasks that are mapped to three heads
 
 
-def test_features_are_coded_as_by_hand():
-    pair = study.Pair(first=LOW, second=HIGH)
-    table, permuted = (study.features(pair, labels, 0, samples=SAMPLES, **SMALL) for labels in ("true", "permuted"))
+def test_features_are_coded_as_by_hand(defined):
+    notebook, pair = defined(NOTEBOOK, samples=SAMPLES, **SMALL), study.Pair(first=LOW, second=HIGH)
+    table, permuted = (notebook.of_perceptrons(pair, labels, 0) for labels in ("true", "permuted"))
     assert table["features"].tolist() == ["pixels", "random", "other task"]
     source, task = study.sample(LOW, 0, 100, half=0), study.sample(HIGH, 0, 40, half=1)
     untrained = models.mlp([64, 8, 5], seed=0)
@@ -370,9 +357,9 @@ def test_features_are_coded_as_by_hand():
 
 
 @pytest.mark.data
-def test_layers_of_the_public_resnet_are_coded_beside_pixels_of_test_images():
-    net = study.ResNet(layers=("stem", "stage3.block3"))
-    random, trained = (study.depths(net, weights, 0, samples=SAMPLES, **LARGER) for weights in ("random", "trained"))
+def test_layers_of_the_public_resnet_are_coded_beside_pixels_of_test_images(defined):
+    notebook, net = defined(NOTEBOOK, samples=SAMPLES, **LARGER), study.ResNet(layers=("stem", "stage3.block3"))
+    random, trained = (notebook.of_resnet(net, weights, 0) for weights in ("random", "trained"))
     assert random["features"].tolist() == trained["features"].tolist() == ["pixels", *net.layers]
     assert random["L"][0] == trained["L"][0]
     assert trained["saved"][2] > random["saved"][2] + 20

@@ -1,3 +1,4 @@
+import inspect
 import math
 from dataclasses import replace
 
@@ -427,6 +428,20 @@ def test_certify_refuses_what_is_no_noise(sigma):
 
 
 # several layers
+
+
+def test_a_misspelt_option_of_several_layers_is_refused_before_the_first_is_measured():
+    with pytest.raises(TypeError, match="unexpected keyword argument 'samplse'"):
+        discarding.measured(None, None, ["conv1"], samplse=4)
+
+
+def test_several_layers_take_every_option_of_one():
+    several, one = (
+        inspect.signature(f).parameters for f in (discarding.measured, discarding.strict_information_discarding)
+    )
+    assert {name: p.default for name, p in several.items() if name != "layers"} == {
+        name: p.default for name, p in one.items() if name != "layer"
+    }
 
 
 def test_a_table_has_a_row_per_layer_and_image(net):

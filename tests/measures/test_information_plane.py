@@ -1,5 +1,7 @@
+import inspect
 import math
 from collections import OrderedDict
+from dataclasses import replace
 from functools import partial
 
 import pandas as pd
@@ -12,6 +14,7 @@ from infolib import activations, training
 from infolib.data import Data
 from infolib.estimators import renyi
 from infolib.measures import information_plane
+from infolib.measures.information_plane import Plane, binned, matrix_based, neighbours
 from workbook import models
 
 
@@ -87,7 +90,7 @@ def test_trajectory_measures_at_the_steps_asked_for_and_then_stops(batch):
 @pytest.mark.parametrize("at", [[], [3, 1], [1, 1], [-1, 2]])
 def test_steps_that_do_not_increase_are_refused(batch, at):
     net = models.mlp([5, 4, 2], seed=0)
-    with pytest.raises(ValueError, match="at must increase from 0 or more"):
+    with pytest.raises(ValueError, match="at must rise from 0 or more"):
         information_plane.trajectory(net, fit(net, batch), *batch, ["output"], at=at, input_width=1.0)
 
 
@@ -244,11 +247,12 @@ def test_moving_average_of_the_widths_is_the_published_one():
     for star in stars[1:]:
         expected.append(0.9 * expected[-1] + 0.1 * star)
     steps = [training.Step(1, i, torch.arange(0), 0.0) for i in range(1, 5)]
+    own = Plane(batch=lambda step: sampled(step.step - 1), estimator=partial(matrix_based, input_width=1.0))
     planes = {
-        "moving": {"batch": lambda step: sampled(step.step - 1), "momentum": 0.9, "input_width": 1.0},
-        "own": {"batch": lambda step: sampled(step.step - 1), "input_width": 1.0},
-        "frozen": {"batch": lambda step: sampled(step.step - 1), "momentum": 1, "input_width": 1.0},
-        "given": {"batch": sampled(0), "momentum": 1, "widths": {"hidden1": 0.7}, "input_width": 1.0},
+        "moving": replace(own, momentum=0.9),
+        "own": own,
+        "frozen": replace(own, momentum=1),
+        "given": replace(own, batch=sampled(0), momentum=1, widths={"hidden1": 0.7}),
     }
     table = information_plane.trajectories(net, steps, planes, ["hidden1"])
     width = {name: rows["width"].to_list() for name, rows in table.groupby("plane")}
@@ -272,10 +276,9 @@ def test_dead_layer_neither_enters_the_average_nor_ends_it(batch):
 
 def test_search_settles_after_so_many_points(batch):
     net = models.mlp([5, 4, 2], seed=0)
-    plane = {"batch": Data(*batch), "input_width": 1.0}
-    run = partial(information_plane.trajectories, layers=["hidden1"])
+    run = partial(information_plane.trajectory, x=batch[0], y=batch[1], layers=["hidden1"], input_width=1.0)
     settled, few, many = (
-        run(net, fit(models.mlp([5, 4, 2], seed=0), batch), {"": plane | options})["width"].to_list()
+        run(net, fit(models.mlp([5, 4, 2], seed=0), batch), **options)["width"].to_list()
         for options in ({"settled": (3, 5)}, {"points": 5}, {})
     )
     assert settled == many[:3] + few[3:]
@@ -286,7 +289,7 @@ def test_search_settles_after_so_many_points(batch):
 @pytest.mark.parametrize("momentum", [-0.1, 1.1, math.nan])
 def test_momentum_outside_of_its_range_is_refused(batch, momentum):
     x, y = batch
-    with pytest.raises(ValueError, match=r"momentum must be in \[0, 1\], got"):
+    with pytest.raises(ValueError, match="momentum must be a number from 0 to 1, got"):
         information_plane.matrix_based(x, y, {"t": x}, input_width=1.0, momentum=momentum)
 
 
@@ -295,10 +298,11 @@ def test_momentum_outside_of_its_range_is_refused(batch, momentum):
 
 def test_planes_of_one_run_are_those_of_runs_of_their_own(batch):
     data, held_out = Data(*batch), sampled(9)
+    kernel = partial(matrix_based, input_width=1.0)
     planes = {
-        "train": {"batch": lambda step: data[step.batch], "momentum": 0.9, "input_width": 1.0},
-        "test": {"batch": information_plane.drawn_from(held_out, 20, seed=1), "at": [2, 4], "input_width": 1.0},
-        "binned": {"batch": data, "at": [0, 9], "estimator": information_plane.binned, "bins": 8},
+        "train": Plane(batch=lambda step: data[step.batch], momentum=0.9, estimator=kernel),
+        "test": Plane(batch=information_plane.drawn_from(held_out, 20, seed=1), at=[2, 4], estimator=kernel),
+        "binned": Plane(batch=data, at=[0, 9], estimator=partial(binned, bins=8)),
     }
 
     def run(planes):
@@ -319,10 +323,65 @@ def test_planes_of_one_run_are_those_of_runs_of_their_own(batch):
 def test_training_ends_with_the_last_plane(batch):
     net = models.mlp([5, 4, 2], seed=0)
     steps = fit(net, batch, epochs=100)
-    plane = {"batch": Data(*batch), "input_width": 1.0}
-    planes = {"a": plane | {"at": [0, 1]}, "b": plane | {"at": range(2, 5)}}
+    plane = Plane(batch=Data(*batch), at=[0, 1], estimator=partial(matrix_based, input_width=1.0))
+    planes = {"a": plane, "b": replace(plane, at=range(2, 5))}
     assert information_plane.trajectories(net, steps, planes, ["output"])["step"].max() == 4
     assert next(steps).step == 5
+
+
+@pytest.mark.parametrize(
+    ("plane", "message"),
+    [
+        (
+            {"estimator": partial(matrix_based, inputwidth=1.0)},
+            "unknown option 'inputwidth' of matrix_based; allowed: inp",
+        ),
+        ({"estimator": matrix_based}, "matrix_based needs the option 'input_width', got none"),
+        ({"estimator": partial(binned, bins=8, k=3)}, "unknown option 'k' of binned; allowed: bins, low, high$"),
+        ({"estimator": partial(binned, bins=8), "momentum": 0.9}, "unknown option 'widths' of binned"),
+        ({"estimator": partial(neighbours, noise=1.0), "settled": (3, 5)}, "unknown option 'points' of neighbours"),
+        (
+            {"estimator": partial(matrix_based, input_width=1.0, momentum=0.9)},
+            "momentum and widths must be the plane's",
+        ),
+        ({"estimator": partial(matrix_based, input_width=1.0), "momentum": 2}, "momentum must be a number from 0 to 1"),
+    ],
+)
+def test_a_plane_that_its_estimator_cannot_take_is_refused_when_it_is_made(batch, plane, message):
+    with pytest.raises(ValueError, match=message):
+        Plane(batch=Data(*batch), **plane)
+
+
+def test_a_misspelt_option_is_refused_before_the_first_step_and_the_first_activation(batch):
+    """Neither is the network looked at nor a step taken: the model is None, and the steps raise."""
+
+    def steps():
+        raise AssertionError("a training step was taken")
+        yield
+
+    message = "unknown option 'input_wdith' of matrix_based; allowed: input_width, alpha"
+    with pytest.raises(ValueError, match=message):
+        information_plane.point(None, *batch, ["output"], input_wdith=1.0)
+    with pytest.raises(ValueError, match=message):
+        information_plane.trajectory(None, steps(), *batch, ["output"], at=[5], input_wdith=1.0)
+    with pytest.raises(ValueError, match="needs the option 'input_width', got alpha"):
+        information_plane.trajectory(None, steps(), *batch, ["output"], alpha=2)
+
+
+def test_an_estimator_may_wrap_another_and_take_whatever_that_takes(batch):
+    def mismatched(x, y, recorded, **options):
+        return matrix_based(x.roll(1, 0), y, recorded, **options)
+
+    kernel = partial(mismatched, input_width=1.0)
+    point = information_plane.point(Named(), *batch, ["copy"], estimator=kernel)
+    expected = matrix_based(batch[0].double().roll(1, 0), batch[1], {"copy": batch[0].double()}, input_width=1.0)
+    assert point.to_dict("records") == expected
+    assert Plane(batch=Data(*batch), estimator=kernel, momentum=0.9).momentum == 0.9
+
+
+def test_the_short_form_has_every_option_of_the_estimator_but_those_of_the_plane():
+    taken = set(inspect.signature(matrix_based).parameters) - {"x", "y", "recorded", "widths", "momentum"}
+    assert information_plane.Kernel.__optional_keys__ == taken
 
 
 def test_no_planes_are_refused(batch):

@@ -1,5 +1,7 @@
 import copy
+import inspect
 import math
+import typing
 from collections import OrderedDict
 from itertools import combinations, pairwise
 
@@ -310,6 +312,27 @@ def test_all_five_lenses_give_one_tidy_table_in_the_order_of_the_forward_pass(ne
     assert table[table["lens"] == "discarding"]["value"].tolist() == alone["value"].tolist()
     with pytest.raises(ValueError, match="unknown lens 'noise'; allowed: information, redundancy"):
         lenses.look(net, data, LAYERS, noise={})
+
+
+@pytest.mark.parametrize(("lens", "allowed"), [
+    ("information", "n, alpha"),
+    ("redundancy", "n, alpha, max_pairs, seed"),
+    ("class_information", "n, shares"),
+    ("discarding", "n, boxed, steps, samples, held_out, seed"),
+    ("codelength", "n"),
+])  # fmt: skip
+def test_a_misspelt_option_is_refused_before_the_first_lens_measures(lens, allowed):
+    """Nothing is measured: there is no model, and there are no data."""
+    with pytest.raises(ValueError, match=f"unknown option 'samplse' of {lens}; allowed: {allowed}$"):
+        lenses.look(None, None, LAYERS, **{lens: {"samplse": 8}})
+
+
+def test_the_typed_options_are_those_of_the_lenses():
+    typed = typing.get_type_hints(lenses.Options)
+    assert list(typed) == list(lenses.LENSES)
+    for name, lens in lenses.LENSES.items():
+        taken = inspect.signature(lens).parameters.values()
+        assert list(typed[name].__annotations__) == [p.name for p in taken if p.kind == p.KEYWORD_ONLY]
 
 
 def test_the_model_is_left_as_it_was(net, data):

@@ -623,6 +623,37 @@ def test_refusals():
         replay_codelength(START, data, streams=-1)
 
 
+LEARNS = {
+    "code": lambda **options: prequential_codelength(initial=START, data=digits(40), **options),
+    "transfer": lambda **options: information_transfer(START, START, digits(40), **options),
+    "curve": lambda **options: information_transfer(
+        START, START, digits(40)[20:], adapt="sdl_curve", pool=digits(40)[:20], **options
+    ),
+    "compare": lambda **options: transfer.compare(START, {"again": START}, digits(40), **options),
+    "model": lambda **options: transfer.model_information(options.pop("learner"), START, START, digits(40), **options),
+}
+
+
+@pytest.mark.parametrize("call", LEARNS)
+def test_a_misspelt_option_is_refused_before_anything_is_learnt(call, monkeypatch):
+    """No network runs, in training or for its scores."""
+    monkeypatch.setattr(torch.nn.Module, "__call__", lambda *_: pytest.fail("a network has run"))
+    message = "unknown option 'step' of network; allowed: steps, epochs, batch_size, lr, head, memory, term$"
+    with pytest.raises(ValueError, match=message):
+        LEARNS[call](learner=partial(network, step=5))
+    with pytest.raises(ValueError, match=r"unknown option 'epochs' of networks; allowed: steps, batch_size, lr$"):
+        LEARNS[call](learner=partial(networks, steps=5, epochs=2), batched=True)
+    with pytest.raises(ValueError, match="network needs the option 'steps', got lr"):
+        LEARNS[call](learner=partial(network, lr=0.1))
+    with pytest.raises(TypeError, match="unexpected keyword argument 'calibrat'"):
+        LEARNS[call](learner=partial(network, steps=5), calibrat=True)
+
+
+def test_a_curve_of_losses_has_no_mixture():
+    with pytest.raises(ValueError, match="mixture is an option of codes"):
+        information_transfer(START, START, digits(40), learner=network, adapt="sdl_curve", mixture=True)
+
+
 @pytest.mark.parametrize(("scores", "message"), [
     (torch.full((1, 10), math.nan), "must be numbers, got NaN"),
     (torch.zeros(1, 3), "labels must be below the learner's 3 classes, got 9"),

@@ -17,7 +17,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from infolib.data import Data, Splits, stratified_order
+from infolib.data import stratified_order
 from workbook import datasets
 
 TRAIN = 60  # images of the made-up MNIST below; 20 more are its test set
@@ -361,35 +361,7 @@ def test_relative_data_folder_counts_from_the_workbook_whatever_the_working_dire
     assert len(datasets.load("mnist", n_val=0).train) == TRAIN
 
 
-def test_clutter_lies_around_the_object_and_comes_from_other_images():
-    plain = datasets.load("digits", n_train=200, n_val=0, seed=0)
-    splits = datasets.cluttered(plain, seed=0)
-    assert splits.name == "cluttered digits"
-    assert splits.train.x.shape == (200, 1, 12, 12)
-    for part, full in ((plain.train, splits.train), (plain.test, splits.test)):
-        assert torch.equal(full.x[..., 2:10, 2:10], part.x)
-        assert torch.equal(full.y, part.y)
-        assert 0 <= full.x.min() <= full.x.max() <= 1
-    border = torch.ones(12, 12, dtype=torch.bool)
-    border[2:10, 2:10] = False
-    around = splits.train.x[:, 0, border]
-    assert 0.5 < (around > 0).any(0).float().mean() <= 1  # everywhere on the border, in some image
-    assert (around.amax(1) > 0).float().mean() > 0.95
-    again, other = (datasets.cluttered(plain, seed=seed).train.x for seed in (0, 1))
-    assert torch.equal(again, splits.train.x)
-    assert not torch.equal(other, splits.train.x)
-    assert (datasets.cluttered(plain, patches=0).train.x[:, 0, border] == 0).all()
-
-
-def test_an_image_is_not_its_own_clutter():
-    x = torch.stack([torch.zeros(1, 4, 4), torch.ones(1, 4, 4)])  # a black image among white ones sees white
-    data = Data(x, torch.arange(2))
-    canvas = datasets.cluttered(Splits(data, data, data, "two", {}), patches=20).train.x
-    assert canvas[0].max() == 1
-    assert canvas[1].sum() == 16
-
-
-def test_clutter_needs_square_images_of_even_sides():
-    data = Data(torch.zeros(2, 1, 5, 5), torch.arange(2))
-    with pytest.raises(ValueError, match="images must be square, of an even side"):
-        datasets.cluttered(Splits(data, data, data, "odd", {}))
+def test_an_axis_of_length_one_has_the_stride_that_numpy_gives():
+    """On which the kernel of a convolution, and so the last digits of its output, depends."""
+    splits = datasets.load("digits", n_train=20, n_val=10)
+    assert [part.x.stride() for part in (splits.train, splits.val, splits.test)] == [(64, 8, 8, 1)] * 3

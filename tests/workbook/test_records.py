@@ -99,7 +99,7 @@ def test_records_come_in_the_order_of_records_with_lists_as_tuples():
         ({"places": [[0, 1], [2, "x"]]}, "places must be list[list[int]], got [[0, 1], [2, 'x']] (list)"),
         ({"size": [28, 28, 1]}, "size must be list[int, int], got [28, 28, 1] (list)"),
         ({"strengths": {"ewc": "big"}}, "strengths must be dict[str, float], got {'ewc': 'big'} (dict)"),
-        ({"modes": ["mean", "none"]}, "modes must be list[Literal['mean', 'zero']], got ['mean', 'none'] (list)"),
+        ({"modes": ["mean", "none"]}, "modes must be list[one of 'mean', 'zero'], got ['mean', 'none'] (list)"),
         ({"strengths": {1: 2}}, "strengths must be dict[str, float], got {1: 2} (dict)"),
         ({"data": 5}, "data must be str, got 5 (int)"),
     ],

@@ -12,8 +12,15 @@ RECORDS: dict[str, type] = {}
 def check(parameters: Mapping[str, Any]) -> None:
     """Refuse parameters that cannot be, by name.
 
-    Raises:
-        ValueError: for a set that has no images, more images than there are, and options out of range
+    Parameters
+    ----------
+    parameters : mapping
+        All parameters of notebook 00 by name.
+
+    Raises
+    ------
+    ValueError
+        For a set that has no images, more images than there are, and options out of range.
     """
     p = parameters
     checks.choice("dataset", p["dataset"], ("digits", "mnist", "fashion-mnist"))

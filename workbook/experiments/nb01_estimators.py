@@ -11,8 +11,15 @@ RECORDS: dict[str, type] = {}
 def check(parameters: Mapping[str, Any]) -> None:
     """Refuse parameters that cannot be, by name.
 
-    Raises:
-        ValueError: for too few samples, neighbours or bins, and dimensions or widths that there are not
+    Parameters
+    ----------
+    parameters : mapping
+        All parameters of notebook 01 by name.
+
+    Raises
+    ------
+    ValueError
+        For too few samples, neighbours or bins, and dimensions or widths that there are not.
     """
     p = parameters
     for name, least in (("n_samples", 8), ("bins", 2), ("n_seeds", 2)):

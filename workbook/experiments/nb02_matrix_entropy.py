@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 from infolib import checks
 from workbook import datasets, models
+from workbook.records import Count, Natural, Positive
 
 
 @dataclass(frozen=True)
@@ -13,15 +14,13 @@ class Network:
     """A LeNet-5 and its training."""
 
     data: str  # data set
-    activation: Literal["relu", "sigmoid", "tanh"]
-    optimizer: Literal["adam", "sgd"]
-    lr: float
-    epochs: int
+    activation: Literal["relu", "sigmoid", "tanh"]  # of all layers but the last
+    optimizer: Literal["adam", "sgd"]  # with the learning rate and momentum below
+    lr: Positive  # learning rate
+    epochs: Natural  # passes through the training images
     momentum: float = 0.0  # of sgd
 
     def __post_init__(self) -> None:
-        checks.positive("lr", self.lr)
-        checks.at_least("epochs", self.epochs, 0)
         checks.within("momentum", self.momentum, 0, 1 if self.optimizer == "sgd" else 0)
 
 
@@ -29,25 +28,17 @@ class Network:
 class Filters:
     """How many filters the two convolutional layers have."""
 
-    conv1: int
-    conv2: int
-
-    def __post_init__(self) -> None:
-        for layer in ("conv1", "conv2"):
-            checks.at_least(layer, getattr(self, layer), 1)
+    conv1: Count  # of the first layer
+    conv2: Count  # of the second
 
 
 @dataclass(frozen=True)
 class Kernel:
     """Order of the entropy and Silverman's factors of the widths."""
 
-    alpha: float
-    h: float  # of input and activations
-    h_error: float  # of errors
-
-    def __post_init__(self) -> None:
-        for name in ("alpha", "h", "h_error"):
-            checks.positive(name, getattr(self, name))
+    alpha: Positive  # order
+    h: Positive  # of input and activations
+    h_error: Positive  # of errors
 
 
 RECORDS = {"networks": Network, "swept": Network, "filters": Filters, "kernels": Kernel}
@@ -56,9 +47,16 @@ RECORDS = {"networks": Network, "swept": Network, "filters": Filters, "kernels":
 def check(parameters: Mapping[str, Any]) -> None:
     """Refuse parameters that cannot be, by name.
 
-    Raises:
-        ValueError: for no networks or kernels, images that the filters do not fit, more images than there are, filters
-            without the published 6 and 12, depths that no public ResNet has, and numbers out of range
+    Parameters
+    ----------
+    parameters : mapping
+        All parameters of notebook 02 by name; those of RECORDS are records.
+
+    Raises
+    ------
+    ValueError
+        For no networks or kernels, images that the filters do not fit, more images than there are, filters without the
+        published 6 and 12, depths that no public ResNet has, and numbers out of range.
     """
     p = parameters
     for name in ("networks", "kernels"):
@@ -71,5 +69,5 @@ def check(parameters: Mapping[str, Any]) -> None:
         raise ValueError("filters must hold 6 and 12, which the others are compared with, and at least one row more")
     for name, least in (("batch_size", 2), ("n_checkpoints", 1), ("n_seeds", 2)):
         checks.at_least(name, p[name], least)
-    for depth in p["depths"]:
-        checks.choice("depths", depth, models.DEPTHS)
+    if not set(p["depths"]) <= set(models.DEPTHS):
+        raise ValueError(f"depths must be of {', '.join(map(str, models.DEPTHS))}, got {p['depths']}")

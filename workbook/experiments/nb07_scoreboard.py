@@ -1,40 +1,29 @@
-"""Notebook 07: networks on images with clutter around them, trained in several ways, through the five lenses."""
+"""Notebook 07: records of its networks, which are trained in several ways, and images with clutter around them."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-import pandas as pd
-from torch import nn
-
-from infolib import activations, checks, training
+from infolib import activations, checks
 from infolib.data import Splits
-from infolib.measures import lenses
-from workbook import datasets, models, records, store, techniques
+from workbook import datasets, models
+from workbook.records import Count, Natural, Positive, Share, at_least
 
 
 @dataclass(frozen=True)
 class Network:
     """A `models.vgg6` and its training."""
 
-    width: int  # maps of the first convolution
-    epochs: int  # 0: untrained
-    weight_decay: float = 0.0
-    eps: float = 0.0  # above 0: trained on, on images that are attacked within eps of each pixel
+    width: Count  # maps of the first convolution
+    epochs: Natural  # 0: untrained
+    weight_decay: Share = 0.0  # Adam's
+    eps: Share = 0.0  # above 0: trained on, on images that are attacked within eps of each pixel
     labels: Literal["true", "permuted"] = "true"  # in training
-    lr: float = 2e-3  # of Adam
-    batch_size: int = 64
-    attacked_epochs: int = 2
-    attacked_lr: float = 1e-3
-
-    def __post_init__(self) -> None:
-        for name, least in (("width", 1), ("epochs", 0), ("batch_size", 2), ("attacked_epochs", 0)):
-            checks.at_least(name, getattr(self, name), least)
-        for name in ("weight_decay", "eps"):
-            checks.within(name, getattr(self, name), 0, 1)
-        for name in ("lr", "attacked_lr"):
-            checks.positive(name, getattr(self, name))
+    lr: Positive = 2e-3  # of Adam
+    batch_size: Annotated[int, at_least(2)] = 64  # images in a training step
+    attacked_epochs: Natural = 2  # on attacked images
+    attacked_lr: Positive = 1e-3  # on attacked images
 
     @property
     def learnt(self) -> bool:
@@ -45,6 +34,8 @@ class Network:
     def name(self) -> str:
         """How figures call it.
 
+        Examples
+        --------
         >>> Network(6, 8, weight_decay=1e-2).name, Network(6, 0).name
         ('width 6, 8 epochs, L2 0.01', 'untrained')
         """
@@ -60,9 +51,16 @@ RECORDS = {"networks": Network}
 def check(parameters: Mapping[str, Any]) -> None:
     """Refuse parameters that cannot be, by name.
 
-    Raises:
-        ValueError: for networks without those that the claims compare, or two alike; layers that there are not; more
-            images than there are; and numbers out of range
+    Parameters
+    ----------
+    parameters : mapping
+        All parameters of notebook 07 by name, `networks` as records.
+
+    Raises
+    ------
+    ValueError
+        For networks without those that the claims compare, or two alike; layers that there are not; more images than
+        there are; and numbers out of range.
     """
     p, names = parameters, [network.name for network in parameters["networks"]]
     if len(names) < 4 or len({*names}) < len(names) or not {"untrained", "permuted labels"} <= {*names}:
@@ -85,45 +83,20 @@ def check(parameters: Mapping[str, Any]) -> None:
 
 @lru_cache(maxsize=2)  # networks of one seed are trained and looked at one after another
 def split(source: str, seed: int, *, n_train: int, n_test: int) -> Splits:
-    """A data set with clutter around its images, split anew for each seed."""
-    splits = datasets.load(source, n_train=n_train, n_val=0, n_test=n_test, seed=seed)
-    return datasets.cluttered(splits, seed=seed)
+    """A data set with clutter around its images, split anew for each seed.
 
+    Parameters
+    ----------
+    source : str
+        Data set.
+    seed : int
+        Of the split and the clutter.
+    n_train, n_test : int
+        Images to train on and to measure on.
 
-def train(network: Network, seed: int, splits: Splits) -> nn.Module:
-    """The trained network of a record; its weights are kept by `store.trained`."""
-    data = splits.permuted_labels(seed=seed).train if network.labels == "permuted" else splits.train
-    net = models.vgg6(width=network.width, in_shape=splits.train.x[0].shape, seed=seed)
-    how = {"batch_size": network.batch_size, "lr": network.lr, "weight_decay": network.weight_decay, "seed": seed}
-    net = store.trained(net, data, epochs=network.epochs, **how)
-    if network.eps:
-        further = {"epochs": network.attacked_epochs, "lr": network.attacked_lr, "seed": seed}
-        net = techniques.adversarial(net, data, eps=network.eps, **further)
-    return net
-
-
-def lens_table(
-    source: str,
-    network: Network,
-    seed: int,
-    *,
-    layers: Sequence[str],
-    n_train: int,
-    n_test: int,
-    sizes: Mapping[str, Mapping[str, Any]],
-) -> pd.DataFrame:
-    """`lenses.look` at one network on test images, with its source, fields and accuracy; `sizes` go to the lenses."""
-    splits = split(source, seed, n_train=n_train, n_test=n_test)
-    net = train(network, seed, splits)
-    table = lenses.look(net, splits.test, layers, network=network.name, seed=seed, **sizes)
-    fields = records.columns(network)
-    return table.assign(source=source, accuracy=training.evaluate(net, splits.test).accuracy, **fields)
-
-
-def ablation(
-    source: str, network: Network, seed: int, *, layers: Sequence[str], n_train: int, n_test: int, n: int
-) -> pd.DataFrame:
-    """`lenses.clamped_accuracy` of one network, with source, network and seed."""
-    splits = split(source, seed, n_train=n_train, n_test=n_test)
-    found = lenses.clamped_accuracy(train(network, seed, splits), splits.test, layers, n=n)
-    return found.assign(source=source, network=network.name, seed=seed)
+    Returns
+    -------
+    Splits
+        Without validation images.
+    """
+    return datasets.load(source, n_train=n_train, n_val=0, n_test=n_test, seed=seed).cluttered(seed=seed)

@@ -22,8 +22,15 @@ RECORDS = {"images": Images}
 def check(parameters: Mapping[str, Any]) -> None:
     """Refuse parameters that cannot be, by name.
 
-    Raises:
-        ValueError: for fewer images than a lens takes
+    Parameters
+    ----------
+    parameters : mapping
+        All parameters of notebook 08 by name, `images` as a record.
+
+    Raises
+    ------
+    ValueError
+        For fewer images than a lens takes.
     """
     for name, least in (("n_matrix", 8), ("n_units", 8), ("n_noise", 1), ("n_labels", 8)):
         checks.at_least(name, parameters[name], least)

@@ -1,7 +1,7 @@
-"""Information discarding: how much noise on each part of an image a layer does not notice.
+"""Information discarding: how much noise on each part of an image a layer tolerates.
 
-Ma et al. 2022 (arXiv 1906.04109) ask how large the entropy of a changed input x' can be while a layer h says nearly the
-same. With independent normal noise of one σ in each cell of a grid,
+Ma et al. 2022 (arXiv 1906.04109) ask how large the entropy of a changed input x' can be while the output of a layer h
+stays nearly the same. With independent normal noise of one σ in each cell of a grid,
 
     strict information discarding  =  max mean_i H_i,   H_i = log2(σ_i sqrt(2πe)),   subject to F(σ) = alpha,
     F(σ) = E |h(x + σε) - h(x)|² / E |h(x + σ0 ε) - h(x)|²,

@@ -14,11 +14,25 @@ from infolib.measures.discarding._strict import Discarding
 def concentration(entropy: Tensor, foreground: Tensor) -> Tensor:
     """Concentration ρ = mean H_i of the background - mean H_i of the foreground, in bits (the paper's eq. 5).
 
-    entropy: (..., grid, grid) in bits; foreground: (grid, grid) or of entropy's shape, boolean. Returns (...), NaN for
-    images of NaN, as a dead layer has.
+    Parameters
+    ----------
+    entropy : Tensor, shape (..., grid, grid)
+        H_i in bits.
+    foreground : Tensor, shape (grid, grid) or that of entropy
+        Boolean: the cells of the object.
 
-    Raises: ValueError for another shape, or where either side is empty
+    Returns
+    -------
+    Tensor, shape (...)
+        NaN for images of NaN, as a dead layer has.
 
+    Raises
+    ------
+    ValueError
+        For another shape, or where either side is empty.
+
+    Examples
+    --------
     >>> concentration(torch.tensor([[2.0, 0.0], [0.0, 2.0]]), torch.tensor([[False, True], [True, False]]))
     tensor(2.)
     """
@@ -36,8 +50,20 @@ def concentration(entropy: Tensor, foreground: Tensor) -> Tensor:
 
 
 def box(grid: int) -> Tensor:
-    """The cells of an object whose box is the image's central two thirds, as the authors round it: (grid, grid) bool.
+    """The cells of an object whose box is the image's central two thirds, as the authors round it.
 
+    Parameters
+    ----------
+    grid : int
+        Cells along a side, at least 2.
+
+    Returns
+    -------
+    Tensor, shape (grid, grid)
+        Boolean.
+
+    Examples
+    --------
     >>> box(6).int().sum(0)
     tensor([0, 4, 4, 4, 4, 0])
     """
@@ -47,17 +73,33 @@ def box(grid: int) -> Tensor:
 
 
 def table(results: Mapping[str, Discarding], foreground: Tensor | None = None) -> pd.DataFrame:
-    """What `measured` found, as a frame with one row per layer and image, in bits.
+    """Strict information discarding in bits as a frame with one row per layer and image.
 
-    Columns: layer, image, discarding (mean H), error, ratio, capped, reached; with a foreground (grid, grid), also
-    concentration.
+    Parameters
+    ----------
+    results : mapping from str to Discarding
+        As `measured` returns it.
+    foreground : Tensor, shape (grid, grid), optional
+        Boolean: the cells of the object.
+
+    Returns
+    -------
+    DataFrame
+        Columns: layer, image, discarding (mean H), error, ratio, capped, reached; with a foreground also concentration.
+
+    Examples
+    --------
+    >>> one, nil, cells = torch.ones(1), torch.zeros(1), torch.ones(1, 2, 2)
+    >>> d = Discarding(-4 * cells, cells, -4 * one, nil, one, nil, nil, one > 0, nil)
+    >>> table({"conv1": d})[["layer", "image", "discarding", "reached"]].values.tolist()
+    [['conv1', 0, -4.0, True]]
     """
     rows = []
     for layer, d in results.items():
         columns = {"discarding": d.mean, "error": d.mean_error, "ratio": d.ratio, "capped": d.capped}
         if foreground is not None:
             columns["concentration"] = concentration(d.entropy, foreground)
-        columns = {name: t.double().cpu().numpy() for name, t in columns.items()}
-        columns |= {"image": range(len(d.mean)), "reached": d.reached.cpu().numpy()}
-        rows.append(pd.DataFrame({"layer": layer, **columns}))
+        rows.append(pd.DataFrame({name: t.double().cpu().numpy() for name, t in columns.items()}))
+        rows[-1].insert(0, "layer", layer)
+        rows[-1] = rows[-1].assign(image=range(len(d.mean)), reached=d.reached.cpu().numpy())
     return pd.concat(rows, ignore_index=True)

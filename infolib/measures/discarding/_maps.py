@@ -22,10 +22,36 @@ def sensitivity(
     rectify: bool = True,
     seed: int = 0,
 ) -> Tensor:
-    """Sensitivity sqrt(a_g) of a layer's features to each cell: (n, grid, grid), in the features' own unit.
+    """Sensitivity sqrt(a_g) of a layer's features to each cell, in the features' own unit.
 
     a_g is the sum over the cell's pixels of |∂h/∂x_i|², from random cotangents, unbiased; closed form of information
-    discarding in a linear layer. Raises ValueError as `strict_information_discarding` does.
+    discarding in a linear layer.
+
+    Parameters
+    ----------
+    model, x, layer, grid, rectify
+        As `strict_information_discarding` takes them.
+    cotangents : int
+        Random vectors; k of them leave a relative standard deviation of sqrt(2 / k) in each pixel's square.
+    seed : int
+        Of the cotangents.
+
+    Returns
+    -------
+    Tensor, shape (n, grid, grid)
+        sqrt(a_g), in the features' unit for an image in [0, 1].
+
+    Raises
+    ------
+    ValueError
+        As `strict_information_discarding` does.
+
+    Examples
+    --------
+    >>> net, x = nn.Sequential(nn.Flatten()).eval(), torch.full((1, 1, 4, 4), 0.5)
+    >>> sensitivity(net, x, "0", grid=2).round()  # four pixels to a cell
+    tensor([[[2., 2.],
+             [2., 2.]]])
     """
     x = constrained.checked_images(model, x, grid)
     with constrained.tapped(model, layer, rectify=rectify) as features:
@@ -37,21 +63,66 @@ def sensitivity(
 
 
 def jacobian(model: nn.Module, x: Tensor, layer: str, *, grid: int = 16, rectify: bool = True) -> Tensor:
-    """The authors' gradient map: |∂ (sum of all features) / ∂x_i|, mean over colours and cells: (n, grid, grid).
+    """The authors' gradient map: |∂ (sum of all features) / ∂x_i|, mean over colours and cells.
 
-    The features are summed with their signs, so that they may cancel; `sensitivity` cannot.
+    The features are summed with their signs, so that they may cancel; those of `sensitivity` cannot.
+
+    Parameters
+    ----------
+    model, x, layer, grid, rectify
+        As `strict_information_discarding` takes them.
+
+    Returns
+    -------
+    Tensor, shape (n, grid, grid)
+        In the features' unit for an image in [0, 1].
+
+    Raises
+    ------
+    ValueError
+        As `strict_information_discarding` does.
+
+    Examples
+    --------
+    >>> net, x = nn.Sequential(nn.Flatten()).eval(), torch.full((1, 1, 4, 4), 0.5)
+    >>> jacobian(net, x, "0", grid=2)
+    tensor([[[1., 1.],
+             [1., 1.]]])
     """
     x = constrained.checked_images(model, x, grid)
     with constrained.tapped(model, layer, rectify=rectify) as features:
         at = x.clone().requires_grad_()
         with torch.enable_grad():
-            said = features(at).sum()
-        (gradient,) = torch.autograd.grad(said, at)
+            total = features(at).sum()
+        (gradient,) = torch.autograd.grad(total, at)
     return adaptive_avg_pool2d(gradient.abs().mean(1), grid)
 
 
 def perturbation(model: nn.Module, x: Tensor, layer: str, *, grid: int = 16, rectify: bool = True) -> Tensor:
-    """Distance that the features move when a cell is painted in the image's mean colour: (n, grid, grid)."""
+    """Distance that the features move when a cell is painted in the image's mean colour.
+
+    Parameters
+    ----------
+    model, x, layer, grid, rectify
+        As `strict_information_discarding` takes them.
+
+    Returns
+    -------
+    Tensor, shape (n, grid, grid)
+        In the features' unit.
+
+    Raises
+    ------
+    ValueError
+        As `strict_information_discarding` does.
+
+    Examples
+    --------
+    >>> net, x = nn.Sequential(nn.Flatten()).eval(), torch.tensor([0.0, 0.0, 1.0, 1.0]).expand(1, 1, 4, 4)
+    >>> perturbation(net, x, "0", grid=2)  # four pixels change by a half
+    tensor([[[1., 1.],
+             [1., 1.]]])
+    """
     x = constrained.checked_images(model, x, grid)
     (h, w), n = x.shape[2:], len(x)
     cells = torch.eye(grid**2, dtype=torch.bool, device=x.device).view(-1, 1, grid, grid)
@@ -70,20 +141,42 @@ def perturbation(model: nn.Module, x: Tensor, layer: str, *, grid: int = 16, rec
 def grad_cam(model: nn.Module, x: Tensor, layer: str, *, grid: int = 16) -> Tensor:
     """Grad-CAM of the predicted class: relu(sum over maps of w_k A_k), w_k the mean gradient of its logit.
 
-    Resized to (n, grid, grid): averaged if the maps are finer, bilinear if they are coarser. Raises ValueError also for
-    a layer without maps.
+    The maps are averaged if they are finer than the grid, and interpolated (bilinear) if they are coarser.
+
+    Parameters
+    ----------
+    model, x, layer, grid
+        As `strict_information_discarding` takes them.
+
+    Returns
+    -------
+    Tensor, shape (n, grid, grid)
+        In the unit of the logit.
+
+    Raises
+    ------
+    ValueError
+        As `strict_information_discarding` does, and for a layer without maps.
+
+    Examples
+    --------
+    >>> net = nn.Sequential(nn.ReLU(), nn.Flatten(), nn.Linear(16, 1, bias=False)).eval()
+    >>> _ = nn.init.ones_(net[2].weight)
+    >>> grad_cam(net, torch.full((1, 1, 4, 4), 0.5), "0", grid=2)
+    tensor([[[0.5000, 0.5000],
+             [0.5000, 0.5000]]])
     """
     x = constrained.checked_images(model, x, grid)
     constrained.checked_mode(model)
-    said: list[Tensor] = []
+    outputs: list[Tensor] = []
 
     def keep(t: Tensor) -> Tensor:
-        said.append(t)
+        outputs.append(t)
         return t.clone()  # what follows may change it in place
 
     with activations.replace(model, {layer: keep}), torch.enable_grad():
         logits = model(x.clone().requires_grad_())
-    if not said or (maps := said[-1]).ndim != 4:
+    if not outputs or (maps := outputs[-1]).ndim != 4:
         raise ValueError(f"Grad-CAM needs a layer with maps (n, c, h, w); {layer!r} has none")
     (gradient,) = torch.autograd.grad(logits.max(1).values.sum(), maps)
     heat = relu((gradient.mean((2, 3), keepdim=True) * maps.detach()).sum(1, keepdim=True))
@@ -131,13 +224,20 @@ def comparability(
     ------
     ValueError
         As `strict_information_discarding` does.
-    """
 
-    noise = {"steps": steps, "samples": samples, "held_out": held_out}
+    Examples
+    --------
+    >>> net, scaled = (nn.Sequential(nn.Flatten(), nn.Linear(16, 16, bias=False)).eval() for _ in range(2))
+    >>> _ = nn.init.eye_(net[1].weight), nn.init.eye_(scaled[1].weight).data.mul_(10)
+    >>> x = torch.rand(1, 1, 4, 4, generator=torch.Generator().manual_seed(0))
+    >>> table = comparability(net, {"ten times": scaled}, x, "1", grid=2, steps=0, held_out=8)
+    >>> table[["jacobian", "sensitivity", "perturbation", "bits"]].round(3).values.tolist()
+    [[1.0, 1.0, 1.0, 0.0]]
+    """
 
     def sizes(net: nn.Module) -> tuple[Tensor, dict[str, float]]:
         maps = {f.__name__: f(net, x, layer, grid=grid) for f in (jacobian, sensitivity, perturbation)}
-        found = strict_information_discarding(net, x, layer, grid=grid, **noise)
+        found = strict_information_discarding(net, x, layer, grid=grid, steps=steps, samples=samples, held_out=held_out)
         return found.mean, {name: float(t.mean().log10()) for name, t in maps.items()}
 
     bits, logs = sizes(model)

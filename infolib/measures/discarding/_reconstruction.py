@@ -1,7 +1,8 @@
-"""Reconstruction uncertainty: how little a decoder can be sure of the image under noise that a layer hardly notices."""
+"""Reconstruction uncertainty: how little a decoder can be sure of the image under noise that hardly moves a layer."""
 
 import math
 from collections.abc import Callable
+from functools import partial
 from typing import NamedTuple
 
 import torch
@@ -12,14 +13,30 @@ from infolib.measures.discarding.constrained import Problem
 
 
 class Reconstruction(NamedTuple):
-    """Reconstruction uncertainty of n images, with what it is made of; bits, one number per image."""
+    """Reconstruction uncertainty of n images in bits, one number per image.
 
-    code: Tensor  # (n,): as the authors' code has it, of deviations from the image
-    unperturbed: Tensor  # (n,): the same without any noise, σ = 0: what the decoder cannot do in any case
-    variance: Tensor  # (n,): of variances around the mean reconstruction
-    sigma: Tensor  # (n, grid, grid)
-    ratio: Tensor  # (n,): F on the held-out noise
-    reached: Tensor  # (n,) bool: whether F came to alpha
+    Parameters
+    ----------
+    code : Tensor, shape (n,)
+        As the authors' code has it, of deviations from the image.
+    unperturbed : Tensor, shape (n,)
+        The same without any noise, σ = 0: what the decoder cannot do in any case.
+    variance : Tensor, shape (n,)
+        Of variances around the mean reconstruction.
+    sigma : Tensor, shape (n, grid, grid)
+        The noise, in the unit of the images.
+    ratio : Tensor, shape (n,)
+        F on the held-out noise.
+    reached : Tensor, shape (n,)
+        Whether F came to alpha.
+    """
+
+    code: Tensor
+    unperturbed: Tensor
+    variance: Tensor
+    sigma: Tensor
+    ratio: Tensor
+    reached: Tensor
 
 
 def reconstruction_uncertainty(
@@ -37,7 +54,7 @@ def reconstruction_uncertainty(
     held_out: int = constrained.HELD_OUT,
     seed: int = 0,
 ) -> Reconstruction:
-    """Reconstruction uncertainty RU of a layer, image by image, in bits: how little a decoder can be sure of the image.
+    """Reconstruction uncertainty RU of each image in bits: how little a decoder can be sure of it from a layer.
 
     The largest uncertainty of x̂' = decoder(h(x + σε)) at F(σ) = alpha. In the code's form it is the mean over samples
     and pixels of ½ log2(2πe (x̂' - x)² + 1e-6) (the paper's eq. 6 by the code), which counts what the decoder cannot
@@ -46,13 +63,31 @@ def reconstruction_uncertainty(
     The σ of the code's form is found as in `strict_information_discarding`, from the uniform σ by Adam; the larger is
     kept. The variance is that of the same σ.
 
-    x: (n, c, h, w) in [0, 1]; the decoder takes the layer's features, rectified if they are, and returns images like x.
+    Parameters
+    ----------
+    model, x, layer, grid, sigma0, alpha, rectify, steps, samples, held_out, seed
+        As `strict_information_discarding` takes them.
+    decoder : callable
+        From the layer's features, rectified if they are, to images like x.
 
-    Raises: ValueError as `strict_information_discarding`, and for a decoder that returns another shape
+    Returns
+    -------
+    Reconstruction
+
+    Raises
+    ------
+    ValueError
+        As `strict_information_discarding`, and for a decoder that returns another shape.
+
+    Examples
+    --------
+    >>> net, half = nn.Sequential(nn.Flatten()).eval(), torch.full((1, 1, 4, 4), 0.5)
+    >>> r = reconstruction_uncertainty(net, half, "0", lambda t: t.view(-1, 1, 4, 4), grid=2, steps=0, held_out=16)
+    >>> r.unperturbed, bool(r.code > r.unperturbed)  # ½ log2 1e-6: the decoder is exact
+    (tensor([-9.9658]), True)
     """
-    options = {"sigma0": sigma0, "alpha": alpha, "held_out": held_out, "samples": samples, "seed": seed}
-    results = []
-    for problem in constrained.problems(model, x, layer, grid=grid, rectify=rectify, **options):
+    problems, results = partial(constrained.problems, model, x, layer, grid=grid, rectify=rectify, seed=seed), []
+    for problem in problems(sigma0=sigma0, alpha=alpha, held_out=held_out, samples=samples):
         results.append(_reconstructed(problem, decoder, steps=steps, samples=samples))
     return Reconstruction(*(torch.cat(column) for column in zip(*results, strict=True)))
 

@@ -1,9 +1,9 @@
 """Strict information discarding: what it is, three ways to find it, and the certificate of any noise."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -12,7 +12,8 @@ from infolib import checks
 from infolib.measures.discarding import constrained
 from infolib.measures.discarding.constrained import Problem
 
-METHODS = ("certified", "closed_form", "authors")
+Method = Literal["certified", "closed_form", "authors"]
+METHODS: tuple[Method, ...] = ("certified", "closed_form", "authors")
 KEPT = ("uniform", "closed form", "Adam")  # what a certified σ may come from
 CONSTANT = math.log2(math.sqrt(2 * math.pi * math.e))  # entropy of a standard normal in bits
 COTANGENTS = 128
@@ -20,19 +21,37 @@ COTANGENTS = 128
 # from alpha, in their own samples, their choice may stay and still count as reached.
 RATE, PENALTY, LEAST, NEAR = 1e-4, 10.0, 1e-3, 0.1
 
+_Fit = tuple[Tensor, Tensor]  # θ, and its distances on the held-out noise
+
 
 class Discarding(NamedTuple):
-    """Information discarding of n images: per cell, and what is needed to trust it. Entropies in bits."""
+    """Information discarding of n images per cell, in bits, with the numbers that show how far to trust it.
 
-    entropy: Tensor  # (n, grid, grid): H_i
-    sigma: Tensor  # (n, grid, grid)
-    mean: Tensor  # (n,): mean of H_i over the cells, the layer's value
-    mean_error: Tensor  # (n,): standard error that the held-out noise leaves of it, at F = alpha
-    ratio: Tensor  # (n,): F on the held-out noise
-    ratio_error: Tensor  # (n,): its standard error
-    capped: Tensor  # (n,): share of cells whose σ is at the largest or least value allowed
-    reached: Tensor  # (n,) bool: whether F came to alpha; for "authors", in their own samples within 0.1
-    kept: Tensor  # (n,): index in KEPT of the candidate that won; -1 where there were none
+    Parameters
+    ----------
+    entropy, sigma : Tensor, shape (n, grid, grid)
+        H_i in bits; the σ_i, in the unit of the images.
+    mean, mean_error : Tensor, shape (n,)
+        Mean of H_i over the cells, the layer's value, in bits; its standard error from the held-out noise, at alpha.
+    ratio, ratio_error : Tensor, shape (n,)
+        F on the held-out noise; its standard error.
+    capped : Tensor, shape (n,)
+        Fraction of cells whose σ is at the largest or least value allowed.
+    reached : Tensor, shape (n,)
+        Whether F came to alpha; for "authors", in their own samples within 0.1.
+    kept : Tensor, shape (n,)
+        Index in KEPT of the candidate that won; -1 where there were none.
+    """
+
+    entropy: Tensor
+    sigma: Tensor
+    mean: Tensor
+    mean_error: Tensor
+    ratio: Tensor
+    ratio_error: Tensor
+    capped: Tensor
+    reached: Tensor
+    kept: Tensor
 
 
 def strict_information_discarding(
@@ -43,14 +62,14 @@ def strict_information_discarding(
     grid: int = 16,
     sigma0: float = 0.01,
     alpha: float = 1.5,
-    method: str = "certified",
+    method: Method = "certified",
     rectify: bool = True,
     steps: int | None = None,
     samples: int | None = None,
     held_out: int = constrained.HELD_OUT,
     seed: int = 0,
 ) -> Discarding:
-    """Strict information discarding (CID in the paper's last version) of a layer, image by image, in bits.
+    """Strict information discarding max mean_i H_i (CID in the paper's last version) of each image in bits.
 
     "certified": three candidates, the uniform σ, the closed form of a linear layer from random cotangents, and Adam on
     ln σ from the better of these. Each is scaled to F = alpha on held-out noise, and the largest is kept. Any σ of F =
@@ -58,14 +77,43 @@ def strict_information_discarding(
     "closed_form": the second candidate alone. "authors": gradient descent on σ as in the authors' code, and the step at
     which F of its 8 samples is nearest to alpha; not scaled, so read it with its `ratio`, or give its σ to `certify`.
 
-    x: (n, c, h, w) in [0, 1], grid dividing h and w; noise is added to it as it is. `layer` is a dotted name; the paper
-    rectifies what it says, and so do we unless `rectify` is False (of logits, the ReLU hides the negative ones).
-    `steps` and `samples` per step are 60 and 32 (certified), 100 and 8 (authors). Precision is the model's; images do
-    not influence each other.
+    Precision is the model's; images do not influence each other.
 
-    Raises: ValueError for a network in training mode, a grid that does not fit, images outside [0, 1], a layer whose
-        features do not move under noise of σ0 (dead, or constant), and options out of range
+    Parameters
+    ----------
+    model : nn.Module
+        Any network, in eval mode.
+    x : Tensor, shape (n, c, h, w)
+        Images in [0, 1]; noise is added to them as they are.
+    layer : str
+        Dotted name.
+    grid : int
+        Cells along a side of the image; it divides h and w.
+    sigma0, alpha : float
+        The reference noise, in the unit of the images; F of the noise that is looked for.
+    method : str
+        "certified", "closed_form" or "authors".
+    rectify : bool
+        Whether a ReLU is applied to the layer's output, as in the paper. (Of logits it hides the negative ones.)
+    steps, samples : int, optional
+        Of the optimiser, and samples of noise in each: 60 and 32 for "certified", 100 and 8 for "authors".
+    held_out : int
+        Samples of the held-out noise, an even number.
+    seed : int
+        Of all noise.
 
+    Returns
+    -------
+    Discarding
+
+    Raises
+    ------
+    ValueError
+        For a network in training mode, a grid that does not fit, images outside [0, 1], a layer whose features do not
+        move under noise of σ0 (dead, or constant), and options out of range.
+
+    Examples
+    --------
     >>> net = nn.Sequential(nn.Flatten(), nn.Linear(16, 16, bias=False)).eval()
     >>> _ = net.double().requires_grad_(False)[1].weight.copy_(torch.eye(16))
     >>> half = torch.full((1, 1, 4, 4), 0.5)
@@ -77,14 +125,14 @@ def strict_information_discarding(
     defaults = (100, 8) if method == "authors" else (60, 32)
     steps = defaults[0] if steps is None else checks.at_least("steps", steps, 0)
     samples = defaults[1] if samples is None else samples
-    search = {
+    search: dict[str, Callable[[Problem], tuple[Tensor, Tensor, dict[str, Tensor]]]] = {
         "certified": partial(_certified, steps=steps, samples=samples),
         "closed_form": _closed_form,
         "authors": partial(_authors, steps=steps, samples=samples),
-    }[method]
-    options = {"sigma0": sigma0, "alpha": alpha, "held_out": held_out, "samples": samples, "seed": seed}
-    parts = constrained.problems(model, x, layer, grid=grid, rectify=rectify, **options)
-    return _together([result(problem, *search(problem)) for problem in parts])
+    }
+    problems = partial(constrained.problems, model, x, layer, grid=grid, rectify=rectify, seed=seed)
+    parts = problems(sigma0=sigma0, alpha=alpha, held_out=held_out, samples=samples)
+    return _together([result(problem, *search[method](problem)) for problem in parts])
 
 
 def certify(
@@ -99,39 +147,97 @@ def certify(
     held_out: int = constrained.HELD_OUT,
     seed: int = 0,
 ) -> Discarding:
-    """Any σ (n, grid, grid), scaled by one number per image to F = alpha on held-out noise: a lower bound in bits.
+    """Lower bound of strict information discarding in bits: any σ, scaled per image to F = alpha on held-out noise.
 
     The noise is that of `strict_information_discarding` with the same seed, so that bounds can be compared.
 
-    Raises: ValueError as `strict_information_discarding`, and for σ that is not positive or of another shape
+    Parameters
+    ----------
+    model, x, layer, sigma0, alpha, rectify, held_out, seed
+        As `strict_information_discarding` takes them.
+    sigma : Tensor, shape (n, grid, grid)
+        Positive, in any unit.
+
+    Returns
+    -------
+    Discarding
+
+    Raises
+    ------
+    ValueError
+        As `strict_information_discarding`, and for σ that is not positive or of another shape.
+
+    Examples
+    --------
+    >>> net, half = nn.Sequential(nn.Flatten()).eval(), torch.full((1, 1, 4, 4), 0.5, dtype=torch.float64)
+    >>> certify(net, half, "0", torch.ones(1, 2, 2)).mean.round(decimals=4)  # a layer that is linear, with equal cells
+    tensor([-4.3043], dtype=torch.float64)
     """
     sigma = checks.floats("sigma", sigma)
     if sigma.ndim != 3 or len(sigma) != len(x) or sigma.shape[1] != sigma.shape[2] or not (sigma > 0).all():
         raise ValueError(f"sigma must be positive, of shape ({len(x)}, grid, grid), got {tuple(sigma.shape)}")
     thetas = iter(sigma.log())
-    options = {"sigma0": sigma0, "alpha": alpha, "held_out": held_out, "samples": held_out, "seed": seed}
-    results = []
-    for problem in constrained.problems(model, x, layer, grid=sigma.shape[1], rectify=rectify, **options):
+    problems, results = partial(constrained.problems, model, x, layer, rectify=rectify, seed=seed), []
+    for problem in problems(grid=sigma.shape[1], sigma0=sigma0, alpha=alpha, held_out=held_out, samples=held_out):
         theta = torch.stack([next(thetas) for _ in problem.x]).to(problem.x)
         results.append(result(problem, *constrained.matched(problem, theta)))
     return _together(results)
 
 
-def measured(model: nn.Module, x: Tensor, layers: Sequence[str], **options: Any) -> dict[str, Discarding]:
-    """`strict_information_discarding` of several layers, in bits.
+def measured(
+    model: nn.Module,
+    x: Tensor,
+    layers: Sequence[str],
+    *,
+    grid: int = 16,
+    sigma0: float = 0.01,
+    alpha: float = 1.5,
+    method: Method = "certified",
+    rectify: bool = True,
+    steps: int | None = None,
+    samples: int | None = None,
+    held_out: int = constrained.HELD_OUT,
+    seed: int = 0,
+) -> dict[str, Discarding]:
+    """Strict information discarding of several layers in bits.
 
     Images that do not move a layer, as it is dead there, have NaN in place of numbers and are not `reached`.
 
-    Raises: ValueError as `strict_information_discarding` for everything else
+    Parameters
+    ----------
+    model, x, grid, sigma0, alpha, method, rectify, steps, samples, held_out, seed
+        As `strict_information_discarding` takes them.
+    layers : sequence of str
+        Dotted names.
+
+    Returns
+    -------
+    dict from str to Discarding
+        By layer.
+
+    Raises
+    ------
+    ValueError
+        As `strict_information_discarding` for everything else.
+
+    Examples
+    --------
+    >>> net, half = nn.Sequential(nn.Flatten(), nn.ReLU()).eval(), torch.full((1, 1, 4, 4), 0.5, dtype=torch.float64)
+    >>> found = measured(net, half, ["0", "1"], grid=4, method="closed_form")
+    >>> {layer: d.reached.tolist() for layer, d in found.items()}
+    {'0': [True], '1': [True]}
     """
-    grid = options.get("grid", 16)
     x = constrained.checked_images(model, x, grid)
-    same = {name: options[name] for name in ("held_out", "sigma0", "rectify", "seed") if name in options}
+
+    search = partial(strict_information_discarding, model, grid=grid, alpha=alpha, method=method, steps=steps)
 
     def find(layer: str) -> Discarding:
-        nothing, alive = _nothing(x, grid), constrained.moving(model, x, layer, **same)
+        nothing = _nothing(x, grid)
+        alive = constrained.moving(model, x, layer, held_out=held_out, sigma0=sigma0, rectify=rectify, seed=seed)
         if alive.any():
-            found = strict_information_discarding(model, x[alive], layer, **options)
+            found = search(
+                x[alive], layer, sigma0=sigma0, rectify=rectify, samples=samples, held_out=held_out, seed=seed
+            )
             for all_images, some in zip(nothing, found, strict=True):
                 all_images[alive] = some
         return nothing
@@ -139,20 +245,20 @@ def measured(model: nn.Module, x: Tensor, layers: Sequence[str], **options: Any)
     return {layer: find(layer) for layer in layers}
 
 
-# Ways to find σ: each returns θ = ln σ, its distances on the held-out noise, and what more there is to say of it
+# Ways to find σ: each returns θ = ln σ, its distances on the held-out noise, and further results
 
 
 def _certified(problem: Problem, *, steps: int, samples: int) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
     """The largest of the candidates, each scaled to F = alpha."""
     level = math.log(problem.sigma0) + math.log(problem.alpha) / 2  # right for a linear layer
-    start = constrained.matched(problem, torch.full_like(problem.base[:, :1, None], level))
-    best = tuple(t.expand(-1, problem.grid, problem.grid) if t.ndim == 3 else t for t in start)
+    uniform, distances = constrained.matched(problem, torch.full_like(problem.base[:, :1, None], level))
+    best = uniform.expand(-1, problem.grid, problem.grid), distances
     kept = torch.zeros_like(problem.base[:, 0])
     best, kept = _better(problem, best, kept, constrained.matched(problem, _linear(problem)), 1)
     if steps:
         theta = constrained.refined(problem, best[0], mean_theta, steps=steps, samples=samples)
         best, kept = _better(problem, best, kept, constrained.matched(problem, theta), 2)
-    return *best, {"kept": kept.long()}
+    return best[0], best[1], {"kept": kept.long()}
 
 
 def mean_theta(_features: Tensor, theta: Tensor) -> Tensor:
@@ -160,16 +266,18 @@ def mean_theta(_features: Tensor, theta: Tensor) -> Tensor:
     return theta.mean((1, 2))
 
 
-def _better(problem: Problem, best: tuple, kept: Tensor, other: tuple, index: int) -> tuple[tuple, Tensor]:
+def _better(problem: Problem, best: _Fit, kept: Tensor, other: _Fit, index: int) -> tuple[_Fit, Tensor]:
     """Image by image, the candidate of the larger mean θ; one of F above alpha is none."""
     allowed = constrained.ratio(problem, other[1])[0] <= problem.alpha * (1 + constrained.TOLERANCE)
     wins = allowed & (other[0].mean((1, 2)) > best[0].mean((1, 2)))
-    pick = [torch.where(wins.view(-1, *[1] * (t.ndim - 1)), t, b) for t, b in zip(other, best, strict=True)]
-    return tuple(pick), torch.where(wins, index, kept)
+    theta = torch.where(wins[:, None, None], other[0], best[0])
+    distances = torch.where(wins[:, None], other[1], best[1])
+    return (theta, distances), torch.where(wins, index, kept)
 
 
 def _closed_form(problem: Problem) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
-    return *constrained.matched(problem, _linear(problem)), {"kept": torch.ones_like(problem.base[:, 0]).long()}
+    theta, distances = constrained.matched(problem, _linear(problem))
+    return theta, distances, {"kept": torch.ones_like(problem.base[:, 0]).long()}
 
 
 def _linear(problem: Problem) -> Tensor:
@@ -207,7 +315,7 @@ def _authors(problem: Problem, *, steps: int, samples: int) -> tuple[Tensor, Ten
 
 
 def result(problem: Problem, theta: Tensor, distances: Tensor, extra: dict[str, Tensor] | None = None) -> Discarding:
-    """What is known of θ (n, grid, grid) from its distances (n, m) on the held-out noise."""
+    """Information discarding of θ (n, grid, grid) from its distances (n, m) on the held-out noise."""
     extra = extra or {}
     entropy, sigma = theta / math.log(2) + CONSTANT, theta.exp()
     f, error = constrained.ratio(problem, distances)
@@ -219,10 +327,10 @@ def result(problem: Problem, theta: Tensor, distances: Tensor, extra: dict[str, 
 
 
 def _nothing(x: Tensor, grid: int) -> Discarding:
-    """What is known of images that a layer does not see."""
+    """NaN for images that do not move a layer."""
     cells, numbers = x.new_full((2, len(x), grid, grid), math.nan), x.new_full((5, len(x)), math.nan)
     reached, kept = x.new_zeros(len(x), dtype=torch.bool), x.new_full((len(x),), -1, dtype=torch.long)
-    return Discarding(*cells, *numbers, reached, kept)
+    return Discarding._make([*cells, *numbers, reached, kept])
 
 
 def _together(results: list[Discarding]) -> Discarding:

@@ -7,7 +7,7 @@ sum over the neurons.
 
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import pairwise
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -16,7 +16,8 @@ from torch.nn.functional import conv2d, cross_entropy
 from infolib.activations import device_of
 from infolib.data import Data
 
-MODES = ("mean", "zero")
+Mode = Literal["mean", "zero"]
+MODES: tuple[Mode, ...] = ("mean", "zero")
 CHUNK = 2000  # samples ablated at a time: their activations stay in the processor's cache
 _EACH_ALONE = (
     nn.Flatten, nn.Identity, nn.Dropout, nn.Dropout2d, nn.BatchNorm1d, nn.BatchNorm2d, nn.ReLU, nn.Sigmoid, nn.Tanh,
@@ -76,21 +77,23 @@ def cut(model: nn.Module, layers: Sequence[str]) -> Chain:
     parts: list[nn.Module] = []
     ends: dict[str, int] = {}
     _unroll("", model, parts, ends)
-    places = []
+    places: list[tuple[int, int]] = []
+    maps: list[nn.Linear | nn.Conv2d] = []
     for layer in layers:
         if layer not in ends:
             raise ValueError(f"layer {layer!r} is no step of a sequential model; there are: {', '.join(ends)}")
         place = next((i for i in range(ends[layer], len(parts)) if not isinstance(parts[i], _EACH_ALONE)), len(parts))
         follower = parts[place] if place < len(parts) else None
-        if not _is_map(follower):
+        if not isinstance(follower, nn.Linear | nn.Conv2d) or not _mixes(follower):
             raise ValueError(f"layer {layer!r} must be followed by a linear or convolutional map, got {follower}")
         places.append((ends[layer], place))
+        maps.append(follower)
     if not places or any(place >= start for (_, place), (start, _) in pairwise(places)):
         raise ValueError(f"layers must come in order of depth with a map between any two, got {list(layers)}")
     stops = [start for start, _ in places[1:]] + [len(parts)]
     stages = [
-        Stage(parts[start:place], parts[place], parts[place + 1 : stop])
-        for (start, place), stop in zip(places, stops, strict=True)
+        Stage(parts[start:place], follower, parts[place + 1 : stop])
+        for (start, place), follower, stop in zip(places, maps, stops, strict=True)
     ]
     return Chain(parts[: places[0][0]], stages)
 
@@ -108,14 +111,14 @@ def by_neuron(t: Tensor, neurons: int | None = None) -> Tensor:
 
 
 @torch.no_grad()
-def constants(chain: Chain, data: Data, mode: str) -> tuple[list[Tensor], list[int]]:
+def constants(chain: Chain, data: Data, mode: Mode) -> tuple[list[Tensor], list[int]]:
     """What each stage's map is given when all neurons are clamped, for one sample; and how many neurons there are."""
-    sums: list[Tensor | float] = [0.0] * len(chain.stages)
+    sums: list[Tensor] = [torch.zeros((), dtype=torch.float64)] * len(chain.stages)
     for x, _ in chunks(chain, data if mode == "mean" else data[:1]):
         t, shapes = _run(chain.below, x), []
         for i, stage in enumerate(chain.stages):
             shapes.append(t.shape[1:])
-            sums[i] += by_neuron(t).double().mean(2).sum(0)
+            sums[i] = sums[i] + by_neuron(t).double().mean(2).sum(0)
             t = _run(stage.between, t)
             if isinstance(stage.map, nn.Linear) and t.ndim != 2:
                 raise ValueError(f"a linear map after an ablated layer must be given (n, units), got {tuple(t.shape)}")
@@ -130,7 +133,8 @@ def constants(chain: Chain, data: Data, mode: str) -> tuple[list[Tensor], list[i
 @torch.no_grad()
 def plan(chain: Chain, constants: list[Tensor], sizes: list[int], steps: list[dict[int, Tensor]]) -> list[list[Clamp]]:
     """All of an order that does not depend on the samples; `steps` are the neurons to clamp by stage."""
-    biases, planned = [_bias(stage.map) for stage in chain.stages], []
+    biases = [_bias(stage.map) for stage in chain.stages]
+    planned: list[list[Clamp]] = []
     for step in steps:
         planned.append([])
         for i, neurons in step.items():
@@ -143,7 +147,7 @@ def plan(chain: Chain, constants: list[Tensor], sizes: list[int], steps: list[di
 
 @torch.no_grad()
 def begin(chain: Chain, x: Tensor) -> Start:
-    """Run the intact network, and keep what walks start from."""
+    """Run the intact network, for walks to start from."""
     inputs, outputs, t = [], [], _run(chain.below, x)
     for stage in chain.stages:
         t = _run(stage.between, t)
@@ -204,17 +208,17 @@ def first_order(chain: Chain, x: Tensor, y: Tensor) -> Tensor:
     return by_neuron(t.detach() * gradient).double().sum((0, 2))
 
 
-def _is_map(module: nn.Module | None) -> bool:
-    if isinstance(module, nn.Conv2d):
-        return module.groups == 1 and module.padding_mode == "zeros"
-    return isinstance(module, nn.Linear)
+def _mixes(layer: nn.Linear | nn.Conv2d) -> bool:
+    """Whether a map is one of all neurons, with zeros around the image."""
+    return isinstance(layer, nn.Linear) or (layer.groups == 1 and layer.padding_mode == "zeros")
 
 
 def _unroll(name: str, module: nn.Module, parts: list[nn.Module], ends: dict[str, int]) -> None:
     """List the modules of nested `nn.Sequential`s in the order of the forward pass, and where each named one ends."""
     if type(module).forward is nn.Sequential.forward:
-        for child, part in module._modules.items():
-            _unroll(f"{name}.{child}" if name else child, part, parts, ends)
+        for child, part in module._modules.items():  # a module may stand in several places
+            if part is not None:
+                _unroll(f"{name}.{child}" if name else child, part, parts, ends)
     else:
         parts.append(module)
     if name:

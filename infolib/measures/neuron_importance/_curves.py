@@ -3,7 +3,7 @@
 import itertools
 import math
 from collections.abc import Iterable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -18,19 +18,31 @@ AT_ONCE = 16  # steps of an ablation whose logits are evaluated together
 
 
 class Order(NamedTuple):
-    """The neurons of `layers` in the order of their ablation, counted through from the first layer to the last."""
+    """The neurons of `layers` in the order of their ablation, counted through from the first layer to the last.
+
+    Parameters
+    ----------
+    layers : tuple of str
+        Dotted names, in order of depth.
+    quantity, direction : str
+        What the neurons are ordered by, and "ascending", "descending" or "random".
+    neurons : Tensor, shape (neurons,)
+        A permutation, integers.
+    repeat : int
+        Which of several random orders.
+    """
 
     layers: tuple[str, ...]
     quantity: str
     direction: str
     neurons: Tensor
-    repeat: int = 0  # which of several random orders
+    repeat: int = 0
 
 
 def orders(table: pd.DataFrame, *, random: int = 10, seed: int) -> list[Order]:
     """Orders of ablation for each layer, and for all layers pooled, from a frame of scores.
 
-    Each quantity gives an ascending and a descending order; neurons of the same value stand in random order. Prefixes
+    Each quantity gives an ascending and a descending order; neurons of the same value are in random order. Prefixes
     of a random order are nested: it is one order to walk along.
 
     Parameters
@@ -42,10 +54,20 @@ def orders(table: pd.DataFrame, *, random: int = 10, seed: int) -> list[Order]:
     seed : int
         Of these, and of neurons of the same value.
 
+    Returns
+    -------
+    list of Order
+
     Raises
     ------
     ValueError
         For a frame without scores, `random` or `seed` below 0.
+
+    Examples
+    --------
+    >>> table = pd.DataFrame({"layer": "hidden1", "quantity": "entropy", "value": [0.2, 0.9, 0.5]})
+    >>> {order.direction: order.neurons.tolist() for order in orders(table, random=0, seed=0)}
+    {'ascending': [0, 2, 1], 'descending': [1, 2, 0]}
     """
     if table.empty:
         raise ValueError("table of scores is empty")
@@ -70,7 +92,7 @@ def ablation_curves(
     data: Data,
     orders: Iterable[Order],
     *,
-    mode: str = "mean",
+    mode: _chain.Mode = "mean",
     means: Data | None = None,
     points: int | None = None,
 ) -> pd.DataFrame:
@@ -106,6 +128,14 @@ def ablation_curves(
     ValueError
         For an order that is not a permutation of its layers' neurons, an unknown mode, points < 1, a model or data that
         `scores` refuses, and layers that are not in order of depth.
+
+    Examples
+    --------
+    >>> net = nn.Sequential(nn.Identity(), nn.Linear(2, 2, bias=False)).eval()
+    >>> _ = nn.init.eye_(net[1].weight)
+    >>> order = Order(("0",), "by hand", "ascending", torch.tensor([1, 0]))
+    >>> ablation_curves(net, Data(torch.eye(2), torch.arange(2)), [order])[["k", "accuracy"]].values.tolist()
+    [[0.0, 1.0], [1.0, 1.0], [2.0, 0.5]]
     """
     _chain.check(model, data)
     checks.choice("mode", mode, _chain.MODES)
@@ -129,21 +159,22 @@ def ablation_curves(
                 count += _evaluated(_chain.walk(chain, start, sizes, planned), y)
         for order, step, (right, nats) in zip(group, steps, counts, strict=True):
             k = np.cumsum([0, *(sum(map(len, part.values())) for part in step)])
-            named = {"layers": "+".join(layers), "quantity": order.quantity, "direction": order.direction}
+            named: dict[str, Any] = {"layers": "+".join(layers), "quantity": order.quantity}
+            named["direction"] = order.direction
             named |= {"repeat": order.repeat, "mode": mode, "k": k, "accuracy": right.numpy() / len(data)}
             tables.append(pd.DataFrame(named | {"loss": nats.numpy() / len(data) / math.log(2), "n": len(data)}))
     return pd.concat(tables, ignore_index=True)
 
 
 def area(curves: pd.DataFrame, *, upto: int | None = None) -> pd.DataFrame:
-    """Area under each ablation curve, AUC: the mean accuracy over k = 0, 1, ..., `upto` clamped neurons (all, if None).
+    """Area under each ablation curve, AUC: the mean accuracy over k = 0, 1, ..., `upto` clamped neurons.
 
     Parameters
     ----------
     curves : DataFrame
-        As `ablation_curves` returns it; further columns, such as a seed, tell networks apart.
+        As `ablation_curves` returns it; further columns, such as a seed, distinguish networks.
     upto : int, optional
-        Neurons clamped at the end.
+        Neurons clamped at the end; all, if None.
 
     Returns
     -------
@@ -156,6 +187,15 @@ def area(curves: pd.DataFrame, *, upto: int | None = None) -> pd.DataFrame:
     ------
     ValueError
         For upto < 1.
+
+    Examples
+    --------
+    >>> run = {"layers": "hidden1", "quantity": "entropy", "mode": "mean", "n": 9}
+    >>> up, down = {"direction": "ascending", "accuracy": [1, 1, 0]}, {"direction": "descending", "accuracy": [1, 0, 0]}
+    >>> curves = pd.concat([pd.DataFrame(run | way | {"repeat": 0, "k": [0, 1, 2]}) for way in (up, down)])
+    >>> chance = pd.DataFrame(run | up | {"quantity": "random", "direction": "random", "repeat": 0, "k": [0, 1, 2]})
+    >>> area(pd.concat([curves, chance]))[["ascending", "descending", "random", "gap"]].values.tolist()
+    [[0.75, 0.25, 0.75, 0.5]]
     """
     if upto is not None:
         curves = curves[curves["k"] <= checks.at_least("upto", upto, 1)]
@@ -171,7 +211,7 @@ def area(curves: pd.DataFrame, *, upto: int | None = None) -> pd.DataFrame:
     return table.rename_axis(columns=None).reset_index(drop=True)
 
 
-def single_ablations(chain: _chain.Chain, data: Data, mode: str) -> Tensor:
+def single_ablations(chain: _chain.Chain, data: Data, mode: _chain.Mode) -> Tensor:
     """Rise of the mean cross-entropy, in bits, when each neuron of the only stage alone is clamped; (neurons,)."""
     constants, (neurons,) = _chain.constants(chain, data, mode)
     each = [{0: neuron} for neuron in torch.arange(neurons).split(1)]

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from infolib import checks
 from infolib.data import Splits
 from infolib.estimators import binning
-from infolib.measures.neuron_importance._chain import MODES
+from infolib.measures.neuron_importance._chain import MODES, Mode
 from infolib.measures.neuron_importance._curves import ablation_curves, orders
 from infolib.measures.neuron_importance._scores import QUANTITIES, comparisons, scores
 
@@ -17,7 +17,15 @@ RANKED = (*QUANTITIES, "class selectivity", "outgoing weights", "Taylor")  # wha
 
 
 class Analysis(NamedTuple):
-    """Scores of all neurons, and accuracy and loss along all orders of ablation: two tidy frames."""
+    """Scores of all neurons, and accuracy and loss along all orders of ablation: two tidy frames.
+
+    Parameters
+    ----------
+    scores : DataFrame
+        As `scores` and `comparisons` return it.
+    curves : DataFrame
+        As `ablation_curves` returns it.
+    """
 
     scores: pd.DataFrame
     curves: pd.DataFrame
@@ -29,13 +37,13 @@ def analyse(
     layers: Sequence[str],
     *,
     quantise: Callable[[Tensor], Tensor] = binning.sign,
-    modes: Sequence[str] = MODES,
+    modes: Sequence[Mode] = MODES,
     random: int = 10,
     points: int | None = None,
     permutations: int = 20,
     seed: int,
 ) -> Analysis:
-    """The whole protocol: `scores` and `comparisons` on the validation data, `ablation_curves` on the test data.
+    """Scores of all neurons on the validation data and ablation curves on the test data: the whole protocol.
 
     There are two orders for each measure of RANKED, and `random` random ones; the means that neurons are clamped to are
     those on the validation data.
@@ -55,16 +63,29 @@ def analyse(
     seed : int
         Of permutations, random orders, and neurons of the same value.
 
+    Returns
+    -------
+    Analysis
+
     Raises
     ------
     ValueError
         As `scores`, `comparisons`, `orders` and `ablation_curves` do.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from infolib.data import Data
+    >>> net, x = nn.Sequential(nn.ReLU(), nn.Linear(2, 2)).eval(), torch.eye(2).repeat(4, 1)
+    >>> splits = Splits(*[Data(x, x.argmax(1))] * 3, name="mine", sha256={})
+    >>> found = analyse(net, splits, ["0"], modes=["mean"], random=1, permutations=2, seed=0)
+    >>> found.scores["quantity"].nunique(), found.curves["quantity"].nunique()  # with a random order
+    (8, 7)
     """
     scored = scores(model, splits.val, layers, quantise=quantise, permutations=permutations, seed=seed)
     table = pd.concat([scored, comparisons(model, splits.val, layers)], ignore_index=True)
     found = orders(table[table["quantity"].isin(RANKED)], random=random, seed=seed)
-    options = {"means": splits.val, "points": points}
-    curves = [ablation_curves(model, splits.test, found, mode=mode, **options) for mode in modes]
+    curves = [ablation_curves(model, splits.test, found, mode=mode, means=splits.val, points=points) for mode in modes]
     return Analysis(table, pd.concat(curves, ignore_index=True))
 
 
@@ -74,9 +95,9 @@ def rank_correlations(table: pd.DataFrame, *, target: str = "ablation loss, mean
     Parameters
     ----------
     table : DataFrame
-        A frame of `scores` and `comparisons`; further columns, such as a seed, tell networks apart.
+        A frame of `scores` and `comparisons`; further columns, such as a seed, distinguish networks.
     target : str
-        The quantity that the others are held against.
+        The quantity that the others are compared with.
 
     Returns
     -------
@@ -87,6 +108,12 @@ def rank_correlations(table: pd.DataFrame, *, target: str = "ablation loss, mean
     ------
     ValueError
         For a target that is not among the quantities.
+
+    Examples
+    --------
+    >>> table = pd.DataFrame({"layer": "hidden1", "neuron": [0, 1, 2] * 2, "quantity": ["entropy"] * 3 + ["loss"] * 3})
+    >>> rank_correlations(table.assign(value=[1, 2, 3, 30, 20, 10]), target="loss")["correlation"].tolist()
+    [-1.0, -1.0]
     """
     checks.choice("target", target, set(table["quantity"]))
     known = ("layer", "neuron", "quantity", "value", "unit", "n", "preferred class", "fraction active", "null")

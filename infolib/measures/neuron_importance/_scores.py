@@ -56,6 +56,14 @@ def scores(
     ValueError
         For a model in training mode, fewer samples than classes, a layer that is not as described at the head of this
         package, and what `quantise` and `discrete` refuse.
+
+    Examples
+    --------
+    >>> net, y = nn.Sequential(nn.ReLU(), nn.Linear(2, 2)).eval(), torch.arange(8) % 2
+    >>> x = torch.stack([2.0 * y, torch.ones(8)], 1)  # the first neuron is the class, the second always on
+    >>> table = scores(net, Data(x, y), ["0"])
+    >>> table[table["quantity"] == "class information"][["neuron", "value", "fraction active"]].values.tolist()
+    [[0.0, 1.0, 0.5], [1.0, 0.0, 1.0]]
     """
     _chain.check(model, data)
     _chain.cut(model, layers)
@@ -75,7 +83,7 @@ def scores(
 
 
 def comparisons(model: nn.Module, data: Data, layers: Sequence[str]) -> pd.DataFrame:
-    """Other measures of a neuron's importance, as rows like those of `scores`.
+    """Other measures of a neuron's importance, as rows of the form of `scores`.
 
     "class selectivity" (µ_max - µ_rest) / (µ_max + µ_rest) of the mean activations over the samples of each class, of
     the class with the largest one against the mean of the others (Morcos et al. 2018; for activations of at least 0);
@@ -88,10 +96,23 @@ def comparisons(model: nn.Module, data: Data, layers: Sequence[str]) -> pd.DataF
     model, data, layers
         As `scores` takes them.
 
+    Returns
+    -------
+    DataFrame
+        One row per layer, neuron and quantity. Columns: layer, neuron, quantity, value, unit, n.
+
     Raises
     ------
     ValueError
         For a model, data or layers that `scores` refuses.
+
+    Examples
+    --------
+    >>> net = nn.Sequential(nn.ReLU(), nn.Linear(2, 2)).eval()
+    >>> _ = net[1].weight.data.copy_(torch.tensor([[3.0, 0.0], [4.0, 1.0]]))
+    >>> table = comparisons(net, Data(torch.eye(2), torch.arange(2)), ["0"])
+    >>> table[table["quantity"] == "outgoing weights"]["value"].tolist()
+    [5.0, 1.0]
     """
     _chain.check(model, data)
     tables = []
@@ -99,7 +120,8 @@ def comparisons(model: nn.Module, data: Data, layers: Sequence[str]) -> pd.DataF
         chain = _chain.cut(model, [layer])
         activation = _chain.by_neuron(t).mean(2).double()
         weight = _chain.by_neuron(chain.stages[0].map.weight.detach(), activation.shape[1])
-        taylor = sum(_chain.first_order(chain, x, y) for x, y in _chain.chunks(chain, data))
+        none = torch.zeros((), dtype=torch.float64)
+        taylor = sum((_chain.first_order(chain, x, y) for x, y in _chain.chunks(chain, data)), start=none)
         measured = {
             "class selectivity": _class_selectivity(activation, data.y),
             "outgoing weights": weight.square().sum((0, 2)).sqrt(),

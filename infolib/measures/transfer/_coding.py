@@ -4,7 +4,7 @@ import math
 from collections.abc import Callable, Sequence
 from functools import partial
 from itertools import pairwise
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypedDict
 
 import torch
 from torch import Tensor, nn
@@ -13,9 +13,12 @@ from torch.nn.functional import cross_entropy, log_softmax
 from infolib import checks
 from infolib.activations import evaluating
 from infolib.data import Data
+from infolib.measures import _options
 
 Predictor = Callable[[Tensor], Tensor]
-Learner = Callable[[Any, Data, int], Predictor]
+Learner = Callable[[Any, Data, int], Predictor]  # state, prefix, seed
+BatchedLearner = Callable[[list[Any], list[Data], int], Sequence[Predictor]]
+Price = Callable[[Predictor, Data], float]
 BETAS = torch.logspace(
     math.log10(0.05), math.log10(2.5), 40, dtype=torch.float64
 )  # inverse temperatures to choose from
@@ -23,19 +26,63 @@ FEWEST = 8  # samples to choose one from; with fewer it is 1/2
 BATCH = 4096  # samples whose scores are computed at once
 
 
+class Coding(TypedDict, total=False):
+    """Options of a prequential code.
+
+    Parameters
+    ----------
+    calibrate, mixture, batched, bits, seed
+        As `prequential_codelength` takes them.
+    """
+
+    calibrate: bool
+    mixture: bool
+    batched: bool
+    bits: Price | None
+    seed: int
+
+
 class Codelength(NamedTuple):
-    """A prequential code of k labels: its length in bits, and what it is the sum of."""
+    """A prequential code of k labels: its length in bits, and the lengths that it is the sum of.
+
+    Parameters
+    ----------
+    bits : float
+        Length of the whole code.
+    costs : Tensor, shape (blocks,)
+        Bits of each block, float64.
+    ends : list of int
+        Ends of the blocks, from 0 to k.
+    """
 
     bits: float
-    costs: Tensor  # bits of each block, (blocks,), float64
-    ends: list[int]  # of the blocks, from 0 to k
+    costs: Tensor
+    ends: list[int]
 
 
 def block_ends(k: int, *, first: int = 8, ratio: float = 2.0) -> list[int]:
     """Ends 0, t1, t2, ..., k of the blocks of a code, t1 = first and t_s+1 = ceil(ratio t_s).
 
-    Raises: ValueError for k or first below 1, or a ratio not above 1.
+    Parameters
+    ----------
+    k : int
+        Labels that are sent.
+    first : int
+        Labels of the first block.
+    ratio : float
+        Of the end of a block to the end of the one before, above 1.
 
+    Returns
+    -------
+    list of int
+
+    Raises
+    ------
+    ValueError
+        For k or first below 1, or a ratio not above 1.
+
+    Examples
+    --------
     >>> block_ends(100)
     [0, 8, 16, 32, 64, 100]
     """
@@ -50,7 +97,7 @@ def block_ends(k: int, *, first: int = 8, ratio: float = 2.0) -> list[int]:
 
 
 def codes(
-    learner: Any,
+    learner: Learner | BatchedLearner,
     states: Sequence[Any],
     data: Data,
     ends: Sequence[int] | None = None,
@@ -58,11 +105,12 @@ def codes(
     calibrate: bool = False,
     mixture: bool = False,
     batched: bool = False,
-    bits: Callable[[Predictor, Data], float] | None = None,
+    bits: Price | None = None,
     seed: int = 0,
 ) -> list[Codelength]:
     """A code of the same data from each state, all with the same blocks and seed."""
     ends = check_ends(ends, data)
+    _options.check(learner)
     price = bits or partial(block_bits, mixture=mixture)
     blocks = list(pairwise(ends))
 
@@ -83,7 +131,7 @@ def predictors(
 ) -> list[Predictor]:
     """What the learner makes of each state and prefix; inverse temperatures from the prefix's last quarter.
 
-    A network without a prefix is its own predictor, and what it says is not scaled.
+    A network without a prefix is its own predictor, and its output is not scaled.
     """
     cuts = [3 * len(prefix) // 4 for prefix in prefixes]
     inner = [i for i, (prefix, cut) in enumerate(zip(prefixes, cuts, strict=True)) if len(prefix) - cut >= FEWEST]
@@ -160,17 +208,26 @@ def block_bits(predictor: Predictor, block: Data, *, mixture: bool = False) -> f
 
     Parameters
     ----------
-    predictor
+    predictor : callable
         Network, or function of x (n, ...) with scores (n, classes).
-    block
+    block : Data
         The n samples.
-    mixture
+    mixture : bool
         Mix the probability of the whole block with that of the uniform code, half each.
+
+    Returns
+    -------
+    float
 
     Raises
     ------
     ValueError
         For scores of another shape, NaN, a label without a score, and a label of probability 0.
+
+    Examples
+    --------
+    >>> block_bits(lambda x: torch.zeros(len(x), 4), Data(torch.zeros(3, 1), torch.arange(3)))
+    6.0
     """
     return label_bits(scores(predictor, block.x), block.y, mixture=mixture)
 

@@ -6,7 +6,8 @@ import re
 import socket
 import tarfile
 import threading
-from contextlib import contextmanager
+import time
+from contextlib import contextmanager, suppress
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -319,6 +320,27 @@ def test_a_source_that_falls_silent_ends_the_download(monkeypatch, tmp_path):
     with socket.create_server(("127.0.0.1", 0)) as silent:  # it takes the call and never answers
         monkeypatch.setitem(datasets.checksums()["ib"], "source", f"http://127.0.0.1:{silent.getsockname()[1]}/")
         with pytest.raises(OSError, match=r"download of ib from http.* failed: .*timed out.*0\.2"):
+            datasets.download("ib")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("length", ["", "Content-Length: 999999999\r\n"])
+def test_a_source_that_never_ends_ends_the_download_and_is_named(monkeypatch, tmp_path, length):
+    monkeypatch.setenv("INFOLIB_CACHE", str(tmp_path))
+    monkeypatch.setattr(datasets, "LONGEST", 0.3)
+
+    def pour(server):
+        client, _ = server.accept()
+        with client, suppress(OSError):
+            client.sendall(f"HTTP/1.0 200 OK\r\n{length}\r\n".encode())
+            while True:
+                client.sendall(b"0" * 2**15)
+                time.sleep(0.05)
+
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        threading.Thread(target=pour, args=(server,)).start()
+        monkeypatch.setitem(datasets.checksums()["ib"], "source", f"http://127.0.0.1:{server.getsockname()[1]}/")
+        with pytest.raises(OSError, match=r"download of ib from http.* failed: ib/.* was not here after 0.005 minutes"):
             datasets.download("ib")
     assert list(tmp_path.iterdir()) == []
 

@@ -1,4 +1,6 @@
+import json
 import re
+import shutil
 import subprocess
 import sys
 from importlib.metadata import PackageNotFoundError, version
@@ -55,15 +57,73 @@ def test_parameter_is_given_as_yaml_and_a_number_in_it_as_in_python(monkeypatch,
         return [runner.Run(name, 1.0) for name in names]
 
     monkeypatch.setattr(runner, "run", run)
-    monkeypatch.setattr(reports, "index", lambda: root() / "reports" / "index.html")
+    monkeypatch.setattr(reports, "index", lambda _=None: root() / "reports" / "index.html")
     assert call("run", "00", "-p", f"networks={text}").exit_code == 0
     assert given == {"networks": value}
+
+
+KINDS = {
+    "rate": float, "n": int, "word": str, "flag": bool, "steps": list[int], "layers": list[str],
+    "limits": dict[str, float], "rows": list[dict],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("pair", "value"),
+    [
+        ("rate=1e-3", 1e-3), ("rate=1E2", 100.0), ("rate=-.5e+1", -5.0), ("rate=3", 3), ("rate='1e-3'", "1e-3"),
+        ("rate=.inf", float("inf")), ("rate=1:30", "1:30"),
+        ("n=1e2", 100), ("n=2.5e3", 2500), ("n=1e-1", 0.1), ("n=012345", 12345), ("n=0x10", 16), ("n=1_000", 1000),
+        ("n=1:30", "1:30"), ("n=1e400", float("inf")), ("n=true", True), ("n=9007199254740993", 9007199254740993),
+        ("n=", None), ("n=three", "three"),
+        ("word=no", "no"), ("word=012345", "012345"), ("word=1e-3", "1e-3"), ("word=null", "null"), ("word=", ""),
+        ("word='no'", "no"), ('word="a b"', "a b"), ("word=#3", "#3"), ("word= ~/nets ", "~/nets"), ("word=[a]", ["a"]),
+        ("flag=no", False), ("flag=true", True),
+        ("steps=[0, 1e2]", [0, 100]), ("steps=[010, 1.5]", [10, 1.5]), ("steps=[[1]]", [[1]]),
+        ("layers=[no, 012, 'x', 1e3]", ["no", "012", "x", "1e3"]),
+        ("limits={a: 1e-3, no: 2}", {"a": 1e-3, "no": 2}),
+        ("rows=[{lr: 1e-3}]", [{"lr": 1e-3}]),
+    ],
+)  # fmt: skip
+def test_word_of_yaml_is_read_as_what_the_parameter_holds(monkeypatch, pair, value):
+    given = {}
+
+    def run(names, *, overrides, **_):
+        given.update(overrides)
+        return [runner.Run(name, 1.0) for name in names]
+
+    known = {name: runner.Parameter(name, kind, None, "") for name, kind in KINDS.items()}
+    monkeypatch.setattr(runner, "parameters", lambda _: known)
+    monkeypatch.setattr(runner, "run", run)
+    monkeypatch.setattr(reports, "index", lambda _=None: root() / "reports" / "index.html")
+    result = call("run", "00", "-p", pair)
+    assert result.exit_code == 0, result.output
+    assert given == {pair.split("=")[0]: value}
+    assert type(given.popitem()[1]) is type(value)
+
+
+def test_report_is_given_a_name_and_the_paper_profile_needs_one(monkeypatch):
+    result = call("run", "00", "--profile", "paper", "-p", "n_train=1e2")
+    assert (result.exit_code, result.output.count("\n")) == (1, 2)
+    assert "00_start_here with n_train = 100 would replace the report of the paper profile" in result.output
+    assert "--name" in result.output
+    assert "name must be at most 40 letters" in call("run", "00", "--name", "a/b").output
+    given = {}
+
+    def run(names, *, name, **_):
+        given["name"] = name
+        return [runner.Run(full, 1.0) for full in names]
+
+    monkeypatch.setattr(runner, "run", run)
+    monkeypatch.setattr(reports, "index", lambda _=None: root() / "reports" / "index.html")
+    assert call("run", "00", "--name", "mine").exit_code == 0
+    assert given == {"name": "mine"}
 
 
 def test_scoreboards_are_renewed_as_each_notebook_ends_and_a_broken_one_does_not_end_the_run(monkeypatch):
     renewed = []
 
-    def index():
+    def index(_=None):
         renewed.append(len(renewed))
         if len(renewed) < 3:
             raise KeyError("a report that another run is writing")
@@ -87,6 +147,23 @@ def test_list_shows_notebooks_with_their_parameters():
     assert result.exit_code == 0
     assert "00_start_here" in result.output
     assert "    n_train = 899  training images" in result.output
+
+
+def test_list_shows_named_and_overridden_reports_as_such_and_passes_over_what_is_broken(monkeypatch, tmp_path):
+    shutil.copytree(root() / "notebooks", tmp_path / "notebooks", ignore=shutil.ignore_patterns("0[1-9]*"))
+    whole = root() / "reports" / "paper" / "00_start_here"
+    for name in ("quick/00_start_here", "quick/00_start_here@mine", "paper/00_start_here"):
+        shutil.copytree(whole, tmp_path / "reports" / name, ignore=shutil.ignore_patterns("*.png", "*.ipynb"))
+    (tmp_path / "reports" / "paper" / "00_start_here" / "verdicts.csv").unlink()
+    path = tmp_path / "reports" / "quick" / "00_start_here@mine" / "provenance.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"overridden": {"n_train": 100}}))
+    monkeypatch.setenv("INFOLIB_ROOT", str(tmp_path))
+    result = call("list")
+    assert result.exit_code == 0
+    assert re.search("^    quick: 3 reproduced", result.output, re.M)
+    assert re.search("^    quick@mine with n_train = 100: 3 reproduced", result.output, re.M)
+    assert re.search("^reports/paper/00_start_here is not a whole report", result.output, re.M)
+    assert "    paper" not in result.output
 
 
 def test_doctor_finds_this_environment_sound():

@@ -1,5 +1,7 @@
 import hashlib
 import json
+import re
+import shutil
 from dataclasses import replace
 from html.parser import HTMLParser
 
@@ -35,7 +37,7 @@ def leave_report(root, monkeypatch, profile, values, name="02_topic", judged=Tru
     (folder / "provenance.json").write_text(json.dumps(record | ours))
     notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_markdown_cell("# A topic")])
     nbformat.write(notebook, folder / "report.ipynb")
-    nbformat.write(notebook, root / "notebooks" / f"{name}.ipynb")
+    nbformat.write(notebook, root / "notebooks" / f"{name.partition('@')[0]}.ipynb")
 
 
 class Page(HTMLParser):
@@ -92,14 +94,95 @@ def test_markdown_scoreboard_knows_only_the_paper_profile(root, monkeypatch):
     assert "No paper-profile report yet" in (root / "reports" / "README.md").read_text()
 
 
+NO_NUMBER = "claim,verdict\na,reproduced\n"
+
+
 @pytest.mark.parametrize(
-    ("file", "text"), [("provenance.json", "{}"), ("provenance.json", "{"), ("verdicts.csv", "a\n")]
-)
-def test_report_that_is_not_whole_is_named(root, monkeypatch, file, text):
+    ("file", "text"),
+    [
+        ("provenance.json", "{}"), ("provenance.json", "{"), ("provenance.json", "[]"), ("provenance.json", "3"),
+        ("verdicts.csv", "a\n"), ("verdicts.csv", ""), ("verdicts.csv", NO_NUMBER),
+        ("provenance.json", None), ("verdicts.csv", None),
+    ],
+)  # fmt: skip
+def test_report_that_is_not_whole_is_named_and_passed_over(root, monkeypatch, file, text):
+    for name in ("02_topic", "04_other"):
+        leave_report(root, monkeypatch, "paper", [3.25, 3.26], name=name)
+    path = root / "reports/paper/02_topic" / file
+    path.unlink() if text is None else path.write_text(text)
+    message = r"reports/paper/02_topic is not a whole report \(.*\): run 02_topic again, or remove it"
+    with pytest.raises(ValueError, match=message):
+        reports.load("paper")
+    said = []
+    page = Page(reports.index(said.append).read_text())
+    (found,) = said
+    assert re.fullmatch(message, found)
+    assert str(root) not in found
+    assert f"Passed over: {found}" in page.text
+    assert page.open == []
+    assert f"\nPassed over: {found}\n" in (root / "reports" / "README.md").read_text()
+    assert [a["href"] for tag, a in page.tags if tag == "a"] == ["paper/04_other/report.html"]
+    assert list(reports.load("paper", broken=lambda _: None)) == ["04_other"]
+
+
+@pytest.mark.parametrize("damage", ["file", "link", "picture", "versions", "verdict"])
+def test_whatever_a_report_lacks_the_others_are_on_the_scoreboard(root, monkeypatch, damage):
     leave_report(root, monkeypatch, "quick", [3.25, 3.26])
-    (root / "reports/quick/02_topic" / file).write_text(text)
-    with pytest.raises(ValueError, match=r"02_topic is not a whole report .* run 02_topic again, or remove it"):
-        reports.index()
+    leave_report(root, monkeypatch, "quick", [3.25, 3.26], name="04_other")
+    folder = root / "reports/quick/02_topic"
+    if damage in ("file", "link"):
+        shutil.rmtree(folder)
+        folder.touch() if damage == "file" else folder.symlink_to(root / "nowhere")
+    elif damage == "picture":
+        (folder / "figures" / "plane.png").unlink()
+    elif damage == "versions":
+        change(folder / "provenance.json", '"versions"', '"versions": {}, "others"')
+    else:
+        change(folder / "verdicts.csv", "reproduced", "proved")
+    said = []
+    page = Page(reports.index(said.append).read_text())
+    assert [text.split(" (")[0] for text in said] == ["reports/quick/02_topic is not a whole report"]
+    assert [a["href"] for tag, a in page.tags if tag == "a"] == ["quick/04_other/report.html"]
+
+
+def change(path, old, new):
+    text = path.read_text()
+    assert old in text
+    path.write_text(text.replace(old, new))
+
+
+def test_named_and_overridden_reports_are_marked_and_not_counted(root, monkeypatch):
+    monkeypatch.setenv("INFOLIB_PROFILE", "quick")
+    for profile in ("quick", "paper"):
+        leave_report(root, monkeypatch, profile, [3.25, 3.26])
+        leave_report(root, monkeypatch, profile, [3.25, 3.26], name="02_topic@mine")
+        leave_report(root, monkeypatch, profile, [3.25, 3.26], name="04_other" if profile == "quick" else "04_other@b")
+    for folder in ("quick/04_other", "paper/04_other@b"):
+        path = root / "reports" / folder / "provenance.json"
+        path.write_text(json.dumps(json.loads(path.read_text()) | {"overridden": {"n": 7, "name": NASTY + "`"}}))
+    page = Page(reports.index().read_text())
+    assert page.open == []
+    assert page.text.count("✓ 1 reproduced") == 2  # of two or three reports
+    assert page.text.count(f"profile’s own parameters: n = 7, name = {NASTY}`") == 2
+    assert page.text.count("Counted without the reports that have other parameters or a name of their own.") == 2
+    text = (root / "reports" / "README.md").read_text()
+    assert "## [A topic @mine](paper/02_topic@mine/report.ipynb)" in text
+    assert text.count("**Not the paper profile's own parameters:** `n = 7, name = ") == 1
+    assert list(reports.load("quick")) == ["02_topic", "04_other"]
+    assert list(reports.load("quick", named=True)) == ["02_topic", "02_topic@mine", "04_other"]
+    board = reports.board()
+    assert board.verdicts["notebook"].tolist() == ["02_topic", "04_other"]
+    assert board.verdicts["commit"].tolist() == ["012345678", f"012345678 with n = 7, name = {NASTY}`"]
+    assert len(board.sources) == 2
+
+
+def test_scoreboard_says_why_there_is_no_commit(root, monkeypatch):
+    leave_report(root, monkeypatch, "paper", [3.25, 3.26])
+    path = root / "reports/paper/02_topic/provenance.json"
+    why = {"commit": None, "dirty": None, "no_commit": "git is not installed"}
+    path.write_text(json.dumps(json.loads(path.read_text()) | why))
+    reports.index()
+    assert "No commit (git is not installed); no data set;" in (root / "reports" / "README.md").read_text()
 
 
 def test_formulas_of_a_report_need_no_network(root):

@@ -1,0 +1,123 @@
+"""Of which repository a report names the commit, and what must not change while a notebook runs."""
+
+import subprocess
+
+import pytest
+
+import infolib
+import workbook
+from workbook import provenance
+
+NAME = "02_good"
+
+
+def git(folder, *arguments):
+    who = ["-c", "user.name=a", "-c", "user.email=a@b.c", "-c", "commit.gpgsign=false"]
+    done = subprocess.run(["git", *who, *arguments], cwd=folder, capture_output=True, text=True, check=True)
+    return done.stdout.strip()
+
+
+def commit(folder):
+    git(folder, "add", "-A")
+    git(folder, "commit", "-q", "--allow-empty", "-m", "a commit")
+    return git(folder, "rev-parse", "HEAD")
+
+
+@pytest.fixture
+def root(tmp_path, monkeypatch):
+    """A workbook that is no checkout yet, whose code is what runs."""
+    root = tmp_path / "outer" / "book"
+    (root / "notebooks").mkdir(parents=True)
+    (root / "data" / "claims").mkdir(parents=True)
+    (root / "reports").mkdir()
+    (root / "notebooks" / "profiles.toml").touch()
+    (root / "data" / "claims" / f"{NAME}.toml").write_text("# fixed")
+    for package in (infolib, workbook):
+        monkeypatch.setattr(package, "__file__", str(root / package.__name__ / "__init__.py"))
+    monkeypatch.setenv("INFOLIB_ROOT", str(root))
+    monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path))
+    return root
+
+
+def named():
+    return {key: value for key, value in provenance.describe().items() if key in ("commit", "dirty", "no_commit")}
+
+
+def none(why):
+    return {"commit": None, "dirty": None, "no_commit": why}
+
+
+def test_commit_is_that_of_the_checkout_whose_code_runs(root, monkeypatch):
+    git(root, "init", "-q")
+    assert named() == none("no checkout with a commit")
+    head = commit(root)
+    assert named() == {"commit": head, "dirty": False}
+    assert f"({head[:9]})" in provenance.line()
+    (root / "reports" / "README.md").touch()
+    assert not named()["dirty"]
+    (root / "notebooks" / "new.py").touch()
+    assert named() == {"commit": head, "dirty": True}
+    monkeypatch.setenv("GIT_DIR", str(root.parent / ".git"))  # as in a hook of another checkout
+    assert named() == {"commit": head, "dirty": True}
+
+
+def test_an_export_has_no_commit_also_inside_another_checkout(root):
+    assert named() == none("no checkout with a commit")
+    assert "(no commit)" in provenance.line()
+    git(root.parent, "init", "-q")
+    commit(root.parent)
+    assert named() == none("the workbook is no checkout: it lies in that of something else")
+
+
+@pytest.mark.parametrize("package", [infolib, workbook])
+def test_code_of_another_place_is_not_of_this_commit(root, monkeypatch, package):
+    git(root, "init", "-q")
+    commit(root)
+    monkeypatch.setattr(package, "__file__", str(root / ".venv" / "lib" / package.__name__ / "__init__.py"))
+    assert named() == none("the code that runs is not that of the workbook's checkout")
+
+
+def test_what_git_refuses_has_no_commit_and_says_why(root, monkeypatch):
+    git(root, "init", "-q")
+    commit(root)
+    monkeypatch.setenv("GIT_TEST_ASSUME_DIFFERENT_OWNER", "1")
+    assert named() == none("git refuses a folder of dubious ownership")
+    monkeypatch.setenv("PATH", "")
+    assert named() == none("git is not installed")
+
+
+def test_commit_and_claims_are_those_before_the_first_cell(root):
+    git(root, "init", "-q")
+    (root / "data" / "claims" / f"{NAME}.csv").write_text("a number")
+    head = commit(root)
+    first = provenance.before(NAME)
+    assert (first["commit"], first["dirty"], list(first["claims"])) == (head, False, [f"{NAME}.toml", f"{NAME}.csv"])
+    assert provenance.after(NAME, first) == first
+    (root / "reports" / "02.txt").touch()
+    assert commit(root) != head  # of reports only: the code is still that of the first commit
+    assert provenance.after(NAME, first) == first
+    (root / "notebooks" / "new.py").touch()
+    assert provenance.after(NAME, first) == first | {"dirty": True}
+    commit(root)
+    assert provenance.after(NAME, first) == first | {"dirty": True}
+
+
+def test_claims_committed_meanwhile_are_not_certified_as_fixed_before(root):
+    git(root, "init", "-q")
+    commit(root)
+    first = provenance.before(NAME)
+    claims = root / "data" / "claims" / f"{NAME}.toml"
+    for change in (lambda: claims.write_text("# after the fact"), claims.unlink):
+        change()
+        commit(root)
+        with pytest.raises(ValueError, match=f"data/claims/{NAME}.toml changed while the notebook ran"):
+            provenance.after(NAME, first)
+
+
+def test_claims_are_compared_where_there_is_no_repository(root):
+    first = provenance.before(NAME)
+    assert provenance.after(NAME, first) == first
+    assert first["commit"] is None
+    (root / "data" / "claims" / f"{NAME}.csv").touch()
+    with pytest.raises(ValueError, match=f"data/claims/{NAME}.csv changed"):
+        provenance.after(NAME, first)

@@ -22,6 +22,7 @@ import threading
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import _GeneratorContextManager, suppress
+from contextvars import ContextVar
 from dataclasses import MISSING
 from enum import Enum
 from functools import partial
@@ -141,6 +142,8 @@ class _Reach:
             return [kind.__name__, str(value.dtype), [*value.shape], value.tobytes()]
         if isinstance(value, _PRINTED):
             return [kind.__name__, repr(value)]
+        if isinstance(value, ContextVar):
+            return [kind.__name__, value.name, self.tell(value.get(None))]
         if kind in _PARTS:
             return [kind.__name__, *(self.tell(getattr(value, part)) for part in _PARTS[kind])]
         if isinstance(value, ModuleType):

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from infolib import checks
-from infolib.activations import device_of, evaluating, hooked
+from infolib.activations import device_of, evaluating, forward, hooked, reached
 from infolib.data import Data
 from infolib.measures.discarding import constrained
 
@@ -48,11 +48,18 @@ def measurable(model: nn.Module, x: Tensor) -> pd.DataFrame:
     if x.min() < 0 or x.max() > 1:
         raise ValueError(f"x must lie in [0, 1], got values from {float(x.min()):g} to {float(x.max()):g}")
     of_three, of_two = _outputs(model, x[:3]), _outputs(model, x[:2])
-    modules = dict(model.named_modules())
+    kinds = {name: type(module).__name__ for name, module in model.named_modules()}
     rows = []
     for layer, (t, two) in ((name, (t, of_two.get(name))) for name, t in of_three.items() if name):
         shape = str(tuple(t.shape[1:])) if isinstance(t, Tensor) else ""
-        rows.append({"layer": layer, "type": type(modules[layer]).__name__, "shape": shape, "why not": _fault(t, two)})
+        rows.append(
+            {
+                "layer": layer,
+                "type": type(modules[layer.split("#")[0]]).__name__,
+                "shape": shape,
+                "why not": _fault(t, two),
+            }
+        )
     return pd.DataFrame(rows, columns=["layer", "type", "shape", "why not"])
 
 
@@ -91,8 +98,10 @@ def checked(model: nn.Module, data: Data, layers: Sequence[str]) -> list[str]:
     table = measurable(model, data.x).set_index("layer")
     allowed = f"layers that can be measured: {', '.join(table.index[table['why not'] == '']) or 'none'}"
     for layer in layers:
-        if layer not in dict(model.named_modules()):
+        if layer.split("#")[0] not in dict(model.named_modules()):
             raise ValueError(f"unknown layer {layer!r}; {allowed}")
+        if f"{layer}#1" in table.index:
+            raise ValueError(f"layer {layer!r} is called several times: name one call, such as '{layer}#1'; {allowed}")
         if layer not in table.index:
             raise ValueError(f"layer {layer!r} is not reached by the forward pass; {allowed}")
         if fault := table.loc[layer, "why not"]:
@@ -101,18 +110,10 @@ def checked(model: nn.Module, data: Data, layers: Sequence[str]) -> list[str]:
 
 
 def _outputs(model: nn.Module, x: Tensor) -> dict[str, Any]:
-    """The output of each module for x, in the order in which they were last computed, the model itself under ''."""
-    outputs: dict[str, Any] = {}
-
-    def keep(layer: str, output: Any) -> None:
-        outputs.pop(layer, None)
-        outputs[layer] = output
-
-    with hooked(model, dict.fromkeys(dict(model.named_modules()), keep)), evaluating(model):
-        try:
-            model(x.to(device_of(model, x.device)))
-        except RuntimeError as error:
-            raise ValueError(f"model cannot take samples of shape {tuple(x.shape[1:])}: {error}") from error
+    """The output of each layer that a pass reaches, in the order of the pass, the model itself under ''."""
+    x, outputs = x.to(device_of(model, x.device)), dict[str, Any]()
+    with hooked(model, dict.fromkeys(reached(model, x), outputs.__setitem__)), evaluating(model):
+        forward(model, x)
     return outputs
 
 

@@ -450,7 +450,7 @@ def test_data_that_no_lens_can_use_are_refused(net, data):
         lenses.checked(net, Data(data.x, torch.full_like(data.y, 3)), ["conv"])
     with pytest.raises(ValueError, match="x must hold at least 3 samples, got 2"):
         lenses.measurable(net, data.x[:2])
-    with pytest.raises(ValueError, match=r"model cannot take samples of shape \(1, 1, 6\): "):
+    with pytest.raises(ValueError, match=r"model cannot take x of shape \(3, 1, 1, 6\): "):
         lenses.checked(net, Data(data.x[:, :, :1], data.y), ["conv"])
 
 
@@ -471,7 +471,7 @@ def test_options_out_of_range_are_refused(net, data, lens, options, message):
         lenses.LENSES[lens](net, data, ["conv"], **options)
 
 
-def test_a_module_that_speaks_twice_stands_where_it_spoke_last():
+def test_each_call_of_a_module_is_a_layer_of_its_own():
     class Twice(nn.Module):
         def __init__(self):
             super().__init__()
@@ -480,8 +480,14 @@ def test_a_module_that_speaks_twice_stands_where_it_spoke_last():
         def forward(self, x):
             return self.act(self.flat(self.act(x)))
 
-    table = lenses.measurable(Twice().eval(), torch.zeros(3, 1, 2, 2))
-    assert table[["layer", "shape"]].to_numpy().tolist() == [["flat", "(4,)"], ["act", "(4,)"]]
+    net, x = Twice().eval(), torch.rand(12, 1, 2, 2)
+    table = lenses.measurable(net, x)
+    shapes = [["act#1", "(1, 2, 2)"], ["flat", "(4,)"], ["act#2", "(4,)"]]
+    assert table[["layer", "shape"]].to_numpy().tolist() == shapes
+    data = Data(x, torch.arange(12) % 2)
+    assert lenses.checked(net, data, ["act#2", "act#1"]) == ["act#1", "act#2"]
+    with pytest.raises(ValueError, match="layer 'act' is called several times: name one call, such as 'act#1'"):
+        lenses.checked(net, data, ["act"])
 
 
 def test_measurable_lists_every_layer_in_order_with_its_shape_or_the_reason(net, data):

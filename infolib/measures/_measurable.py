@@ -52,14 +52,8 @@ def measurable(model: nn.Module, x: Tensor) -> pd.DataFrame:
     rows = []
     for layer, (t, two) in ((name, (t, of_two.get(name))) for name, t in of_three.items() if name):
         shape = str(tuple(t.shape[1:])) if isinstance(t, Tensor) else ""
-        rows.append(
-            {
-                "layer": layer,
-                "type": type(modules[layer.split("#")[0]]).__name__,
-                "shape": shape,
-                "why not": _fault(t, two),
-            }
-        )
+        kind = kinds[layer.split("#")[0]]
+        rows.append({"layer": layer, "type": kind, "shape": shape, "why not": _fault(t, two)})
     return pd.DataFrame(rows, columns=["layer", "type", "shape", "why not"])
 
 

@@ -1,7 +1,9 @@
 """What the lenses can measure: a layer's output must be a tensor with a row per image that depends on it alone."""
 
-from collections.abc import Sequence
-from typing import Any
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from functools import partial
+from typing import Any, TypeVar
 
 import pandas as pd
 import torch
@@ -9,14 +11,17 @@ from torch import Tensor, nn
 
 from infolib import checks
 from infolib.activations import device_of, evaluating, hooked
-from infolib.data import Data
+from infolib.data import Data, stratified_order
 from infolib.measures.discarding import constrained
+
+T = TypeVar("T")
 
 
 def measurable(model: nn.Module, x: Tensor) -> pd.DataFrame:
     """Every named module that the forward pass reaches, in its order, and whether the lenses can measure it.
 
-    The outputs of two passes are compared: the first three images, and the first two.
+    The outputs of two passes are compared: the first three images, and the first two. A module that a pass calls
+    several times has a row for each call, `name#1`, `name#2` and so on.
 
     Parameters
     ----------
@@ -39,9 +44,9 @@ def measurable(model: nn.Module, x: Tensor) -> pd.DataFrame:
     --------
     >>> net = nn.Sequential(nn.Flatten(), nn.Softmax(dim=0)).eval()
     >>> measurable(net, torch.rand(3, 1, 2, 2))[["layer", "shape", "why not"]].values.tolist()
-    [['0', '(4,)', ''], ['1', '(4,)', 'what it says of an image depends on the other images, or on chance']]
+    [['0', '(4,)', ''], ['1', '(4,)', 'its output for an image depends on the other images, or on chance']]
     """
-    constrained.checked_mode(model)
+    constrained.checked_mode(of_type("model", model, nn.Module, "a torch.nn.Module"))
     x = checks.floats("x", x, min_ndim=2)
     if len(x) < 3:
         raise ValueError(f"x must hold at least 3 samples, got {len(x)}")
@@ -50,9 +55,11 @@ def measurable(model: nn.Module, x: Tensor) -> pd.DataFrame:
     of_three, of_two = _outputs(model, x[:3]), _outputs(model, x[:2])
     modules = dict(model.named_modules())
     rows = []
-    for layer, (t, two) in ((name, (t, of_two.get(name))) for name, t in of_three.items() if name):
+    for layer, t in of_three.items():
         shape = str(tuple(t.shape[1:])) if isinstance(t, Tensor) else ""
-        rows.append({"layer": layer, "type": type(modules[layer]).__name__, "shape": shape, "why not": _fault(t, two)})
+        why = _fault(t, of_two.get(layer)) or _refusal(model, layer)
+        kind = type(modules[layer.partition("#")[0]]).__name__
+        rows.append({"layer": layer, "type": kind, "shape": shape, "why not": why})
     return pd.DataFrame(rows, columns=["layer", "type", "shape", "why not"])
 
 
@@ -76,8 +83,9 @@ def checked(model: nn.Module, data: Data, layers: Sequence[str]) -> list[str]:
     ------
     ValueError
         For no layers, and as `measurable`; for labels of a single class, or not one for each sample; for a layer that
-        the model does not have, that the pass does not reach, whose output is no tensor, has no row for each image,
-        depends on the other images or on chance, or is not finite. The message lists the layers that there are.
+        the model does not have, that the pass does not reach or calls several times, whose output is no tensor, has no
+        row for each image, depends on the other images or on chance, or is not finite. The message lists the layers
+        that there are.
 
     Examples
     --------
@@ -85,14 +93,19 @@ def checked(model: nn.Module, data: Data, layers: Sequence[str]) -> list[str]:
     >>> checked(net, Data(torch.rand(3, 1, 2, 2), torch.arange(3)), ["1", "0"])
     ['0', '1']
     """
-    checks.at_least("the number of layers", len(layers), 1)
+    checks.at_least("the number of layers", len(layers := named("layers", layers)), 1)
+    of_type("data", data, Data, "infolib.Data(x, y)")
     if len(checks.labels("y", data.y, len(data.x)).unique()) < 2:
         raise ValueError(f"y must hold at least two classes, got only {int(data.y[0])}")
     table = measurable(model, data.x).set_index("layer")
     allowed = f"layers that can be measured: {', '.join(table.index[table['why not'] == '']) or 'none'}"
     for layer in layers:
-        if layer not in dict(model.named_modules()):
+        if layer.partition("#")[0] not in dict(model.named_modules(remove_duplicate=False)):
             raise ValueError(f"unknown layer {layer!r}; {allowed}")
+        if calls := [call for call in table.index if call.startswith(f"{layer}#")]:
+            raise ValueError(
+                f"layer {layer!r} is called several times in a forward pass; name one of {calls}; {allowed}"
+            )
         if layer not in table.index:
             raise ValueError(f"layer {layer!r} is not reached by the forward pass; {allowed}")
         if fault := table.loc[layer, "why not"]:
@@ -100,20 +113,101 @@ def checked(model: nn.Module, data: Data, layers: Sequence[str]) -> list[str]:
     return [layer for layer in table.index if layer in layers]
 
 
-def _outputs(model: nn.Module, x: Tensor) -> dict[str, Any]:
-    """The output of each module for x, in the order in which they were last computed, the model itself under ''."""
-    outputs: dict[str, Any] = {}
+def balanced(data: Data, n: int) -> Data:
+    """Samples of which every prefix has the class proportions of `data`, about: the same for any order of `data`.
 
-    def keep(layer: str, output: Any) -> None:
-        outputs.pop(layer, None)
-        outputs[layer] = output
+    A random order within each class, by a fixed seed, of the samples as sorted by their values.
 
-    with hooked(model, dict.fromkeys(dict(model.named_modules()), keep)), evaluating(model):
+    Parameters
+    ----------
+    data : Data
+        Samples.
+    n : int
+        How many, at most all.
+
+    Returns
+    -------
+    Data
+        The n samples, with their labels.
+
+    Raises
+    ------
+    ValueError
+        For more samples than there are.
+
+    Examples
+    --------
+    >>> data = Data(torch.rand(40, 4), torch.arange(40) // 20)  # sorted by class
+    >>> balanced(data, 10).y.bincount().tolist()
+    [5, 5]
+    >>> torch.equal(balanced(data, 10).x, balanced(data[torch.randperm(40)], 10).x)
+    True
+    """
+    of_type("data", data, Data, "infolib.Data(x, y)")
+    if checks.at_least("n", n, 1) > len(data):
+        raise ValueError(f"n={n} is more than the {len(data)} samples of data")
+    y, draw = checks.labels("y", data.y, len(data.x)).unique(return_inverse=True)[1].cpu(), torch.Generator()
+    bits = data.x.detach().cpu().float().flatten(1).contiguous().view(torch.int32)
+    weights = torch.randint(2**62, bits.shape[1:], generator=draw.manual_seed(0))
+    key = torch.cat([(rows * weights).sum(1) for rows in bits.split(64)])  # of integers, so that it has no rounding
+    order = y.argsort(stable=True)
+    order = order[key[order].argsort(stable=True)]
+    return data[order[stratified_order(y[order], draw.manual_seed(0))[:n]]]
+
+
+def of_type(name: str, value: T, kind: Any, words: str) -> T:
+    """`value` if it is of a type."""
+    if not isinstance(value, kind):
+        raise ValueError(f"{name} must be {words}, got {type(value).__name__}")
+    return value
+
+
+def named(name: str, values: Sequence[str]) -> list[str]:
+    """`values` if they are a sequence of names."""
+    found: list[Any] = list(values) if isinstance(values, Iterable) and not isinstance(values, str) else [None]
+    if not all(isinstance(value, str) for value in found):
+        advice = f"; write [{values!r}]" if isinstance(values, str) else ""
+        raise ValueError(f"{name} must be a sequence of names, got {values!r}{advice}")
+    return found
+
+
+def output(model: nn.Module, x: Tensor) -> Any:
+    """What the model returns for samples, in eval mode and without gradients."""
+    with evaluating(model):
         try:
-            model(x.to(device_of(model, x.device)))
-        except RuntimeError as error:
+            return model(x.to(device_of(model, x.device)))
+        except (RuntimeError, TypeError, IndexError) as error:
             raise ValueError(f"model cannot take samples of shape {tuple(x.shape[1:])}: {error}") from error
-    return outputs
+
+
+def _outputs(model: nn.Module, x: Tensor) -> dict[str, Any]:
+    """The output of each call of a named module for x, in the order in which they were computed."""
+    kept: list[tuple[str, Any]] = []
+
+    def keep(name: str, _module: nn.Module, _inputs: Any, t: Any) -> None:
+        kept.append((name, t.clone() if isinstance(t, Tensor) else t))  # a later in-place ReLU would overwrite it
+
+    with hooked(model, {}):  # what cannot be hooked is refused there
+        handles = [m.register_forward_hook(partial(keep, name)) for name, m in model.named_modules() if name]
+        try:
+            output(model, x)
+        finally:
+            for handle in handles:
+                handle.remove()
+    total, calls, found = Counter(name for name, _ in kept), Counter[str](), {}
+    for name, t in kept:
+        calls[name] += 1
+        found[name if total[name] == 1 else f"{name}#{calls[name]}"] = t
+    return found
+
+
+def _refusal(model: nn.Module, layer: str) -> str:
+    """Why `activations` does not take the name of a layer; empty if it does."""
+    try:
+        with hooked(model, {layer: lambda *_: None}):
+            return ""
+    except ValueError as error:
+        return str(error)
 
 
 def _fault(t: Any, two: Any) -> str:
@@ -125,17 +219,28 @@ def _fault(t: Any, two: Any) -> str:
     if not t.is_floating_point() or not t.isfinite().all():
         return "its output is not made of finite numbers"
     if not torch.allclose(t[:2], two, rtol=1e-3, atol=1e-3 * float(t.abs().max())):
-        return "what it says of an image depends on the other images, or on chance"
+        return "its output for an image depends on the other images, or on chance"
     return ""
 
 
 def no_accuracy(model: nn.Module, data: Data) -> str:
     """Why the model's output has no accuracy on these labels; empty if it has one."""
-    with evaluating(model):
-        logits = model(data.x[:2].to(device_of(model, data.x.device)))
+    logits = output(model, data.x[:2])
     if not isinstance(logits, Tensor) or logits.ndim != 2:
         shape = f"of shape {tuple(logits.shape)}" if isinstance(logits, Tensor) else type(logits).__name__
         return f"the model has no accuracy: its output must be (n, classes), got {shape}"
-    if (largest := int(data.y.max())) >= logits.shape[1]:
-        return f"the model has no accuracy: it knows {logits.shape[1]} classes, and there are labels up to {largest}"
+    least, largest = int(data.y.min()), int(data.y.max())
+    if least < 0 or largest >= logits.shape[1]:
+        return f"the model has no accuracy: it has {logits.shape[1]} outputs, and labels are from {least} to {largest}"
     return ""
+
+
+def no_meaning(model: nn.Module, data: Data, accuracy: float) -> str:
+    """Why this accuracy of a model with more outputs than classes has no meaning; empty if it may have one."""
+    outputs, sizes = output(model, data.x[:2]).shape[1], data.y.unique(return_counts=True)[1]
+    if outputs == len(sizes) or accuracy > float(sizes.max() / len(data)):
+        return ""
+    return (
+        f"accuracy has no meaning: of {outputs} outputs and {len(sizes)} classes, the model is right for "
+        f"{accuracy:.3g} of the samples, no more than a constant answer would be"
+    )

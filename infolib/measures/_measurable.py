@@ -9,7 +9,7 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
-from infolib import checks
+from infolib import checks, training
 from infolib.activations import device_of, evaluating, hooked
 from infolib.data import Data, stratified_order
 from infolib.measures.discarding import constrained
@@ -223,24 +223,18 @@ def _fault(t: Any, two: Any) -> str:
     return ""
 
 
-def no_accuracy(model: nn.Module, data: Data) -> str:
-    """Why the model's output has no accuracy on these labels; empty if it has one."""
-    logits = output(model, data.x[:2])
+def accuracy(model: nn.Module, data: Data) -> tuple[float | str, str]:
+    """Accuracy, or the reason why there is none; and the reason why there is no accuracy that has a meaning, or ''."""
+    logits, sizes = output(model, data.x[:2]), data.y.unique(return_counts=True)[1]
+    least, largest, why = int(data.y.min()), int(data.y.max()), ""
     if not isinstance(logits, Tensor) or logits.ndim != 2:
         shape = f"of shape {tuple(logits.shape)}" if isinstance(logits, Tensor) else type(logits).__name__
-        return f"the model has no accuracy: its output must be (n, classes), got {shape}"
-    least, largest = int(data.y.min()), int(data.y.max())
-    if least < 0 or largest >= logits.shape[1]:
-        return f"the model has no accuracy: it has {logits.shape[1]} outputs, and labels are from {least} to {largest}"
-    return ""
-
-
-def no_meaning(model: nn.Module, data: Data, accuracy: float) -> str:
-    """Why this accuracy of a model with more outputs than classes has no meaning; empty if it may have one."""
-    outputs, sizes = output(model, data.x[:2]).shape[1], data.y.unique(return_counts=True)[1]
-    if outputs == len(sizes) or accuracy > float(sizes.max() / len(data)):
-        return ""
-    return (
-        f"accuracy has no meaning: of {outputs} outputs and {len(sizes)} classes, the model is right for "
-        f"{accuracy:.3g} of the samples, no more than a constant answer would be"
-    )
+        why = f"its output must be (n, classes), got {shape}"
+    elif least < 0 or largest >= logits.shape[1]:
+        why = f"it has {logits.shape[1]} outputs, and labels are from {least} to {largest}"
+    if why:
+        return (why := f"the model has no accuracy: {why}"), why
+    right = training.evaluate(model, data, batch_size=256).accuracy
+    if logits.shape[1] > len(sizes) and right <= float(sizes.max() / len(data)):
+        why = f"of {logits.shape[1]} outputs and {len(sizes)} classes, no more are right than of a constant answer"
+    return right, why and f"the accuracy of {right:.3g} has no meaning: {why}"

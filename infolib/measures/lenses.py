@@ -51,7 +51,7 @@ from infolib.estimators import binning, discrete, renyi
 from infolib.measures import _options, information_plane, synergy, transfer
 from infolib.measures._agreement import QUANTITIES, agreement, between_lenses, pair
 from infolib.measures._lens_options import SHARES, Options, samples_for
-from infolib.measures._measurable import balanced, checked, measurable, no_accuracy, no_meaning, of_type, output
+from infolib.measures._measurable import accuracy, balanced, checked, measurable, of_type, output
 from infolib.measures.discarding import Discarding, box, concentration, strict_information_discarding
 
 __all__ = [
@@ -62,10 +62,8 @@ __all__ = [
 __getattr__ = _moved.attributes(__name__)
 
 COLUMNS = ["lens", "layer", "depth", "quantity", "value", "unit", "bound", "n", "settings", "why not"]
-UNITS = {
-    "RS share": "1", "intact accuracy": "1", "ablation area": "1", "ablation gap": "1", "capped cells": "1",
-    "codelength": "bit per label",
-}  # of others: bit  # fmt: skip
+BARE = ("RS share", "intact accuracy", "ablation area", "ablation gap", "capped cells")  # these have no unit
+UNITS = dict.fromkeys(BARE, "1") | {"codelength": "bit per label"}  # of others: bit
 WIDTH = 0.55  # of the root mean squared distance of two samples
 LOW, HIGH = 0.1 / math.sqrt(2), 10 / math.sqrt(2)  # of that distance: the ends of the grid of a layer's widths
 POINTS = 4 * 74 + 1  # the 75 of the paper, and three between each two
@@ -133,7 +131,7 @@ def look(
     for name, own in given.items():
         checks.choice("lens", name, LENSES)
         _options.check(LENSES[name], of_type(name, own, Mapping, "a mapping from options to values"))
-    layers = checked(model, data, layers)
+    layers, network = checked(model, data, layers), of_type("network", network, str, "a string")
     for name, lens in LENSES.items():
         taken = {p.name: p.default for p in inspect.signature(lens).parameters.values() if p.kind == p.KEYWORD_ONLY}
         own = ({"seed": seed} if "seed" in taken else {}) | dict(given.get(name, {}))
@@ -191,7 +189,8 @@ def information(
     batch = samples_for("information", data, layers, n=n, alpha=alpha, softmax=softmax)
     recorded = _collected(model, batch.x, layers)
     softmax = _logits(model, batch.x, recorded) if softmax is None else softmax
-    scaled = {layer: _scaled(t) for layer, t in information_plane.prepared(recorded, softmax, torch.float64).items()}
+    entering = information_plane.prepared(recorded, softmax, torch.float64)
+    scaled = {layer: t / (_rms(t.flatten(1)[:, None]) or 1.0) for layer, t in entering.items()}
     x, width = batch.x.to(scaled[layers[0]]), WIDTH * _rms(batch.x.flatten(1)[:, None])
     y, search = batch.y.to(x.device), partial(information_plane.matrix_based, points=POINTS, low=LOW, high=HIGH)
     rows = search(x, y, scaled, input_width=width, alpha=alpha)
@@ -301,7 +300,7 @@ def class_information(
     batch = samples_for("class_information", data, layers, n=n, shares=shares)
     scored = _scores(model, batch[:n], layers)
     found: Found = {(layer, "class information"): float(bits.mean()) for layer, (bits, _) in scored.items()}
-    intact, reason = _intact(model, batch[n:])
+    intact, reason = accuracy(model, batch[n:])
     found |= dict.fromkeys(product(layers, ["intact accuracy"]), intact)
     found |= dict.fromkeys(product(layers, ["ablation area", "ablation gap"]), reason)
     if not isinstance(intact, str) and not reason:
@@ -349,7 +348,7 @@ def clamped_accuracy(
     """
     layers = checked(model, data, layers)
     batch = samples_for("class_information", data, layers, n=n, shares=shares)
-    intact, reason = _intact(model, batch[n:])
+    intact, reason = accuracy(model, batch[n:])
     if isinstance(intact, str) or reason:
         raise ValueError(reason)
     return _curves(model, batch[n:], _scores(model, batch[:n], layers), shares, intact)
@@ -530,11 +529,6 @@ def _logits(model: nn.Module, x: Tensor, recorded: Mapping[str, Tensor]) -> list
     return [layer for layer, t in recorded.items() if t.shape == out.shape and same(t)]
 
 
-def _scaled(t: Tensor) -> Tensor:
-    """Activations whose root mean squared distance is 1; those that are all the same stay."""
-    return t / (_rms(t.flatten(1)[:, None]) or 1.0)
-
-
 def _aligned(width: float) -> str:
     """A layer's width, for the settings."""
     if math.isinf(width):
@@ -560,14 +554,6 @@ def _scores(model: nn.Module, data: Data, layers: Names) -> dict[str, tuple[Tens
     by_unit = {layer: _by_unit(t) for layer, t in _collected(model, data.x, layers).items()}
     y = data.y.unique(return_inverse=True)[1].to(by_unit[layers[0]].device)
     return {layer: (discrete.mutual_information(binning.quantile(t, 2), y), t.mean(0)) for layer, t in by_unit.items()}
-
-
-def _intact(model: nn.Module, data: Data) -> tuple[float | str, str]:
-    """Accuracy, or the reason why there is none; and the reason, if any, why it has no meaning."""
-    if reason := no_accuracy(model, data):
-        return reason, reason
-    accuracy = training.evaluate(model, data, batch_size=256).accuracy
-    return accuracy, no_meaning(model, data, accuracy)
 
 
 def _by_unit(t: Tensor) -> Tensor:
@@ -611,7 +597,8 @@ def _discarding(x: Tensor, search: Callable[[], Discarding], *, boxed: bool, gri
         return dict.fromkeys(quantities, str(error))
     capped = {"capped cells": float(d.capped.mean())}
     if missed := (~d.reached).nonzero().flatten().tolist():
-        why = f"F does not reach 1.5 at images {missed[:5]}: it is {d.ratio[missed].tolist()[:5]}"
+        ratios = ", ".join(f"{ratio:.3g}" for ratio in d.ratio[missed][:5].tolist())
+        why = f"F does not reach 1.5 at images {missed[:5]}: it is {ratios}"
         return dict.fromkeys(quantities, why) | capped
     why = f"a grid of {grid} cells has no box" if boxed else "nobody knows where the object is"
     beside = concentration(d.entropy, box(grid).to(d.entropy.device)) if boxed and grid > 2 else None

@@ -575,7 +575,7 @@ def test_a_head_of_other_classes_has_an_accuracy_and_a_reason_instead_of_an_abla
         net.head.bias[10] = 100.0  # it never gives one of the ten classes
     table = lenses.class_information(net, data, ["hidden"], n=N)
     assert values(table, "intact accuracy").tolist() == [0.0]
-    why = f"accuracy has no meaning: of {outputs} outputs and 10 classes"
+    why = f"the accuracy of 0 has no meaning: of {outputs} outputs and 10 classes"
     for of in ("ablation area", "ablation gap"):
         assert reasons(table, of)["hidden"].startswith(why)
     assert values(table, "class information")["hidden"] > 0.1
@@ -601,7 +601,7 @@ def test_noise_that_does_not_reach_its_level_gives_a_reason_and_no_number(data):
     grey = Data(0.5 + 1e-7 * data.x, data.y)
     table = lenses.discarding(net, grey, ["0"], n=4, steps=1, boxed=True, held_out=16).set_index("quantity")
     for of in ("discarding", "discarding error", "concentration"):
-        assert table["why not"][of].startswith("F does not reach 1.5 at images [0, 1, 2, 3]: it is [")
+        assert table["why not"][of].startswith("F does not reach 1.5 at images [0, 1, 2, 3]: it is 1, 1, 1, 1")
         assert np.isnan(table["value"][of])
     assert table["value"]["capped cells"] == 1
 

@@ -367,8 +367,9 @@ def point(
     bound = partial(of_type("estimator", estimator, Callable, "a function"), **options)
     _options.check(bound)
     chosen = _softmaxed(model, layers, softmax)
-    checks.labels("y", y, len(of_type("x", x, Tensor, "a tensor")))
-    return pd.DataFrame(_rows(model, Data(x, y), layers, bound, _floating(dtype), chosen))
+    data = Data(of_type("x", x, Tensor, "a tensor"), y)
+    checks.labels("y", y, len(x))
+    return pd.DataFrame(_rows(model, data, layers, bound, _floating(dtype), chosen))
 
 
 def trajectory(

@@ -496,7 +496,7 @@ def test_softmax_is_an_argument_and_a_column_and_one_layer_has_the_same_bits_und
     ({"model": "mlp"}, r"model must be a torch\.nn\.Module, got str"),
     ({"layers": "hidden"}, r"layers must be a sequence of names, got 'hidden'; write \['hidden'\]"),
     ({"layers": []}, "the number of layers must be an integer of at least 1, got 0"),
-    ({"y": torch.zeros(3, dtype=torch.long)}, "y must have 60 entries, one per sample, got 3"),
+    ({"y": torch.zeros(3, dtype=torch.long)}, "y must have 60 entries|x and y must have one row for each sample"),
     ({"softmax": "hidden"}, "softmax must be a sequence of names, got 'hidden'"),
     ({"softmax": ["fc"]}, "softmax must name some of layers, hidden, got 'fc'"),
     ({"layers": ["maps"], "softmax": ["maps"]}, r"softmax must name layers of logits \(n, classes\), got 'maps'"),

@@ -381,6 +381,62 @@ def test_lens_page_puts_maps_and_curves_above_their_layers(look):
     assert [line.get_ydata().tolist() for line in small[1].lines] == [[2, 1.25, 1], [2, 1.5, 1]]
 
 
+def of_networks(look, n):
+    """The first network of a table n times, each 10 bits above the one before."""
+    first = look[look["network"] == "trained"]
+    return pd.concat([first.assign(network=f"net {i}", value=first["value"] + 10 * i) for i in range(n)])
+
+
+def test_lens_page_draws_all_networks_or_refuses(look):
+    figure = plotting.lens_page(of_networks(look, 20))
+    assert len(figure.axes[0].containers) == 20
+    lines = [bars[0] for bars in figure.axes[0].containers]
+    assert sorted(line.get_ydata()[0] for line in lines) == [2 + 10 * i for i in range(20)]
+    assert len({(line.get_color(), line.get_linestyle()) for line in lines}) == 20
+    assert len(figure.axes[0].get_legend().get_texts()) == 20
+    with pytest.raises(ValueError, match="table must hold 1 to 20 networks, got 21"):
+        plotting.lens_page(of_networks(look, 21))
+    with pytest.raises(ValueError, match="table must hold 1 to 20 networks, got 0"):
+        plotting.lens_page(look[:0])
+    with pytest.raises(ValueError, match="first must be one of trained, untrained, got 'tained'"):
+        plotting.lens_page(look, first="tained")
+    with pytest.raises(ValueError, match=r"table must have the columns of lenses\.look, and lacks network"):
+        plotting.lens_page(look.drop(columns="network"))
+
+
+def test_lens_page_draws_the_bound_of_a_quantity(look):
+    bound = look["quantity"].map({"I(X;T)": 7.0, "discarding": -4.3043})
+    by_label = {ax.get_ylabel().split("\n")[0]: ax for ax in plotting.lens_page(look.assign(bound=bound)).axes}
+    texts = {quantity: [text.get_text() for text in ax.texts] for quantity, ax in by_label.items()}
+    assert (texts["I(X;T)"], texts["discarding"]) == (["log₂ n = 7.00"], ["cells alike = -4.30"])
+    assert by_label["discarding"].get_ylim()[0] < -4.31
+    assert texts["codelength"] == []
+
+
+def test_lens_page_does_not_merge_layers_of_two_networks_by_their_name(look):
+    """conv10 is second in one network and third in the other, where another layer is second."""
+    names = look["layer"].where(look["network"] == "trained", look["depth"].map({1: "stem", 2: "act", 3: "conv10"}))
+    figure = plotting.lens_page(look.assign(layer=names))
+    assert [t.get_text() for t in figure.axes[-1].get_xticklabels()] == ["conv2\nstem", "conv10\nact", "fc1\nconv10"]
+    for bars in figure.axes[0].containers:
+        assert bars[0].get_ydata().tolist() == [2, 3, 4]
+
+
+def test_lens_page_of_200_layers_has_a_readable_size(look):
+    rows = pd.concat([look[look["depth"] == 1].assign(depth=d, layer=f"layers.{d}", value=d) for d in range(1, 201)])
+    maps = {f"layers.{d}": np.full((2, 2), d) for d in range(1, 201)}
+    figure = plotting.lens_page(rows, maps=maps)
+    assert max(figure.get_size_inches() * figure.dpi) <= 1600
+    shown = [ax for ax in figure.axes if ax.images]
+    assert len(shown) == 16
+    (wide,) = [ax for ax in figure.axes if ax.get_ylabel().startswith("discarding")]
+    assert len(wide.get_xticks()) <= 24
+    for ax in shown:  # above its own place
+        place = ax.images[0].get_array()[0, 0] - 1
+        middle = figure.transFigure.inverted().transform(wide.transData.transform((place, 0)))[0]
+        assert ax.get_position().x0 < middle < ax.get_position().x1
+
+
 def test_rank_matrix_is_a_triangle_of_means_and_spreads():
     pairs = pd.DataFrame([
         {"seed": seed, "one": one, "two": two, "correlation": value + seed}

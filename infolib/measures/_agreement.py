@@ -42,7 +42,8 @@ def agreement(
     Raises
     ------
     ValueError
-        For another `over`, several layers over networks, or fewer than three values to compare.
+        For another `over`, a table without these columns, several layers over networks, or fewer than three values to
+        compare.
 
     Examples
     --------
@@ -53,6 +54,8 @@ def agreement(
     [['I(X;T)', 'codelength', 1.0], ['I(X;T)', 'depth', -1.0], ['codelength', 'depth', -1.0]]
     """
     checks.choice("over", over, ("layer", "network"))
+    _columns("table", table, ["layer", "quantity", "lens", "value"])
+    table = table.sort_values("depth", kind="stable") if "depth" in table else table
     if over == "network" and table["layer"].nunique() > 1:
         raise ValueError(f"table must be of one layer to compare networks, got {', '.join(table['layer'].unique())}")
     lens = table.groupby("quantity")["lens"].first().to_dict() | {"depth": ""}
@@ -81,12 +84,18 @@ def between_lenses(pairs: pd.DataFrame) -> pd.Series:
     -------
     Series
 
+    Raises
+    ------
+    ValueError
+        For a frame without these columns.
+
     Examples
     --------
     >>> run = {"source": "digits", "seed": 0, "network": "mine"}
     >>> between_lenses(pd.DataFrame({**run, "lenses": [True, True, False], "correlation": [0.5, -1.0, 0.0]})).tolist()
     [0.75]
     """
+    _columns("pairs", pairs, ["lenses", "correlation"])
     return pairs[pairs["lenses"]].groupby(RUN, sort=False)["correlation"].agg(lambda values: values.abs().mean())
 
 
@@ -107,7 +116,7 @@ def pair(pairs: pd.DataFrame, one: str, two: str) -> pd.Series:
     Raises
     ------
     ValueError
-        For a pair that the frame does not have.
+        For a pair or columns that the frame does not have.
 
     Examples
     --------
@@ -116,10 +125,16 @@ def pair(pairs: pd.DataFrame, one: str, two: str) -> pd.Series:
     >>> pair(found, "I(X;T)", "codelength").tolist()
     [0.5]
     """
+    _columns("pairs", pairs, ["one", "two", "correlation"])
     rows = pairs[(pairs["one"] == one) & (pairs["two"] == two)]
     if rows.empty:
         raise ValueError(f"there is no pair {one!r}, {two!r}; quantities come in the order {', '.join(QUANTITIES)}")
     return rows.set_index(RUN)["correlation"]
+
+
+def _columns(name: str, table: pd.DataFrame, wanted: list[str]) -> None:
+    if lacking := [column for column in [*RUN, *wanted] if column not in getattr(table, "columns", ())]:
+        raise ValueError(f"{name} must be a frame with the columns {', '.join(RUN + wanted)}, and lacks {lacking}")
 
 
 def _spearman(a: np.ndarray, b: np.ndarray, what: str) -> float:

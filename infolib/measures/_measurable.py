@@ -1,22 +1,25 @@
 """What the lenses can measure: a layer's output must be a tensor with a row per image that depends on it alone."""
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Iterable, Sequence
+from typing import Any, TypeVar
 
 import pandas as pd
 import torch
 from torch import Tensor, nn
 
-from infolib import checks
-from infolib.activations import device_of, evaluating, forward, hooked, reached
-from infolib.data import Data
+from infolib import checks, training
+from infolib.activations import device_of, evaluating, hooked, reached
+from infolib.data import Data, stratified_order
 from infolib.measures.discarding import constrained
+
+T = TypeVar("T")
 
 
 def measurable(model: nn.Module, x: Tensor) -> pd.DataFrame:
     """Every named module that the forward pass reaches, in its order, and whether the lenses can measure it.
 
-    The outputs of two passes are compared: the first three images, and the first two.
+    The outputs of two passes are compared: the first three images, and the first two. A module that a pass calls
+    several times has a row for each call, `name#1`, `name#2` and so on.
 
     Parameters
     ----------
@@ -39,21 +42,21 @@ def measurable(model: nn.Module, x: Tensor) -> pd.DataFrame:
     --------
     >>> net = nn.Sequential(nn.Flatten(), nn.Softmax(dim=0)).eval()
     >>> measurable(net, torch.rand(3, 1, 2, 2))[["layer", "shape", "why not"]].values.tolist()
-    [['0', '(4,)', ''], ['1', '(4,)', 'what it says of an image depends on the other images, or on chance']]
+    [['0', '(4,)', ''], ['1', '(4,)', 'its output for an image depends on the other images, or on chance']]
     """
-    constrained.checked_mode(model)
+    constrained.checked_mode(of_type("model", model, nn.Module, "a torch.nn.Module"))
     x = checks.floats("x", x, min_ndim=2)
     if len(x) < 3:
         raise ValueError(f"x must hold at least 3 samples, got {len(x)}")
     if x.min() < 0 or x.max() > 1:
         raise ValueError(f"x must lie in [0, 1], got values from {float(x.min()):g} to {float(x.max()):g}")
     of_three, of_two = _outputs(model, x[:3]), _outputs(model, x[:2])
-    kinds = {name: type(module).__name__ for name, module in model.named_modules()}
+    modules = dict(model.named_modules())
     rows = []
-    for layer, (t, two) in ((name, (t, of_two.get(name))) for name, t in of_three.items() if name):
+    for layer, t in of_three.items():
         shape = str(tuple(t.shape[1:])) if isinstance(t, Tensor) else ""
-        kind = kinds[layer.split("#")[0]]
-        rows.append({"layer": layer, "type": kind, "shape": shape, "why not": _fault(t, two)})
+        kind = type(modules[layer.partition("#")[0]]).__name__
+        rows.append({"layer": layer, "type": kind, "shape": shape, "why not": _fault(t, of_two.get(layer))})
     return pd.DataFrame(rows, columns=["layer", "type", "shape", "why not"])
 
 
@@ -77,8 +80,9 @@ def checked(model: nn.Module, data: Data, layers: Sequence[str]) -> list[str]:
     ------
     ValueError
         For no layers, and as `measurable`; for labels of a single class, or not one for each sample; for a layer that
-        the model does not have, that the pass does not reach, whose output is no tensor, has no row for each image,
-        depends on the other images or on chance, or is not finite. The message lists the layers that there are.
+        the model does not have, that the pass does not reach or calls several times, whose output is no tensor, has no
+        row for each image, depends on the other images or on chance, or is not finite. The message lists the layers
+        that there are.
 
     Examples
     --------
@@ -86,16 +90,19 @@ def checked(model: nn.Module, data: Data, layers: Sequence[str]) -> list[str]:
     >>> checked(net, Data(torch.rand(3, 1, 2, 2), torch.arange(3)), ["1", "0"])
     ['0', '1']
     """
-    checks.at_least("the number of layers", len(layers), 1)
+    checks.at_least("the number of layers", len(layers := named("layers", layers)), 1)
+    of_type("data", data, Data, "infolib.Data(x, y)")
     if len(checks.labels("y", data.y, len(data.x)).unique()) < 2:
         raise ValueError(f"y must hold at least two classes, got only {int(data.y[0])}")
     table = measurable(model, data.x).set_index("layer")
     allowed = f"layers that can be measured: {', '.join(table.index[table['why not'] == '']) or 'none'}"
     for layer in layers:
-        if layer.split("#")[0] not in dict(model.named_modules()):
+        if layer.partition("#")[0] not in dict(model.named_modules(remove_duplicate=False)):
             raise ValueError(f"unknown layer {layer!r}; {allowed}")
-        if f"{layer}#1" in table.index:
-            raise ValueError(f"layer {layer!r} is called several times: name one call, such as '{layer}#1'; {allowed}")
+        if calls := [call for call in table.index if call.startswith(f"{layer}#")]:
+            raise ValueError(
+                f"layer {layer!r} is called several times in a forward pass; name one of {calls}; {allowed}"
+            )
         if layer not in table.index:
             raise ValueError(f"layer {layer!r} is not reached by the forward pass; {allowed}")
         if fault := table.loc[layer, "why not"]:
@@ -103,12 +110,84 @@ def checked(model: nn.Module, data: Data, layers: Sequence[str]) -> list[str]:
     return [layer for layer in table.index if layer in layers]
 
 
+def balanced(data: Data, n: int) -> Data:
+    """Samples of which every prefix has the class proportions of `data`, about: the same for any order of `data`.
+
+    A random order within each class, by a fixed seed, of the samples as sorted by their values.
+
+    Parameters
+    ----------
+    data : Data
+        Samples.
+    n : int
+        How many, at most all.
+
+    Returns
+    -------
+    Data
+        The n samples, with their labels.
+
+    Raises
+    ------
+    ValueError
+        For more samples than there are.
+
+    Examples
+    --------
+    >>> data = Data(torch.rand(40, 4), torch.arange(40) // 20)  # sorted by class
+    >>> balanced(data, 10).y.bincount().tolist()
+    [5, 5]
+    >>> torch.equal(balanced(data, 10).x, balanced(data[torch.randperm(40)], 10).x)
+    True
+    """
+    of_type("data", data, Data, "infolib.Data(x, y)")
+    if checks.at_least("n", n, 1) > len(data):
+        raise ValueError(f"n={n} is more than the {len(data)} samples of data")
+    y, draw = checks.labels("y", data.y, len(data.x)).unique(return_inverse=True)[1].cpu(), torch.Generator()
+    bits = data.x.detach().cpu().float().flatten(1).contiguous().view(torch.int32)
+    weights = torch.randint(2**62, bits.shape[1:], generator=draw.manual_seed(0))
+    key = torch.cat([(rows * weights).sum(1) for rows in bits.split(64)])  # of integers, so that it has no rounding
+    order = y.argsort(stable=True)
+    order = order[key[order].argsort(stable=True)]
+    return data[order[stratified_order(y[order], draw.manual_seed(0))[:n]]]
+
+
+def of_type(name: str, value: T, kind: Any, words: str) -> T:
+    """`value` if it is of a type."""
+    if not isinstance(value, kind):
+        raise ValueError(f"{name} must be {words}, got {type(value).__name__}")
+    return value
+
+
+def named(name: str, values: Sequence[str]) -> list[str]:
+    """`values` if they are a sequence of names."""
+    found: list[Any] = list(values) if isinstance(values, Iterable) and not isinstance(values, str) else [None]
+    if not all(isinstance(value, str) for value in found):
+        advice = f"; write [{values!r}]" if isinstance(values, str) else ""
+        raise ValueError(f"{name} must be a sequence of names, got {values!r}{advice}")
+    return found
+
+
+def output(model: nn.Module, x: Tensor) -> Any:
+    """What the model returns for samples, in eval mode and without gradients."""
+    with evaluating(model):
+        try:
+            return model(x.to(device_of(model, x.device)))
+        except (RuntimeError, TypeError, IndexError) as error:
+            raise ValueError(f"model cannot take samples of shape {tuple(x.shape[1:])}: {error}") from error
+
+
 def _outputs(model: nn.Module, x: Tensor) -> dict[str, Any]:
-    """The output of each layer that a pass reaches, in the order of the pass, the model itself under ''."""
-    x, outputs = x.to(device_of(model, x.device)), dict[str, Any]()
-    with hooked(model, dict.fromkeys(reached(model, x), outputs.__setitem__)), evaluating(model):
-        forward(model, x)
-    return outputs
+    """The output of each layer that a pass reaches, in the order of the pass."""
+    found: dict[str, Any] = {}
+
+    def keep(layer: str, t: Any) -> None:
+        found[layer] = t.clone() if isinstance(t, Tensor) else t  # a later in-place ReLU would overwrite it
+
+    names = filter(None, reached(model, x.to(device_of(model, x.device))))
+    with hooked(model, dict.fromkeys(names, keep)):
+        output(model, x)
+    return found
 
 
 def _fault(t: Any, two: Any) -> str:
@@ -120,17 +199,22 @@ def _fault(t: Any, two: Any) -> str:
     if not t.is_floating_point() or not t.isfinite().all():
         return "its output is not made of finite numbers"
     if not torch.allclose(t[:2], two, rtol=1e-3, atol=1e-3 * float(t.abs().max())):
-        return "what it says of an image depends on the other images, or on chance"
+        return "its output for an image depends on the other images, or on chance"
     return ""
 
 
-def no_accuracy(model: nn.Module, data: Data) -> str:
-    """Why the model's output has no accuracy on these labels; empty if it has one."""
-    with evaluating(model):
-        logits = model(data.x[:2].to(device_of(model, data.x.device)))
+def accuracy(model: nn.Module, data: Data) -> tuple[float | str, str]:
+    """Accuracy, or the reason why there is none; and the reason why there is no accuracy that has a meaning, or ''."""
+    logits, sizes = output(model, data.x[:2]), data.y.unique(return_counts=True)[1]
+    least, largest, why = int(data.y.min()), int(data.y.max()), ""
     if not isinstance(logits, Tensor) or logits.ndim != 2:
         shape = f"of shape {tuple(logits.shape)}" if isinstance(logits, Tensor) else type(logits).__name__
-        return f"the model has no accuracy: its output must be (n, classes), got {shape}"
-    if (largest := int(data.y.max())) >= logits.shape[1]:
-        return f"the model has no accuracy: it knows {logits.shape[1]} classes, and there are labels up to {largest}"
-    return ""
+        why = f"its output must be (n, classes), got {shape}"
+    elif least < 0 or largest >= logits.shape[1]:
+        why = f"it has {logits.shape[1]} outputs, and labels are from {least} to {largest}"
+    if why:
+        return (why := f"the model has no accuracy: {why}"), why
+    right = training.evaluate(model, data, batch_size=256).accuracy
+    if logits.shape[1] > len(sizes) and right <= float(sizes.max() / len(data)):
+        why = f"of {logits.shape[1]} outputs and {len(sizes)} classes, no more are right than of a constant answer"
+    return right, why and f"the accuracy of {right:.3g} has no meaning: {why}"

@@ -10,6 +10,9 @@ once, so that what they share, such as S(X), is computed once. Here are three: `
 arXiv 1909.11396), `binned` and `neighbours`. The last two take X to be *which sample it is*: n different samples have
 log2 n bits, the upper bound of I(X;T).
 
+Which layers enter as softmax(logits) is an argument, `softmax`, and a column of each row. Without it that is the layer
+named `output`, as in Wickstrøm et al. 2019.
+
 The options of an estimator are bound by `functools.partial`, such as `partial(binned, bins=30)`. An option that the
 estimator does not take is refused when the plane is described, before a network is trained or measured.
 """
@@ -30,6 +33,7 @@ from infolib import activations, checks
 from infolib.data import Data
 from infolib.estimators import binning, discrete, knn, renyi
 from infolib.measures import _options
+from infolib.measures._measurable import named, of_type
 from infolib.training import Step
 
 Row = dict[str, Any]
@@ -116,7 +120,10 @@ def matrix_based(
     (1.0, 1.0, 2.0)
     """
     checks.within("momentum", momentum, 0, 1)
-    y = checks.labels("y", y, len(x))
+    if high is not None and checks.positive("low", low) >= high:
+        raise ValueError(f"high must be above low={low:g}, got {high:g}")
+    y = _labels(x, y, recorded)
+    checks.positive("input_width", input_width)
     gram_x = renyi.gram(x, width=input_width).to(precision)
     s_x, s_y = float(renyi.entropy(gram_x, alpha=alpha)), float(renyi.label_entropy(y, alpha=alpha))
     best = partial(renyi.alignment_width, y=y, precomputed=True, points=points, low=low, high=high, bins=bins)
@@ -179,7 +186,7 @@ def binned(
     >>> row["I(X;T)"], row["I(T;Y)"]
     (1.0, 1.0)
     """
-    y, rows = checks.labels("y", y, len(x)), []
+    y, rows = _labels(x, y, recorded), []
     for layer, t in recorded.items():
         codes, clipped = binning.uniform(t, bins, low=low, high=high)
         symbols = discrete.symbols(codes)
@@ -232,7 +239,7 @@ def neighbours(
     >>> round(row["I(X;T)"], 2)  # ψ(32) - ψ(4) in bits; log2 8 = 3
     3.17
     """
-    y, rows = checks.labels("y", y, len(x)), []
+    y, rows = _labels(x, y, recorded), []
     checks.positive("noise", noise)
     sample = torch.arange(len(x)).repeat_interleave(checks.at_least("copies", copies, 2))
     for layer, t in recorded.items():
@@ -266,12 +273,14 @@ class Plane:
         (m, points): after m points, the search for a width tries only so many widths; (40, 50) in the paper.
     dtype : torch.dtype
         That samples and activations are turned into.
+    softmax : sequence of str, optional
+        As `point` takes it.
 
     Raises
     ------
     ValueError
         For an option that the estimator does not take, or needs and lacks; steps that do not rise; a momentum outside
-        [0, 1], or one that is bound to the estimator.
+        [0, 1], or one that is bound to the estimator; and for arguments of another type.
 
     Examples
     --------
@@ -287,8 +296,15 @@ class Plane:
     widths: Mapping[str, float] | None = None
     settled: tuple[int, int] | None = None
     dtype: torch.dtype = torch.float64
+    softmax: Sequence[str] | None = None
 
     def __post_init__(self) -> None:
+        of_type("batch", self.batch, Data | Callable, "infolib.Data(x, y) or a function of a step")
+        of_type("widths", self.widths, Mapping | None, "a mapping from layers to widths")
+        _floating(self.dtype)
+        if self.settled:
+            for name, least, value in zip(("settled: m", "settled: points"), (0, 1), self.settled, strict=True):
+                checks.at_least(name, value, least)
         checks.within("momentum", self.momentum, 0, 1)
         if self.at is not None:
             checks.increasing("at", self.at, 0)
@@ -306,12 +322,12 @@ def point(
     *,
     estimator: Estimator = matrix_based,
     dtype: torch.dtype = torch.float64,
+    softmax: Sequence[str] | None = None,
     **options: Unpack[Kernel],
 ) -> pd.DataFrame:
     """I(X;T) and I(T;Y) in bits of each layer on one batch: a frame with one row per layer.
 
-    The activations are those in eval mode; the model's modes are restored. The layer `output` enters as
-    softmax(logits), as in Wickstrøm et al. 2019.
+    The activations are those in eval mode; the model's modes are restored.
 
     Parameters
     ----------
@@ -325,19 +341,21 @@ def point(
         As at the head of this module.
     dtype : torch.dtype
         That samples and activations are turned into.
+    softmax : sequence of str, optional
+        Layers of logits (n, classes) that enter as softmax(logits); () for none. Without it the layer named `output`.
     **options
         Of the estimator, in short: `point(..., input_width=2.0)` binds it to `matrix_based`.
 
     Returns
     -------
     DataFrame
-        The columns are those of the estimator.
+        Columns: those of the estimator, softmax (whether it is of softmax(logits)).
 
     Raises
     ------
     ValueError
-        For options that the estimator does not take, before anything is computed, and for what the estimator or
-        `activations.collect` refuse.
+        For options that the estimator does not take, a softmax of other layers or of what are no logits, and arguments
+        of another type, before anything is computed; for what the estimator or `activations.collect` refuse.
 
     Examples
     --------
@@ -346,9 +364,12 @@ def point(
       layer  I(X;T)  I(T;Y)
     0     0     1.0     1.0
     """
-    bound = partial(estimator, **options)
+    bound = partial(of_type("estimator", estimator, Callable, "a function"), **options)
     _options.check(bound)
-    return pd.DataFrame(_rows(model, Data(x, y), layers, bound, dtype))
+    chosen = _softmaxed(model, layers, softmax)
+    data = Data(of_type("x", x, Tensor, "a tensor"), y)
+    checks.labels("y", y, len(x))
+    return pd.DataFrame(_rows(model, data, layers, bound, _floating(dtype), chosen))
 
 
 def trajectory(
@@ -364,6 +385,7 @@ def trajectory(
     widths: Mapping[str, float] | None = None,
     settled: tuple[int, int] | None = None,
     dtype: torch.dtype = torch.float64,
+    softmax: Sequence[str] | None = None,
     **options: Unpack[Kernel],
 ) -> pd.DataFrame:
     """Points of the information plane of one batch in bits while a network learns: `trajectories` of a single plane.
@@ -374,7 +396,7 @@ def trajectory(
         As `trajectories` takes them.
     x, y : Tensor, shapes (n, ...) and (n,)
         Samples and their labels, integers.
-    estimator, at, momentum, widths, settled, dtype
+    estimator, at, momentum, widths, settled, dtype, softmax
         As `Plane` takes them.
     **options
         Of the estimator, in short, as `point` takes them.
@@ -382,7 +404,7 @@ def trajectory(
     Returns
     -------
     DataFrame
-        A row for each step and layer. Columns: step, those of the estimator.
+        A row for each step and layer. Columns: step, those of the estimator, softmax.
 
     Raises
     ------
@@ -397,10 +419,9 @@ def trajectory(
     >>> trajectory(net, steps, data.x, data.y, ["0"], at=[0, 3, 6], input_width=0.1)["step"].tolist()
     [0, 3, 6]
     """
-    bound = partial(estimator, **options)
-    plane = Plane(
-        batch=Data(x, y), estimator=bound, at=at, momentum=momentum, widths=widths, settled=settled, dtype=dtype
-    )
+    bound, batch = partial(of_type("estimator", estimator, Callable, "a function"), **options), Data(x, y)
+    moving: Row = {"momentum": momentum, "widths": widths, "settled": settled}
+    plane = Plane(batch=batch, estimator=bound, at=at, dtype=dtype, softmax=softmax, **moving)
     return trajectories(model, steps, {"batch": plane}, layers).drop(columns="plane")
 
 
@@ -425,13 +446,13 @@ def trajectories(
     Returns
     -------
     DataFrame
-        Columns: plane, step, those of the estimators.
+        Columns: plane, step, those of the estimators, softmax.
 
     Raises
     ------
     ValueError
-        For no planes, if training is over before a step that is asked for, and for what the estimators or
-        `activations.collect` refuse.
+        For no planes, if training is over before a step that is asked for, for a softmax of other layers, and for what
+        the estimators or `activations.collect` refuse.
 
     Examples
     --------
@@ -443,7 +464,7 @@ def trajectories(
     >>> trajectories(net, steps, {"bins": few, "kernel": last}, ["0"])[["plane", "step"]].values.tolist()
     [['bins', 0], ['bins', 4], ['kernel', 4]]
     """
-    if not planes:
+    if not of_type("planes", planes, Mapping, "a mapping from names to planes"):
         raise ValueError("planes is empty: name at least one")
     asked = [math.inf if plane.at is None else plane.at[-1] for plane in planes.values()]
     measures = {name: _measure(model, layers, plane) for name, plane in planes.items()}
@@ -489,7 +510,7 @@ def drawn_from(data: Data, size: int, *, seed: int) -> Callable[[Step], Data]:
     (4, True, False)
     """
     checks.at_least("seed", seed, 0)
-    if checks.at_least("size", size, 2) > len(data):
+    if checks.at_least("size", size, 2) > len(of_type("data", data, Data, "infolib.Data(x, y)")):
         raise ValueError(f"size={size} is more than the {len(data)} samples there are")
 
     def batch(step: Step) -> Data:
@@ -528,8 +549,9 @@ def early_stops(validation: Mapping[int, float], patiences: Sequence[int]) -> di
     >>> early_stops({10: 0.5, 20: 0.7, 30: 0.6, 40: 0.7, 50: 0.8, 60: 0.8}, [1, 2, 3])
     {1: 30, 2: 40, 3: 60}
     """
-    if not validation:
+    if not of_type("validation", validation, Mapping, "a mapping from steps to accuracies"):
         raise ValueError("validation is empty: evaluate at least once")
+    of_type("patiences", patiences, Iterable, "a sequence of integers")
     return {patience: _stop(validation, checks.at_least("patience", patience, 1)) for patience in patiences}
 
 
@@ -545,6 +567,7 @@ def _stop(validation: Mapping[int, float], patience: int) -> int:
 def _measure(model: nn.Module, layers: Sequence[str], plane: Plane) -> Callable[[Step], list[Row]]:
     """A function that measures one plane after a step, if asked; it remembers its widths and how many points it has."""
     widths, measured, wanted = dict(plane.widths or {}), 0, None if plane.at is None else set(plane.at)
+    softmax = _softmaxed(model, layers, of_type("planes", plane, Plane, "a mapping from names to planes").softmax)
 
     def measure(step: Step) -> list[Row]:
         nonlocal widths, measured
@@ -554,7 +577,7 @@ def _measure(model: nn.Module, layers: Sequence[str], plane: Plane) -> Callable[
         if plane.settled and measured >= plane.settled[0]:
             moving["points"] = plane.settled[1]
         data = plane.batch(step) if callable(plane.batch) else plane.batch
-        rows = _rows(model, data, layers, partial(plane.estimator, **moving), plane.dtype)
+        rows = _rows(model, data, layers, partial(plane.estimator, **moving), plane.dtype, softmax)
         measured += 1
         if plane.momentum:
             widths = {row["layer"]: row["width"] for row in rows}
@@ -563,13 +586,73 @@ def _measure(model: nn.Module, layers: Sequence[str], plane: Plane) -> Callable[
     return measure
 
 
-def _rows(model: nn.Module, data: Data, layers: Sequence[str], estimator: Estimator, dtype: torch.dtype) -> list[Row]:
-    recorded = activations.collect(model, data.x, layers)
-    if "output" in recorded:
-        recorded["output"] = torch.softmax(recorded["output"].to(dtype), dim=1)
-    recorded = {layer: t.to(dtype) for layer, t in recorded.items()}
+def _rows(
+    model: nn.Module, data: Data, layers: Sequence[str], estimator: Estimator, dtype: torch.dtype, softmax: list[str]
+) -> list[Row]:
+    recorded = prepared(activations.collect(model, data.x, layers), softmax, dtype)
     device = next((t.device for t in recorded.values()), data.x.device)
-    return estimator(data.x.to(device, dtype), data.y.to(device), recorded)
+    rows = estimator(data.x.to(device, dtype), data.y.to(device), recorded)
+    return [row | {"softmax": row["layer"] in softmax} for row in rows]
+
+
+def prepared(recorded: Mapping[str, Tensor], softmax: Sequence[str], dtype: torch.dtype) -> dict[str, Tensor]:
+    """Activations as they enter an estimator: in its precision, and those of some layers as softmax(logits).
+
+    Parameters
+    ----------
+    recorded : mapping from str to Tensor, shape (n, ...)
+        The activations of each layer.
+    softmax : sequence of str
+        Layers of logits (n, classes).
+    dtype : torch.dtype
+        The precision.
+
+    Returns
+    -------
+    dict from str to Tensor
+        By layer.
+
+    Raises
+    ------
+    ValueError
+        For the softmax of activations that are not of shape (n, classes), with two classes or more.
+
+    Examples
+    --------
+    >>> prepared({"hidden": torch.zeros(1, 2), "output": torch.zeros(1, 2)}, ["output"], torch.float32)
+    {'hidden': tensor([[0., 0.]]), 'output': tensor([[0.5000, 0.5000]])}
+    """
+    for layer in softmax:
+        if recorded[layer].ndim != 2 or recorded[layer].shape[1] < 2:
+            shape = tuple(recorded[layer].shape)
+            raise ValueError(f"softmax must name layers of logits (n, classes), got {layer!r} of shape {shape}")
+    return {layer: t.to(dtype).softmax(1) if layer in softmax else t.to(dtype) for layer, t in recorded.items()}
+
+
+def _softmaxed(model: nn.Module, layers: Sequence[str], softmax: Sequence[str] | None) -> list[str]:
+    """The layers of `softmax`, by default the one named `output`; checked with the model and its layers."""
+    of_type("model", model, nn.Module, "a torch.nn.Module")
+    checks.at_least("the number of layers", len(layers := named("layers", layers)), 1)
+    chosen = ["output"] if softmax is None and "output" in layers else named("softmax", softmax or ())
+    if unknown := [layer for layer in chosen if layer not in layers]:
+        raise ValueError(f"softmax must name some of layers, {', '.join(layers)}, got {unknown[0]!r}")
+    return chosen
+
+
+def _labels(x: Tensor, y: Tensor, recorded: Mapping[str, Tensor]) -> Tensor:
+    """The labels, if they and the activations of every layer have a row for each sample."""
+    if not of_type("recorded", recorded, Mapping, "a mapping from layers to activations"):
+        raise ValueError("recorded is empty: name at least one layer")
+    for layer, t in recorded.items():
+        if len(t) != len(x):
+            raise ValueError(f"recorded[{layer!r}] must have {len(x)} rows, one per sample, got {len(t)}")
+    return checks.labels("y", y, len(x))
+
+
+def _floating(dtype: torch.dtype) -> torch.dtype:
+    if not of_type("dtype", dtype, torch.dtype, "a torch.dtype").is_floating_point:
+        raise ValueError(f"dtype must be of floating point, got {dtype}")
+    return dtype
 
 
 def _width(squared: Tensor, search: Callable[[Tensor], Tensor], former: float | None, momentum: float) -> float:

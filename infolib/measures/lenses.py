@@ -9,21 +9,33 @@ Each lens asks the question of one of the five papers, with this package's own f
     codelength          bits per label of a code by a linear probe on it          `transfer`, 2009.07624
 
 A table has one row per layer and quantity. Columns: lens, layer, depth (its place among the layers, from 1, in the
-order of the forward pass), quantity, value, unit, n (samples), settings, and `why not`: what could not be measured has
-a reason there and no value; every other value is a finite number. `checked` refuses what no lens can measure.
+order of the forward pass), quantity, value, unit, bound (what the value can at most or at least be, as below), n
+(samples), settings, and `why not`: what could not be measured, or not to the level that is wanted, has a reason there
+and no value; every other value is a finite number. `checked` refuses what no lens can measure.
 
-The papers' settings are used where they suit any network. Ours: kernel widths of input and maps are 0.55 of the root
-mean squared distance, so that they follow the scale of the activations (on MNIST's images that is the width of
-1909.11396); a unit's bit is whether it is above its median, which for a ReLU that is 0 half of the time is whether it
-is above 0; discarding is of a layer's output as it is, without a ReLU. As in the other measures, a layer of the name
-`output` enters the first lens as softmax(logits).
+    I(X;T)                              at most log2 n
+    I(T;Y)                              at most log2 of the number of classes
+    discarding                          at least that of a linear layer whose cells count alike, -4.30 bits
+    codelength                          log2 of the number of classes: what labels cost without the layer
+
+Samples are `balanced`: n of them in the proportions of the classes, the same ones for any order of `data`. Labels may
+have any numbers; accuracy alone takes them for the places of the model's outputs.
+
+The papers' settings are used where they suit any network. No result depends on the unit of a layer: all widths, noise
+and priors are relative to its own activations. Ours: kernel widths of input and maps are 0.55 of the root mean squared
+distance (on MNIST's images that is the width of 1909.11396); a layer's own width, best aligned with the labels, is one
+of its 75 widths or of three between each two, from 0.1 / sqrt(2) to 10 / sqrt(2) of that distance; a unit's bit is
+whether it is above its median, which for a ReLU that is 0 half of the time is whether it is above 0; discarding is of a
+layer's output as it is, without a ReLU. The layer that is the network's output enters the first lens as
+softmax(logits), or those that its argument `softmax` names.
 """
 
+import inspect
 import math
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from itertools import product
-from typing import Any, TypedDict, Unpack, cast
+from typing import Any, Unpack, cast
 
 import numpy as np
 import pandas as pd
@@ -38,71 +50,35 @@ from infolib.data import Data
 from infolib.estimators import binning, discrete, renyi
 from infolib.measures import _options, information_plane, synergy, transfer
 from infolib.measures._agreement import QUANTITIES, agreement, between_lenses, pair
-from infolib.measures._measurable import checked, measurable, no_accuracy
+from infolib.measures._lens_options import SHARES, Options, samples_for
+from infolib.measures._measurable import accuracy, balanced, checked, measurable, of_type, output
 from infolib.measures.discarding import Discarding, box, concentration, strict_information_discarding
 
 __all__ = [
-    "LENSES", "QUANTITIES", "Options", "agreement", "between_lenses", "checked", "clamped_accuracy",
+    "LENSES", "QUANTITIES", "Options", "agreement", "balanced", "between_lenses", "checked", "clamped_accuracy",
     "class_information", "codelength", "discarding", "finest_grid", "information", "look", "measurable", "pair",
     "probe", "redundancy",
 ]  # fmt: skip
 __getattr__ = _moved.attributes(__name__)
 
-COLUMNS = ["lens", "layer", "depth", "quantity", "value", "unit", "n", "settings", "why not"]
-UNITS = {"RS share": "1", "ablation area": "1", "ablation gap": "1", "codelength": "bit per label"}  # of others: bit
+COLUMNS = ["lens", "layer", "depth", "quantity", "value", "unit", "bound", "n", "settings", "why not"]
+BARE = ("RS share", "intact accuracy", "ablation area", "ablation gap", "capped cells")  # these have no unit
+UNITS = dict.fromkeys(BARE, "1") | {"codelength": "bit per label"}  # of others: bit
 WIDTH = 0.55  # of the root mean squared distance of two samples
-SHARES = (0.25, 0.5, 0.75, 1.0)  # of a layer's units that are clamped together
+LOW, HIGH = 0.1 / math.sqrt(2), 10 / math.sqrt(2)  # of that distance: the ends of the grid of a layer's widths
+POINTS = 4 * 74 + 1  # the 75 of the paper, and three between each two
+FLOOR = math.log2(0.01 * math.sqrt(2 * math.pi * math.e * 1.5))  # of discarding, at its sigma0 and alpha
 PRIOR = 10.0  # standard deviation of the probe's weights, for features of root mean squared length 1
 GRID = 16  # cells per side of an image, at most
 
+Names = Sequence[str]
 Found = dict[tuple[str, str], float | str]  # (layer, quantity) -> a value, or the reason why there is none
-
-
-class _Codelength(TypedDict, total=False):
-    n: int
-
-
-class _Information(_Codelength, total=False):
-    alpha: float
-
-
-class _Redundancy(_Information, total=False):
-    max_pairs: int
-    seed: int
-
-
-class _ClassInformation(_Codelength, total=False):
-    shares: Sequence[float]
-
-
-class _Discarding(_Codelength, total=False):
-    boxed: bool
-    steps: int
-    samples: int
-    held_out: int
-    seed: int
-
-
-class Options(TypedDict, total=False):
-    """Options of the five lenses, by the name of the lens: what `look` passes on.
-
-    Parameters
-    ----------
-    information, redundancy, class_information, discarding, codelength : dict
-        Keywords of the function of that name, such as `{"n": 4, "boxed": True}`.
-    """
-
-    information: _Information
-    redundancy: _Redundancy
-    class_information: _ClassInformation
-    discarding: _Discarding
-    codelength: _Codelength
 
 
 def look(
     model: nn.Module,
     data: Data,
-    layers: Sequence[str],
+    layers: Names,
     *,
     network: str = "",
     seed: int = 0,
@@ -116,7 +92,7 @@ def look(
     model : nn.Module
         Any network, in eval mode.
     data : Data
-        Held-out samples, of which each lens takes the first; images in [0, 1].
+        Held-out samples, of which each lens takes the first that are `balanced`; images in [0, 1].
     layers : sequence of str
         Dotted names of layers that `checked` accepts.
     network : str
@@ -136,8 +112,8 @@ def look(
     Raises
     ------
     ValueError
-        For a lens or an option that does not exist, before the first lens measures; for what `checked` and the lenses
-        refuse.
+        For a lens or an option that does not exist, and for what `checked` and the lenses refuse, before the first lens
+        measures.
 
     Examples
     --------
@@ -151,25 +127,34 @@ def look(
     Traceback (most recent call last):
     ValueError: unknown option 'step' of discarding; allowed: n, boxed, steps, samples, held_out, seed
     """
-    given = cast(Mapping[str, Mapping[str, Any]], options)
+    given, wanted = cast(Mapping[str, Mapping[str, Any]], options), {}
     for name, own in given.items():
         checks.choice("lens", name, LENSES)
-        _options.check(LENSES[name], own)
+        _options.check(LENSES[name], of_type(name, own, Mapping, "a mapping from options to values"))
+    layers, network = checked(model, data, layers), of_type("network", network, str, "a string")
+    for name, lens in LENSES.items():
+        taken = {p.name: p.default for p in inspect.signature(lens).parameters.values() if p.kind == p.KEYWORD_ONLY}
+        own = ({"seed": seed} if "seed" in taken else {}) | dict(given.get(name, {}))
+        wanted[name] = taken | own
+        try:
+            samples_for(name, data, layers, **wanted[name])
+        except ValueError as error:
+            raise ValueError(f"{name}: {error}") from None
     tables = []
     bar = tqdm(LENSES.items(), unit="lens", **{} if progress else {"disable": True})  # else as TQDM_DISABLE says
     for name, lens in bar:
         bar.set_description(name)
-        drawing = {"seed": seed} if name in ("redundancy", "discarding") else {}
-        tables.append(lens(model, data, layers, **drawing | dict(given.get(name, {}))))
+        tables.append(lens(model, data, layers, **wanted[name]))
     return pd.concat(tables, ignore_index=True).assign(network=network, seed=seed)
 
 
 def information(
-    model: nn.Module, data: Data, layers: Sequence[str], *, n: int = 128, alpha: float = 1.01
+    model: nn.Module, data: Data, layers: Names, *, n: int = 128, alpha: float = 1.01, softmax: Names | None = None
 ) -> pd.DataFrame:
-    """Lens 1: matrix-based I(X;T) and I(T;Y) of each layer in bits, as `information_plane.point` has them.
+    """Lens 1: matrix-based I(X;T) and I(T;Y) of each layer in bits, as `information_plane.matrix_based` has them.
 
-    Widths of the layers are those best aligned with the labels.
+    Widths of the layers are those best aligned with the labels. A width stands in `settings`, in root mean squared
+    distances of the layer, and there as "the least tried" or "the largest tried" where it is an end of the grid.
 
     Parameters
     ----------
@@ -179,6 +164,9 @@ def information(
         Samples, at least 8.
     alpha : float
         Order of the Rényi entropy.
+    softmax : sequence of str, optional
+        Layers of logits (n, classes) that enter as softmax(logits); () for none. Without it those of the layers whose
+        output is what the network returns, unless these are probabilities already.
 
     Returns
     -------
@@ -188,7 +176,7 @@ def information(
     Raises
     ------
     ValueError
-        As `checked`, and for more samples than there are.
+        As `checked`, for options out of range, more samples than there are, and n of which a class has none.
 
     Examples
     --------
@@ -197,17 +185,27 @@ def information(
     >>> information(net, images, ["1"], n=32)[["quantity", "unit", "why not"]].values.tolist()
     [['I(X;T)', 'bit', ''], ['I(T;Y)', 'bit', '']]
     """
-    layers, batch = checked(model, data, layers), _first(data, n)
-    width = _width(batch.x.flatten(1)[:, None])
-    points = information_plane.point(model, batch.x, batch.y, layers, input_width=width, alpha=alpha)
-    found = {(row["layer"], of): row[of] for row in points.to_dict("records") for of in ("I(X;T)", "I(T;Y)")}
-    return _table("information", layers, found, n, f"alpha {alpha:g}, input width {width:.3g}, widths by alignment")
+    layers = checked(model, data, layers)
+    batch = samples_for("information", data, layers, n=n, alpha=alpha, softmax=softmax)
+    recorded = _collected(model, batch.x, layers)
+    softmax = _logits(model, batch.x, recorded) if softmax is None else softmax
+    entering = information_plane.prepared(recorded, softmax, torch.float64)
+    scaled = {layer: t / (_rms(t.flatten(1)[:, None]) or 1.0) for layer, t in entering.items()}
+    x, width = batch.x.to(scaled[layers[0]]), WIDTH * _rms(batch.x.flatten(1)[:, None])
+    y, search = batch.y.to(x.device), partial(information_plane.matrix_based, points=POINTS, low=LOW, high=HIGH)
+    rows = search(x, y, scaled, input_width=width, alpha=alpha)
+    found = {(row["layer"], of): row[of] for row in rows for of in ("I(X;T)", "I(T;Y)")}
+    common = f"alpha {alpha:g}, input width {width:.3g}, "
+    settings = {row["layer"]: common + _aligned(row["width"]) for row in rows}
+    settings |= {layer: f"{settings[layer]}, of softmax" for layer in softmax}
+    bounds = {"I(X;T)": math.log2(n), "I(T;Y)": math.log2(len(batch.y.unique()))}
+    return _table("information", layers, found, n, settings, bounds)
 
 
 def redundancy(
     model: nn.Module,
     data: Data,
-    layers: Sequence[str],
+    layers: Names,
     *,
     n: int = 128,
     alpha: float = 1.01,
@@ -249,20 +247,25 @@ def redundancy(
     >>> redundancy(net, images, ["0", "1"], n=32)[["layer", "quantity", "why not"]].values.tolist()[1:3]
     [['0', 'RS share', ''], ['1', 'RS(X;T)', 'no maps: its output for an image is (27,), not (maps, height, width)']]
     """
-    layers, batch = checked(model, data, layers), _first(data, n)
-    X = renyi.gram(batch.x.double(), width=_width(batch.x.flatten(1)[:, None]))
+    layers = checked(model, data, layers)
+    batch = samples_for("redundancy", data, layers, n=n, alpha=alpha, max_pairs=max_pairs, seed=seed)
+    X = renyi.gram(batch.x.double(), width=WIDTH * _rms(batch.x.flatten(1)[:, None]))
     found: Found = {}
-    for layer, t in activations.collect(model, batch.x, layers).items():
-        said = _redundancy(X, t.double(), alpha=alpha, max_pairs=max_pairs, seed=seed)
-        found |= {(layer, of): said if isinstance(said, str) else said[of] for of in ("RS(X;T)", "RS share")}
-    return _table("redundancy", layers, found, n, f"alpha {alpha:g}, {max_pairs} pairs at most, widths {WIDTH} rms")
+    for layer, t in _collected(model, batch.x, layers).items():
+        of_pairs = _redundancy(X, t.double(), alpha=alpha, max_pairs=max_pairs, seed=seed)
+        found |= {
+            (layer, of): of_pairs if isinstance(of_pairs, str) else of_pairs[of] for of in ("RS(X;T)", "RS share")
+        }
+    return _table("redundancy", layers, found, n, f"alpha {alpha:g}, {max_pairs} pairs at most, widths {WIDTH} rms", {})
 
 
 def class_information(
-    model: nn.Module, data: Data, layers: Sequence[str], *, n: int = 256, shares: Sequence[float] = SHARES
+    model: nn.Module, data: Data, layers: Names, *, n: int = 256, shares: Sequence[float] = SHARES
 ) -> pd.DataFrame:
     """Lens 3: mean class information I(T;Y) of a layer's units in bits, and the accuracy that is left without them.
 
+    "intact accuracy" is that of the whole network, on the samples of the ablation; if the model has more outputs than
+    there are classes, and is right no more often than a constant answer, the ablation has a reason instead of numbers.
     "ablation area" is the mean accuracy along `clamped_accuracy` with the most informative units first. "ablation gap"
     is that area with the least informative units first minus "ablation area": positive where class information
     indicates importance.
@@ -272,9 +275,9 @@ def class_information(
     model, data, layers
         As `look` takes them.
     n : int
-        Samples that the units are scored on, at least 8; the accuracy is of the n that follow.
+        Samples that the units are scored on, at least 8; the accuracy is of n others.
     shares : sequence of float
-        Fractions of the units that are clamped together, in (0, 1].
+        Fractions of the units that are clamped together, in (0, 1], rising.
 
     Returns
     -------
@@ -284,29 +287,32 @@ def class_information(
     Raises
     ------
     ValueError
-        As `checked`, for fewer than 2 n samples, and for other shares.
+        As `checked`, for fewer than 2 n samples, n of which a class has none, and for other shares.
 
     Examples
     --------
     >>> net = nn.Sequential(nn.Flatten(), nn.Linear(16, 2)).eval()
     >>> images = Data(torch.rand(40, 1, 4, 4, generator=torch.Generator().manual_seed(0)), torch.arange(40) % 2)
     >>> class_information(net, images, ["1"], n=20)["quantity"].tolist()
-    ['class information', 'ablation area', 'ablation gap']
+    ['class information', 'intact accuracy', 'ablation area', 'ablation gap']
     """
-    layers, scored = checked(model, data, layers), _scores(model, _first(data, n, of=2), layers)
+    layers = checked(model, data, layers)
+    batch = samples_for("class_information", data, layers, n=n, shares=shares)
+    scored = _scores(model, batch[:n], layers)
     found: Found = {(layer, "class information"): float(bits.mean()) for layer, (bits, _) in scored.items()}
-    if reason := no_accuracy(model, data):
-        found |= dict.fromkeys(product(layers, ("ablation area", "ablation gap")), reason)
-    else:
-        curves = _curves(model, data[n : 2 * n], scored, shares).set_index("share")
+    intact, reason = accuracy(model, batch[n:])
+    found |= dict.fromkeys(product(layers, ["intact accuracy"]), intact)
+    found |= dict.fromkeys(product(layers, ["ablation area", "ablation gap"]), reason)
+    if not isinstance(intact, str) and not reason:
+        curves = _curves(model, batch[n:], scored, shares, intact).set_index("share")
         for layer, rows in curves.groupby("layer"):
             first, last = (_area(rows[rows["direction"] == way]["accuracy"]) for way in ("descending", "ascending"))
             found |= {(layer, "ablation area"): first, (layer, "ablation gap"): last - first}
-    return _table("class_information", layers, found, n, "one bit per unit, at its median; clamped to the mean")
+    return _table("class_information", layers, found, n, "one bit per unit, at its median; clamped to the mean", {})
 
 
 def clamped_accuracy(
-    model: nn.Module, data: Data, layers: Sequence[str], *, n: int = 256, shares: Sequence[float] = SHARES
+    model: nn.Module, data: Data, layers: Names, *, n: int = 256, shares: Sequence[float] = SHARES
 ) -> pd.DataFrame:
     """Accuracy with a fraction of a layer's units clamped to their means, in the order of their class information.
 
@@ -318,9 +324,9 @@ def clamped_accuracy(
     model, data, layers
         As `look` takes them.
     n : int
-        Samples that the units are scored on and their means taken of, at least 8; the accuracy is of the n that follow.
+        Samples that the units are scored on and their means taken of, at least 8; the accuracy is of n others.
     shares : sequence of float
-        Fractions of the units that are clamped together, in (0, 1].
+        Fractions of the units that are clamped together, in (0, 1], rising.
 
     Returns
     -------
@@ -330,7 +336,8 @@ def clamped_accuracy(
     Raises
     ------
     ValueError
-        As `checked`, for fewer than 2 n samples, other shares, and a model whose output is not (n, classes).
+        As `checked`, for fewer than 2 n samples, n of which a class has none, other shares, and a model whose accuracy
+        has no meaning.
 
     Examples
     --------
@@ -339,16 +346,18 @@ def clamped_accuracy(
     >>> clamped_accuracy(net, images, ["1"], n=20, shares=[1.0])["share"].tolist()
     [0.0, 1.0, 0.0, 1.0]
     """
-    layers, scored = checked(model, data, layers), _scores(model, _first(data, n, of=2), layers)
-    if reason := no_accuracy(model, data):
+    layers = checked(model, data, layers)
+    batch = samples_for("class_information", data, layers, n=n, shares=shares)
+    intact, reason = accuracy(model, batch[n:])
+    if isinstance(intact, str) or reason:
         raise ValueError(reason)
-    return _curves(model, data[n : 2 * n], scored, shares)
+    return _curves(model, batch[n:], _scores(model, batch[:n], layers), shares, intact)
 
 
 def discarding(
     model: nn.Module,
     data: Data,
-    layers: Sequence[str],
+    layers: Names,
     *,
     n: int = 8,
     boxed: bool = False,
@@ -360,7 +369,9 @@ def discarding(
     """Lens 4: strict information discarding of each layer in bits, mean over images, and its concentration.
 
     `discarding.strict_information_discarding` on the finest grid of at most 16 cells a side that divides the image.
-    Without `steps` of its optimiser an untrained network stays at the floor: all cells seem equal.
+    "discarding error" is the mean of its standard errors from the held-out noise, "capped cells" the fraction of cells
+    with the largest noise allowed. Where the noise does not reach its level at every image, there is no number. Without
+    `steps` of its optimiser an untrained network stays at the floor: all cells seem equal.
 
     Parameters
     ----------
@@ -371,7 +382,7 @@ def discarding(
     boxed : bool
         Whether the object is in the central two thirds; concentration needs its position.
     steps, samples, held_out, seed : int
-        As `discarding.strict_information_discarding` takes them.
+        As `discarding.strict_information_discarding` takes them; samples and held_out are even.
 
     Returns
     -------
@@ -388,23 +399,22 @@ def discarding(
     >>> net = nn.Sequential(nn.Flatten(), nn.Linear(16, 2)).eval()
     >>> images = Data(torch.rand(40, 1, 4, 4, generator=torch.Generator().manual_seed(0)), torch.arange(40) % 2)
     >>> table = discarding(net, images, ["1"], n=2, steps=0, held_out=16)
-    >>> table[["quantity", "settings"]].values.tolist()
-    [['discarding', 'grid 4, 0 steps'], ['concentration', 'grid 4, 0 steps']]
+    >>> table["quantity"].tolist(), table["settings"][0]
+    (['discarding', 'discarding error', 'capped cells', 'concentration'], 'grid 4, 0 steps')
     """
-    layers, batch = checked(model, data, layers), _first(data, n, least=1)
-    for name, value in (("steps", steps), ("samples", samples), ("held_out", held_out)):
-        checks.at_least(name, value, 0 if name == "steps" else 2)
+    layers = checked(model, data, layers)
+    noise: dict[str, Any] = {"steps": steps, "samples": samples, "held_out": held_out, "seed": seed}
+    batch = samples_for("discarding", data, layers, n=n, boxed=boxed, **noise)
     found: Found = {}
     grid = finest_grid(batch.x)
-    search = partial(strict_information_discarding, model, batch.x, grid=grid, rectify=False, steps=steps, seed=seed)
+    search = partial(strict_information_discarding, model, batch.x, grid=grid, rectify=False, **noise)
     for layer in layers:
-        one = partial(search, layer, samples=samples, held_out=held_out)
-        said = _discarding(batch.x, one, boxed=boxed, grid=grid)
-        found |= {(layer, of): value for of, value in said.items()}
-    return _table("discarding", layers, found, n, f"grid {grid}, {steps} steps")
+        of_images = _discarding(batch.x, partial(search, layer), boxed=boxed, grid=grid)
+        found |= {(layer, of): value for of, value in of_images.items()}
+    return _table("discarding", layers, found, n, f"grid {grid}, {steps} steps", {"discarding": FLOOR})
 
 
-def codelength(model: nn.Module, data: Data, layers: Sequence[str], *, n: int = 512) -> pd.DataFrame:
+def codelength(model: nn.Module, data: Data, layers: Names, *, n: int = 512) -> pd.DataFrame:
     """Lens 5: prequential codelength of the labels in bits per label, by a linear probe on each layer's output.
 
     `transfer.prequential_codelength` of n samples in blocks that double, mixed with the uniform code; the learner is
@@ -425,7 +435,7 @@ def codelength(model: nn.Module, data: Data, layers: Sequence[str], *, n: int = 
     Raises
     ------
     ValueError
-        As `checked`, and for more samples than there are.
+        As `checked`, for more samples than there are, and n of which a class has none.
 
     Examples
     --------
@@ -434,13 +444,16 @@ def codelength(model: nn.Module, data: Data, layers: Sequence[str], *, n: int = 
     >>> codelength(net, images, ["1"], n=32)[["quantity", "unit"]].values.tolist()
     [['codelength', 'bit per label']]
     """
-    layers, batch = checked(model, data, layers), _first(data, n)
-    start = torch.zeros(int(batch.y.max()) + 1)
+    layers = checked(model, data, layers)
+    batch = samples_for("codelength", data, layers, n=n)
+    classes, y = batch.y.unique(return_inverse=True)  # their numbers cost nothing
     found: Found = {}
-    for layer, t in activations.collect(model, batch.x, layers).items():
-        labelled = Data(_coordinates(t.flatten(1).double()), batch.y)
-        found[layer, "codelength"] = transfer.prequential_codelength(probe, start, labelled, mixture=True).bits / n
-    return _table("codelength", layers, found, n, f"linear probe, prior {PRIOR:g}")
+    for layer, t in _collected(model, batch.x, layers).items():
+        labelled = Data(_coordinates(t.flatten(1).double()), y.to(t.device))
+        code = transfer.prequential_codelength(probe, torch.zeros(len(classes)), labelled, mixture=True)
+        found[layer, "codelength"] = code.bits / n
+    bounds = {"codelength": math.log2(len(classes))}
+    return _table("codelength", layers, found, n, f"linear probe, prior {PRIOR:g}", bounds)
 
 
 def probe(state: Tensor, prefix: Data, _seed: int = 0) -> Callable[[Tensor], Tensor]:
@@ -463,12 +476,19 @@ def probe(state: Tensor, prefix: Data, _seed: int = 0) -> Callable[[Tensor], Ten
     callable
         From features (n, d) to logits (n, classes), float64.
 
+    Raises
+    ------
+    ValueError
+        For labels outside 0 to classes - 1.
+
     Examples
     --------
     >>> predictor = probe(torch.zeros(2), Data(torch.tensor([[-1.0], [1.0]]), torch.tensor([0, 1])))
     >>> predictor(torch.tensor([[-2.0], [3.0]])).argmax(1)
     tensor([0, 1])
     """
+    if len(prefix) and not 0 <= int(prefix.y.min()) <= int(prefix.y.max()) < len(state):
+        raise ValueError(f"the labels of prefix must be from 0 to {len(state) - 1}, got {prefix.y.unique().tolist()}")
     ones = partial(nn.functional.pad, pad=(0, 1), value=1.0)
     x, W = ones(prefix.x.double()), torch.zeros(prefix.x.shape[1] + 1, len(state), dtype=torch.float64)
     W.requires_grad_()
@@ -493,22 +513,47 @@ LENSES: dict[str, Callable[..., pd.DataFrame]] = {
 # One layer under one lens
 
 
+def _collected(model: nn.Module, x: Tensor, layers: Names) -> dict[str, Tensor]:
+    recorded = activations.collect(model, x, layers)
+    return {layer: checks.floats(f"the output of layer {layer!r}", t) for layer, t in recorded.items()}
+
+
+def _logits(model: nn.Module, x: Tensor, recorded: Mapping[str, Tensor]) -> list[str]:
+    """The layers whose output is what the network returns, where that is logits of classes."""
+    out = output(model, x)
+    if not isinstance(out, Tensor) or out.ndim != 2 or out.shape[1] < 2:
+        return []
+    if out.min() >= 0 and torch.allclose(out.sum(1), torch.ones_like(out[:, 0]), atol=1e-3):  # probabilities
+        return []
+    same = partial(torch.allclose, out, rtol=1e-4, atol=1e-4 * float(out.abs().max()))
+    return [layer for layer, t in recorded.items() if t.shape == out.shape and same(t)]
+
+
+def _aligned(width: float) -> str:
+    """A layer's width, for the settings."""
+    if math.isinf(width):
+        return "no width: all activations are the same"
+    end = " (the least tried)" if width <= LOW * 1.001 else " (the largest tried)" if width >= HIGH * 0.999 else ""
+    return f"width {width:.3g} rms by alignment{end}"
+
+
 def _redundancy(X: Tensor, t: Tensor, *, alpha: float, max_pairs: int, seed: int) -> dict[str, float] | str:
     if t.ndim != 4:
         return f"no maps: its output for an image is {tuple(t.shape[1:])}, not (maps, height, width)"
     if t.shape[1] == 1:
         return "a single map has no pairs"
-    if (width := _width(t.flatten(2))) == 0:
-        return "it says the same of every image"
-    d = synergy.decompose(X, renyi.channel_grams(t, width=width), alpha=alpha, max_pairs=max_pairs, seed=seed)
+    if (size := _rms(t.flatten(2))) == 0:
+        return "its activations are the same for every image"
+    T = renyi.channel_grams(t, width=WIDTH * size)
+    d = synergy.decompose(X, T, alpha=alpha, max_pairs=max_pairs, seed=seed)
     return {"RS(X;T)": d.redundancy_synergy, "RS share": d.redundancy_share}
 
 
-def _scores(model: nn.Module, data: Data, layers: Sequence[str]) -> dict[str, tuple[Tensor, Tensor]]:
+def _scores(model: nn.Module, data: Data, layers: Names) -> dict[str, tuple[Tensor, Tensor]]:
     """Class information in bits and mean of each unit, by layer."""
-    spoken = {layer: _by_unit(t) for layer, t in activations.collect(model, data.x, layers).items()}
-    y = data.y.to(next(iter(spoken.values())).device)
-    return {layer: (discrete.mutual_information(binning.quantile(t, 2), y), t.mean(0)) for layer, t in spoken.items()}
+    by_unit = {layer: _by_unit(t) for layer, t in _collected(model, data.x, layers).items()}
+    y = data.y.unique(return_inverse=True)[1].to(by_unit[layers[0]].device)
+    return {layer: (discrete.mutual_information(binning.quantile(t, 2), y), t.mean(0)) for layer, t in by_unit.items()}
 
 
 def _by_unit(t: Tensor) -> Tensor:
@@ -517,11 +562,9 @@ def _by_unit(t: Tensor) -> Tensor:
 
 
 def _curves(
-    model: nn.Module, data: Data, scored: Mapping[str, tuple[Tensor, Tensor]], shares: Sequence[float]
+    model: nn.Module, data: Data, scored: Mapping[str, tuple[Tensor, Tensor]], shares: Sequence[float], intact: float
 ) -> pd.DataFrame:
-    if not shares or min(shares) <= 0 or max(shares) > 1:
-        raise ValueError(f"shares must lie in (0, 1], got {list(shares)}")
-    intact, rows = training.evaluate(model, data, batch_size=256).accuracy, []
+    rows = []
     for layer, (bits, means) in scored.items():
         for direction in ("descending", "ascending"):
             order = bits.round(decimals=9).argsort(descending=direction == "descending", stable=True)
@@ -545,20 +588,22 @@ def _area(accuracy: pd.Series) -> float:
 
 
 def _discarding(x: Tensor, search: Callable[[], Discarding], *, boxed: bool, grid: int) -> dict[str, float | str]:
+    quantities = ("discarding", "discarding error", "capped cells", "concentration")
     if grid == 0:
-        return dict.fromkeys(("discarding", "concentration"), f"it takes images (n, c, h, w), got {tuple(x.shape)}")
+        return dict.fromkeys(quantities, f"it takes images (n, c, h, w), got {tuple(x.shape)}")
     try:
         d = search()
     except ValueError as error:  # a layer that no noise moves: the options have been checked
-        return dict.fromkeys(("discarding", "concentration"), str(error))
-    if not boxed or grid < 3:
-        why = "nobody knows where the object is" if not boxed else f"a grid of {grid} cells has no box"
-        return {"discarding": float(d.mean.mean()), "concentration": why}
-    inside = box(grid).to(d.entropy.device)
-    return {
-        "discarding": float(d.mean.mean()),
-        "concentration": float(concentration(d.entropy, inside).mean()),
-    }
+        return dict.fromkeys(quantities, str(error))
+    capped = {"capped cells": float(d.capped.mean())}
+    if missed := (~d.reached).nonzero().flatten().tolist():
+        ratios = ", ".join(f"{ratio:.3g}" for ratio in d.ratio[missed][:5].tolist())
+        why = f"F does not reach 1.5 at images {missed[:5]}: it is {ratios}"
+        return dict.fromkeys(quantities, why) | capped
+    why = f"a grid of {grid} cells has no box" if boxed else "nobody knows where the object is"
+    beside = concentration(d.entropy, box(grid).to(d.entropy.device)) if boxed and grid > 2 else None
+    means = dict(zip(quantities, (float(t.mean()) for t in (d.mean, d.mean_error, d.capped)), strict=False))
+    return means | {"concentration": why if beside is None else float(beside.mean())}
 
 
 def finest_grid(x: Tensor) -> int:
@@ -578,7 +623,7 @@ def finest_grid(x: Tensor) -> int:
     >>> finest_grid(torch.zeros(1, 1, 28, 28)), finest_grid(torch.zeros(1, 784))
     (14, 0)
     """
-    if x.ndim != 4:
+    if of_type("x", x, Tensor, "a tensor").ndim != 4:
         return 0
     return max(g for g in range(1, GRID + 1) if x.shape[2] % g == 0 == x.shape[3] % g)
 
@@ -588,32 +633,27 @@ def _coordinates(t: Tensor) -> Tensor:
 
     A linear probe with a normal prior depends on the inner products of its features alone: nothing is lost.
     """
+    if (t == t[:1]).all():
+        return torch.zeros_like(t[:, :1])
     centred = t - t.mean(0)
     gram = centred @ centred.T
-    values, vectors = torch.linalg.eigh(gram / gram.diagonal().mean().clamp_min(1e-30))
+    values, vectors = torch.linalg.eigh(gram / gram.diagonal().mean())
     return vectors * values.clamp_min(0).sqrt()
 
 
-def _width(t: Tensor) -> float:
-    """WIDTH times the root mean squared distance of two samples, over maps (n, maps, values)."""
-    return WIDTH * math.sqrt(2 * float(t.double().var(0).sum() / t.shape[1]))
+def _rms(t: Tensor) -> float:
+    """The root mean squared distance of two samples, over maps (n, maps, values); exactly 0 if all are the same."""
+    return 0.0 if (t == t[:1]).all() else math.sqrt(2 * float(t.double().var(0).sum() / t.shape[1]))
 
 
-def _first(data: Data, n: int, *, of: int = 1, least: int = 8) -> Data:
-    """The first n samples, of which `of` times as many are needed."""
-    if of * checks.at_least("n", n, least) > len(data):
-        needed = f"{of} times n={n}" if of > 1 else f"n={n}"
-        raise ValueError(f"{needed} is more than the {len(data)} samples of data")
-    return data[:n]
-
-
-def _table(lens: str, layers: Sequence[str], found: Found, n: int, settings: str) -> pd.DataFrame:
-    quantities = dict.fromkeys(of for _, of in found)
+def _table(
+    lens: str, layers: Names, found: Found, n: int, settings: str | Mapping[str, str], bounds: Mapping[str, float]
+) -> pd.DataFrame:
     rows = []
-    for (depth, layer), of in product(enumerate(layers, start=1), quantities):
-        said = found[layer, of]
-        if not isinstance(said, str) and not math.isfinite(said):
-            said = f"the estimate is {said}"
-        value, why = (math.nan, said) if isinstance(said, str) else (said, "")
-        rows.append([lens, layer, depth, of, value, UNITS.get(of, "bit"), n, settings, why])
+    for (depth, layer), of in product(enumerate(layers, start=1), dict.fromkeys(of for _, of in found)):
+        value, why = (math.nan, one) if isinstance(one := found[layer, of], str) else (one, "")
+        if not why and not math.isfinite(value):
+            value, why = math.nan, f"the estimate is {value}"
+        how = settings if isinstance(settings, str) else settings[layer]
+        rows.append([lens, layer, depth, of, value, UNITS.get(of, "bit"), bounds.get(of, math.nan), n, how, why])
     return pd.DataFrame(rows, columns=COLUMNS)

@@ -1,6 +1,8 @@
 """One network through five lenses, and how the lenses agree."""
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import product
 from typing import Any
 
 import matplotlib.pyplot as plt
@@ -14,6 +16,15 @@ from matplotlib.gridspec import GridSpec
 from infolib.plotting._style import INK, sequential
 
 GREY, TAN, FRAME = "#8a929c", "#c9772b", "#56b4e9"
+COLOURS = [sns.color_palette("colorblind")[i] for i in (2, 4, 3, 9)]  # none that is nearly one of the others
+STYLES = [
+    (GREY, ":"),
+    (TAN, "--"),
+    (GREY, "-."),
+    *((colour, ls) for ls, colour in product(("-", "--", ":", "-."), COLOURS)),
+]
+PANELS, TICKS, WIDEST = 16, 24, 20  # small panels and names along the layers; inches
+BOUNDS = {"I(X;T)": "log₂ n", "I(T;Y)": "log₂ classes", "discarding": "cells alike", "codelength": "log₂ classes"}
 UNITS = {"bit": "bits", "bit per label": "bits per label"}
 BESIDE: dict[str, Any] = {"fontsize": "x-small", "loc": "upper left", "bbox_to_anchor": (1.01, 1.02), "frameon": False}
 MARGINS = {"left": 0.2, "right": 0.84, "top": 0.965, "bottom": 0.05}
@@ -37,18 +48,21 @@ def lens_page(
 ) -> Figure:
     r"""A page of aligned panels: every quantity of `lenses.look` against the layers, from input to output.
 
-    A layer without a value has no point. A panel without any value gives the reason.
+    A layer without a value has no point. A panel without any value gives the reason. Layers of several networks stand
+    one above the other by their place, whatever their names. Of more than 16 layers, only some have small panels. A
+    dotted line is the bound of a quantity.
 
     Parameters
     ----------
     table : DataFrame
-        As `lenses.look` returns it, with the columns `network` and `seed`.
+        As `lenses.look` returns it, with the columns `network` and `seed`; without `bound` no bounds are drawn.
     first : str or None
         The network that stands out; None is the first one.
     images : sequence of array_like, shape (c, h, w)
         The first one is drawn next to the maps.
     maps : mapping of str to array_like, shape (grid, grid), or None
-        Layer -> discarding of each cell of that image, in bits; drawn above the panel of discarding.
+        Layer of the first network -> discarding of each cell of that image, in bits; drawn above the panel of
+        discarding.
     curves : DataFrame or None
         Columns `layer`, `direction`, `share`, the fraction of units that are clamped, and `accuracy`; drawn above the
         panel of class information.
@@ -60,6 +74,12 @@ def lens_page(
     Figure
         A line for each network: the mean over seeds, bars one standard deviation.
 
+    Raises
+    ------
+    ValueError
+        For a table without rows or one of these columns, more networks than there are styles of lines, and a `first`
+        that is none of them.
+
     Examples
     --------
     >>> look = {"lens": "information", "quantity": "I(X;T)", "unit": "bit", "network": "mlp", "why not": ""}
@@ -69,9 +89,13 @@ def lens_page(
     >>> figure.axes[0].get_ylabel(), [text.get_text() for text in figure.axes[0].get_xticklabels()]
     ('I(X;T)\n[bits]', ['conv1', 'fc1'])
     """
-    layers = list(dict.fromkeys(table.sort_values("depth")["layer"]))
+    networks = _networks(table, first)
+    by_place = [table[table["network"] == network].groupby("depth")["layer"].first() for network in networks]
+    names = pd.concat(by_place).groupby(level=0).unique()  # at each place
+    own = by_place[0].reindex(names.index)
+    layers = list(own)
     rows = _rows(table, maps, curves)
-    figure = plt.figure(figsize=(max(6.5, 1.05 * len(layers) + 3), 1.3 * len(rows) + 0.7), dpi=80)
+    figure = plt.figure(figsize=(min(max(6.5, 1.05 * len(layers) + 3), WIDEST), 1.3 * len(rows) + 0.7), dpi=80)
     specs = figure.add_gridspec(len(rows), len(layers), wspace=0.0, hspace=0.34, **MARGINS)
     panels: list[Axes] = []
     for i, (lens, row) in enumerate(rows):
@@ -81,7 +105,7 @@ def lens_page(
             _curves(figure, specs, i, layers, curves)
         else:
             panels.append(figure.add_subplot(specs[i, :], sharex=panels[0] if panels else None))
-            _by_depth(panels[-1], table[table["quantity"] == row], layers, first)
+            _by_depth(panels[-1], table[table["quantity"] == row], names.index, networks)
         if lens not in [above for above, _ in rows[:i]]:
             corner = specs[i, 0].get_position(figure)
             figure.text(
@@ -89,9 +113,11 @@ def lens_page(
             )
     for ax in panels:
         ax.tick_params(labelbottom=ax is panels[-1])
-    long = max(map(len, layers)) > 7
-    ax.set_xticks(range(len(layers)), layers, rotation=30 if long else 0, ha="right" if long else "center")
-    if table["network"].nunique() > 1:
+    labels = ["\n".join(at) if len(at) < 4 else f"layer {depth}" for depth, at in names.items()]
+    long, step = max(map(len, "\n".join(labels).split())) > 7, math.ceil(len(labels) / TICKS)
+    places = range(0, len(labels), step)
+    ax.set_xticks(places, labels[::step], rotation=30 if long else 0, ha="right" if long else "center")
+    if len(networks) > 1:
         handles, labels = panels[0].get_legend_handles_labels()
         panels[0].legend(handles[::-1], labels[::-1], **BESIDE)
     return figure
@@ -146,27 +172,49 @@ def _rows(table: pd.DataFrame, maps: object, curves: object) -> list[tuple[str, 
     return rows
 
 
-def _by_depth(ax: Axes, rows: pd.DataFrame, layers: Sequence[str], first: str | None) -> None:
+def _networks(table: pd.DataFrame, first: str | None) -> list[str]:
+    """The networks of a checked table, the first one first."""
+    if lacking := {"lens", "layer", "depth", "quantity", "value", "unit", "network", "why not"} - {*table.columns}:
+        raise ValueError(f"table must have the columns of lenses.look, and lacks {', '.join(sorted(lacking))}")
+    networks = list(dict.fromkeys(table["network"]))
+    if not networks or len(networks) > len(STYLES) + 1:
+        raise ValueError(f"table must hold 1 to {len(STYLES) + 1} networks, got {len(networks)}")
+    if first is not None and first not in networks:
+        raise ValueError(f"first must be one of {', '.join(networks)}, got {first!r}")
+    first = networks[0] if first is None else first
+    return [first, *(network for network in networks if network != first)]
+
+
+def _by_depth(ax: Axes, rows: pd.DataFrame, depths: pd.Index, networks: Sequence[str]) -> None:
     """One quantity against the layers' places."""
     quantity, unit = rows["quantity"].iloc[0], UNITS.get(rows["unit"].iloc[0], "")
-    networks = list(dict.fromkeys(rows["network"]))
-    first = first or networks[0]
-    others = dict(zip([n for n in networks if n != first], ((GREY, ":"), (TAN, "--"), (GREY, "-.")), strict=False))
-    for network in [*reversed(others), first]:
-        values = rows[rows["network"] == network].groupby("layer")["value"].agg(["mean", "std"]).reindex(layers)
-        style: dict[str, Any] = {"lw": 2, "ms": 5, "zorder": 3, "color": sequential(4)[2]}
-        if network != first:
-            style = dict(zip(("color", "ls"), others[network], strict=True), lw=1.5, ms=3)
-        sd = values["std"].fillna(0)
-        ax.errorbar(range(len(layers)), values["mean"], sd, label=network, marker="o", capsize=2, **style)
+    few = len(depths) <= TICKS
+    for network, (colour, ls) in reversed(list(zip(networks, [(sequential(4)[2], "-"), *STYLES], strict=False))):
+        values = rows[rows["network"] == network].groupby("depth")["value"].agg(["mean", "std"]).reindex(depths)
+        style: dict[str, Any] = {"lw": 1.5, "ms": 3 if few else 1.5}
+        if network == networks[0]:
+            style = {"lw": 2, "ms": 5 if few else 2, "zorder": 3}
+        style |= {"color": colour, "ls": ls, "label": network, "marker": "o", "capsize": 2}
+        ax.errorbar(range(len(depths)), values["mean"], values["std"].fillna(0), **style)
+    for bound in rows["bound"].dropna().unique() if "bound" in rows else ():
+        ax.axhline(bound, color=INK, lw=1, ls=(0, (1, 2)), zorder=1)
+        text = f"{BOUNDS.get(quantity, 'bound')} = {bound:.2f}"
+        ax.text(0.998, bound, text, transform=ax.get_yaxis_transform(), ha="right", va="bottom", fontsize="xx-small")
     if rows["value"].isna().all():
-        ax.text(0.5, 0.5, rows["why not"].iloc[0], transform=ax.transAxes, ha="center", color=GREY, fontsize="x-small")
+        how: dict[str, Any] = {"ha": "center", "color": GREY, "fontsize": "x-small", "wrap": True}
+        ax.text(0.5, 0.5, rows["why not"].iloc[0], transform=ax.transAxes, **how)
         ax.set_yticks([])
-    ax.set_xlim(-0.5, len(layers) - 0.5)
+    ax.set_xlim(-0.5, len(depths) - 0.5)
     ax.margins(y=0.15)
     ax.locator_params(axis="y", nbins=4)
     ax.set_ylabel(f"{quantity}\n[{unit}]" if unit else quantity, rotation=0, ha="right", va="center", fontsize="small")
     ax.tick_params(labelsize="x-small")
+
+
+def _small(figure: Figure, specs: GridSpec, i: int, layers: Sequence[str]) -> Iterator[tuple[str, Axes]]:
+    """A panel for each layer above its place; of many layers, for one in the middle of each few."""
+    for group in np.array_split(np.arange(len(layers)), min(len(layers), PANELS)):
+        yield layers[group[(len(group) - 1) // 2]], figure.add_subplot(specs[i, group[0] : group[-1] + 1])
 
 
 def _maps(
@@ -180,8 +228,7 @@ def _maps(
 ) -> None:
     """What each layer discards of one image, cell by cell, on one scale; the image itself in the margin."""
     limits = np.quantile(np.concatenate([np.ravel(values) for values in maps.values()]), [0.01, 0.99])
-    for column, layer in enumerate(layers):
-        ax = figure.add_subplot(specs[i, column])
+    for layer, ax in _small(figure, specs, i, layers):
         ax.axis("off")
         if layer in maps:
             shown = ax.imshow(np.asarray(maps[layer]), cmap="magma", norm=plt.Normalize(*limits), extent=(0, 1, 1, 0))
@@ -209,8 +256,7 @@ def _frame(ax: Axes, box: tuple[float, float] | None) -> None:
 def _curves(figure: Figure, specs: GridSpec, i: int, layers: Sequence[str], curves: pd.DataFrame) -> None:
     """Accuracy against the share of units clamped, a small panel above each layer's place."""
     named = {"descending": ("most informative first", sequential(4)[3]), "ascending": ("least first", sequential(4)[0])}
-    for column, layer in enumerate(layers):
-        ax = figure.add_subplot(specs[i, column])
+    for column, (layer, ax) in enumerate(_small(figure, specs, i, layers)):
         for direction, (label, colour) in named.items():
             rows = curves[(curves["layer"] == layer) & (curves["direction"] == direction)]
             mean = rows.groupby("share")["accuracy"].mean()

@@ -375,7 +375,7 @@ def test_an_estimator_may_wrap_another_and_take_whatever_that_takes(batch):
     kernel = partial(mismatched, input_width=1.0)
     point = information_plane.point(Named(), *batch, ["copy"], estimator=kernel)
     expected = matrix_based(batch[0].double().roll(1, 0), batch[1], {"copy": batch[0].double()}, input_width=1.0)
-    assert point.to_dict("records") == expected
+    assert point.to_dict("records") == [row | {"softmax": False} for row in expected]
     assert Plane(batch=Data(*batch), estimator=kernel, momentum=0.9).momentum == 0.9
 
 
@@ -460,3 +460,74 @@ def test_neighbours_without_noise_or_copies_are_refused(batch, options, message)
     x, y = batch
     with pytest.raises(ValueError, match=message):
         information_plane.neighbours(x, y, {"t": x}, **options)
+
+
+# softmax, and other arguments
+
+
+class Logits(nn.Module):
+    """One Linear under two names."""
+
+    def __init__(self):
+        super().__init__()
+        self.hidden, self.output, self.maps = nn.Linear(5, 3), nn.Linear(5, 3), nn.Unflatten(1, (3, 1))
+        self.hidden.load_state_dict(self.output.state_dict())
+
+    def forward(self, x):
+        return self.maps(self.hidden(x) + self.output(x))
+
+
+def test_softmax_is_an_argument_and_a_column_and_one_layer_has_the_same_bits_under_any_name(batch):
+    torch.manual_seed(0)
+    net, kernel = Logits(), {"input_width": 1.0}
+    for softmax in ((), ("hidden", "output")):
+        one, other = information_plane.point(net, *batch, ["hidden", "output"], softmax=softmax, **kernel).drop(
+            columns="layer").to_dict("records")  # fmt: skip
+        assert one == other
+    by_name = information_plane.point(net, *batch, ["hidden", "output"], **kernel)
+    assert by_name["S(T)"][0] != by_name["S(T)"][1]
+    steps = [training.Step(1, i, torch.arange(0), 0.0) for i in (1, 2)]
+    path = information_plane.trajectory(net, steps, *batch, ["hidden", "output"], softmax=["hidden"], **kernel)
+    assert path["softmax"].tolist() == [True, False] * 2
+    assert path["S(T)"].tolist() == [by_name["S(T)"][1], by_name["S(T)"][0]] * 2
+
+
+@pytest.mark.parametrize(("changed", "message"), [
+    ({"model": "mlp"}, r"model must be a torch\.nn\.Module, got str"),
+    ({"layers": "hidden"}, r"layers must be a sequence of names, got 'hidden'; write \['hidden'\]"),
+    ({"layers": []}, "the number of layers must be an integer of at least 1, got 0"),
+    ({"y": torch.zeros(3, dtype=torch.long)}, "y must have 60 entries|x and y must have one row for each sample"),
+    ({"softmax": "hidden"}, "softmax must be a sequence of names, got 'hidden'"),
+    ({"softmax": ["fc"]}, "softmax must name some of layers, hidden, got 'fc'"),
+    ({"layers": ["maps"], "softmax": ["maps"]}, r"softmax must name layers of logits \(n, classes\), got 'maps'"),
+    ({"dtype": torch.long}, r"dtype must be of floating point, got torch\.int64"),
+    ({"estimator": "binned"}, "estimator must be a function, got str"),
+    ({"input_width": -1.0}, r"input_width must be positive, got -1\.0"),
+    ({"low": 2.0, "high": 1.0}, "high must be above low=2, got 1"),
+])  # fmt: skip
+def test_arguments_that_cannot_be_are_refused_by_name(batch, changed, message):
+    given = {"model": Logits(), "x": batch[0], "y": batch[1], "layers": ["hidden"], "input_width": 1.0} | changed
+    with pytest.raises(ValueError, match=message):
+        information_plane.point(**given)
+
+
+def test_activations_of_other_samples_are_refused(batch):
+    for estimator in (partial(matrix_based, input_width=1.0), partial(binned, bins=3), partial(neighbours, noise=1.0)):
+        with pytest.raises(ValueError, match=r"recorded\['fc'\] must have 60 rows, one per sample, got 3"):
+            estimator(*batch, {"fc": torch.zeros(3, 2)})
+        with pytest.raises(ValueError, match="recorded is empty"):
+            estimator(*batch, {})
+
+
+def test_a_plane_of_other_types_is_refused(batch):
+    plane = partial(information_plane.Plane, estimator=partial(binned, bins=3))
+    with pytest.raises(ValueError, match=r"batch must be infolib\.Data\(x, y\) or a function of a step, got tuple"):
+        plane(batch=batch)
+    with pytest.raises(ValueError, match="settled: points must be an integer of at least 1, got 0"):
+        plane(batch=Data(*batch), settled=(40, 0))
+    with pytest.raises(ValueError, match="planes must be a mapping from names to planes, got list"):
+        information_plane.trajectories(Logits(), [], [plane(batch=Data(*batch))], ["hidden"])
+    with pytest.raises(ValueError, match="validation must be a mapping from steps to accuracies, got list"):
+        information_plane.early_stops([0.5], [1])
+    with pytest.raises(ValueError, match="patiences must be a sequence of integers, got int"):
+        information_plane.early_stops({1: 0.5}, 1)

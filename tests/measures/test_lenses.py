@@ -6,6 +6,7 @@ from collections import OrderedDict
 from itertools import combinations, pairwise
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from sklearn.linear_model import LogisticRegression
@@ -110,21 +111,28 @@ def rms(t):
 # each lens against the function that it looks with
 
 
-def test_information_is_that_of_the_plane_at_a_width_of_the_input_s_own_scale(net, data):
-    table = lenses.information(net, data, LAYERS, n=N)
-    width = 0.55 * rms(data.x[:N].double())
-    plane = information_plane.point(net, data.x[:N], data.y[:N], LAYERS, input_width=width).set_index("layer")
-    for of in ("I(X;T)", "I(T;Y)"):
-        assert values(table, of).to_dict() == pytest.approx(plane[of].to_dict(), abs=1e-6)
-        assert (values(table, of) > 0.05).all()
+def test_information_is_that_of_the_plane_at_widths_of_the_input_s_and_the_layers_own_scale(net, data):
+    table, batch = lenses.information(net, data, LAYERS, n=N), lenses.balanced(data, N)
+    width = 0.55 * rms(batch.x.double())
+    for layer in LAYERS:
+        t = recorded(net, layer, batch.x)
+        t = t.softmax(1) if layer == "output" else t
+        grid = {"points": 297, "low": 0.1 / math.sqrt(2) * rms(t), "high": 10 / math.sqrt(2) * rms(t)}
+        (row,) = information_plane.matrix_based(batch.x.double(), batch.y, {layer: t}, input_width=width, **grid)
+        for of in ("I(X;T)", "I(T;Y)"):
+            assert values(table, of)[layer] == pytest.approx(row[of], abs=1e-6)
+        how = table.set_index("layer")["settings"][layer].iloc[0]
+        assert f"width {row['width'] / rms(t):.3g} rms by alignment" in how
+        assert how.endswith(", of softmax") == (layer == "output")
+    assert (table["value"] > 0.05).all()
     assert set(table["unit"]) == {"bit"}
 
 
 def test_redundancy_is_that_of_the_decomposition_at_one_width_for_all_maps(net, data):
-    table = lenses.redundancy(net, data, LAYERS, n=N)
-    t = recorded(net, "conv", data.x[:N])
+    table, x = lenses.redundancy(net, data, LAYERS, n=N), lenses.balanced(data, N).x
+    t = recorded(net, "conv", x)
     width = 0.55 * math.sqrt(np.mean([rms(t[:, c]) ** 2 for c in range(6)]))
-    X = renyi.gram(data.x[:N].double(), width=0.55 * rms(data.x[:N].double()))
+    X = renyi.gram(x.double(), width=0.55 * rms(x.double()))
     d = synergy.decompose(X, renyi.channel_grams(t, width=width))
     assert values(table, "RS(X;T)")["conv"] == pytest.approx(d.redundancy_synergy, abs=1e-6)
     assert values(table, "RS share")["conv"] == pytest.approx(d.redundancy_share, abs=1e-6)
@@ -141,13 +149,156 @@ def test_pairs_of_maps_are_a_sample_by_the_seed(net, data):
     assert len({all_pairs, few, other}) == 3
 
 
-def test_louder_layers_and_brighter_scales_are_the_same_to_the_kernels(chain, data):
-    louder = copy.deepcopy(chain)
+FEW = {
+    "information": {"n": N}, "redundancy": {"n": N}, "class_information": {"n": N}, "codelength": {"n": N},
+    "discarding": {"n": 8, "boxed": True, "steps": 2, "samples": 4, "held_out": 16},
+}  # fmt: skip
+
+
+def in_other_units(net, factors):
+    """The same function: each Linear and Conv2d, and so the ReLU after it, in another unit; the next one undoes it."""
+    scaled, before = copy.deepcopy(net), 1.0
+    modules = [m for m in scaled.modules() if isinstance(m, nn.Linear | nn.Conv2d)]
     with torch.no_grad():
-        for p in (*louder.conv1.parameters(), louder.conv2[0].bias):
-            p *= 100
-    tables = [lenses.redundancy(of, data, ["conv1", "conv2"], n=N) for of in (chain, louder)]
-    assert tables[0]["value"].tolist() == pytest.approx(tables[1]["value"].tolist(), abs=1e-6)
+        for module, factor in zip(modules, [*factors, 1.0], strict=True):
+            module.weight *= factor / before
+            module.bias *= factor
+            before = factor
+    return scaled
+
+
+@pytest.fixture
+def perceptron(data):
+    torch.manual_seed(0)
+    layers = {f"hidden{i}": nn.Sequential(nn.Linear(*units), nn.ReLU()) for i, units in ((1, (36, 20)), (2, (20, 15)))}
+    net = nn.Sequential(OrderedDict(flatten=nn.Flatten(), **layers, output=nn.Linear(15, 10)))
+    for _ in training.fit(net, data, epochs=20, batch_size=30, lr=0.01, seed=0):
+        pass
+    return net.eval()
+
+
+@pytest.mark.parametrize("kind", ["chain", "perceptron"])
+def test_no_lens_depends_on_the_unit_of_a_layer(request, data, kind):
+    net = request.getfixturevalue(kind)
+    layers = [name for name, _ in net.named_children() if name != "flatten"]
+    inside = [f"{name}.0" for name in layers[:-1]]  # before the ReLU
+    expected = lenses.look(net, data, [*layers, *inside], **FEW)
+    keys = ["layer", "quantity", "why not"]
+    for powers in ([-10, 10, 0], [10, -10, -10], [-10, -10, 10]):
+        other = in_other_units(net, [2.0**power for power in powers[: len(layers) - 1]])
+        assert torch.equal(other(data.x), net(data.x))  # exact in floats
+        found = lenses.look(other, data, [*layers, *inside], **FEW)
+        assert found[keys].equals(expected[keys])
+        np.testing.assert_allclose(found["value"], expected["value"], rtol=0, atol=1e-6)
+    for factors in ([1e-3, 1e3, 1], [1e3, 1e-3, 1e-3]):
+        found = lenses.look(in_other_units(net, factors[: len(layers) - 1]), data, [*layers, *inside], **FEW)
+        np.testing.assert_allclose(found["value"], expected["value"], rtol=0, atol=1e-3)
+    assert (expected["value"].abs() > 1e-3).mean() > 0.7  # there is something to compare
+
+
+def test_an_end_of_the_grid_of_widths_that_wins_is_reported():
+    """Pairs of equal images of two classes, of 20 and of 2, which no width tells apart; and two groups, the classes."""
+    i, noise = torch.arange(40), torch.rand(40, 200, generator=torch.Generator().manual_seed(0))
+    pairs = (i[:, None].expand(-1, 200) // 2) / 20
+    cases = {
+        "rms by alignment (the least tried)": (pairs, (i // 2 + 10 * (i % 2)) % 20),
+        "rms by alignment (the largest tried)": (pairs, i % 2),
+        "rms by alignment": (noise / 10 + i[:, None] // 20 / 2, i // 20),
+    }
+    net = nn.Sequential(nn.Flatten(), nn.Linear(200, 1)).eval()
+    for end, (x, y) in cases.items():
+        assert lenses.information(net, Data(x, y), ["0"], n=40)["settings"][0].endswith(end)
+
+
+def test_a_layer_of_equal_activations_has_no_width_and_no_information(net, data):
+    table = lenses.information(net, data, ["dead"], n=N)
+    assert table["value"].tolist() == pytest.approx([0, 0], abs=1e-9)
+    assert "no width: all activations are the same" in table["settings"][0]
+
+
+# softmax
+
+
+class Head(nn.Module):
+    """One Linear under two names, the output as it is and again, and a hidden layer of the name `output`."""
+
+    def __init__(self, last=None):
+        super().__init__()
+        self.flat, self.output, self.hidden = nn.Flatten(), nn.Linear(36, 10), nn.Linear(36, 10)
+        self.head, self.last = nn.Linear(10, 10), last or nn.Identity()
+        self.hidden.load_state_dict(self.output.state_dict())
+
+    def forward(self, x):
+        x = self.flat(x)
+        return self.last(self.head(self.output(x).relu() + 0 * self.hidden(x)))
+
+
+def test_the_network_s_output_enters_as_softmax_whatever_its_name(data):
+    torch.manual_seed(0)
+    net = Head().eval()
+    layers = ["output", "hidden", "head", "last"]
+    table = lenses.information(net, data, layers, n=N)
+    bits = table.groupby("layer")["value"].agg(tuple).to_dict()
+    assert bits["output"] == bits["hidden"]  # one Linear, two names
+    assert bits["head"] == bits["last"]  # one output
+    softmax = table.groupby("layer")["settings"].first().str.endswith("of softmax").to_dict()
+    assert softmax == {"output": False, "hidden": False, "head": True, "last": True}
+    none = lenses.information(net, data, layers, n=N, softmax=()).groupby("layer")["value"].agg(tuple)
+    named = lenses.information(net, data, layers, n=N, softmax=["hidden", "head"]).groupby("layer")["value"].agg(tuple)
+    assert none["hidden"] == bits["hidden"] != named["hidden"]
+    assert none["head"] != bits["head"] == named["head"]
+    probabilities = lenses.information(Head(nn.Softmax(1)).eval(), data, ["head", "last"], n=N)
+    assert not probabilities["settings"].str.endswith("of softmax").any()  # not twice
+    maps = nn.Sequential(OrderedDict(output=nn.Conv2d(1, 3, 3))).eval()
+    assert not lenses.information(maps, data, ["output"], n=N)["settings"].str.endswith("of softmax").any()
+    with pytest.raises(ValueError, match=r"softmax must name layers of logits \(n, classes\), got 'conv' of shape"):
+        lenses.information(
+            nn.Sequential(OrderedDict(conv=nn.Conv2d(1, 3, 3))).eval(), data, ["conv"], n=N, softmax=["conv"]
+        )
+
+
+# samples
+
+
+def test_samples_are_balanced_and_the_same_for_any_order_of_the_data(chain, data):
+    order = torch.randperm(len(data), generator=torch.Generator().manual_seed(1))
+    by_class = data.y.argsort(stable=True)
+    expected = lenses.look(chain, data, ["conv2", "fc1"], **FEW)
+    for other in (order, by_class):
+        found = lenses.look(chain, data[other], ["conv2", "fc1"], **FEW)
+        pd.testing.assert_frame_equal(found, expected, check_exact=True)
+    assert lenses.balanced(data[by_class], N).y.bincount().tolist() == [N // 10] * 10
+    twice = Data(torch.cat([data.x, data.x]), torch.cat([data.y, 9 - data.y]))  # each image with two labels
+    again = twice[torch.randperm(len(twice), generator=torch.Generator().manual_seed(1))]
+    assert torch.equal(lenses.balanced(twice, N).x, lenses.balanced(again, N).x)
+    assert torch.equal(lenses.balanced(twice, N).y, lenses.balanced(again, N).y)
+
+
+def test_the_numbers_of_the_classes_cost_nothing(chain, data):
+    few = {lens: options for lens, options in FEW.items() if lens != "class_information"}
+    tables = [
+        lenses.look(chain, Data(data.x, y), ["conv2", "fc1"], class_information={"n": N}, **few)
+        for y in (data.y, 2 * data.y, 20 * data.y, data.y - 5, data.y + 1)
+    ]
+    bits = [table[~table["quantity"].isin(["intact accuracy", "ablation area", "ablation gap"])] for table in tables]
+    for found in bits[1:]:
+        pd.testing.assert_frame_equal(found, bits[0], check_exact=True)
+    assert [table["why not"].str.contains("labels are from -5 to 4").sum() for table in tables] == [0, 0, 0, 6, 0]
+    five = Data(data.x, data.y // 2)
+    bits = [lenses.codelength(chain, Data(data.x, f * five.y), ["fc1"], n=N)["value"][0] for f in (1, 2, 20)]
+    assert len(set(bits)) == 1
+    with pytest.raises(ValueError, match="y must be"):
+        lenses.codelength(chain, Data(data.x, np.array(["cat", "dog"] * 60)), ["fc1"], n=N)
+
+
+def test_too_few_samples_for_the_classes_are_refused(net, data):
+    with pytest.raises(ValueError, match="n must be so large that each of 10 classes has a sample, got n=8 with 8"):
+        lenses.codelength(net, data, ["conv"], n=8)
+    rare = Data(torch.cat([data.x, data.x[:1]]), torch.cat([data.y * 0, torch.tensor([1])]))
+    for lens in (lenses.information, lenses.class_information, lenses.codelength):
+        with pytest.raises(ValueError, match="n must be so large that each of 2 classes has a sample, got n=20 with 1"):
+            lens(net, rare, ["conv"], n=20)
+    assert lenses.redundancy(net, rare, ["conv"], n=20)["why not"].tolist() == ["", ""]  # it asks for no labels
 
 
 def by_hand(codes, y):
@@ -161,29 +312,43 @@ def by_hand(codes, y):
 
 
 def test_class_information_is_the_mean_over_units_of_their_bits_about_the_class(net, data):
-    table, y = lenses.class_information(net, data, LAYERS, n=N), data.y[:N].numpy()
+    table, batch = lenses.class_information(net, data, LAYERS, n=N), lenses.balanced(data, 2 * N)
     of_layer = {"conv": (2, 3), "mixed": 1, "output": ()}  # places are averaged: maps' pixels, tokens
     for layer, places in of_layer.items():
-        t = recorded(net, layer, data.x[:N]).float()
+        t = recorded(net, layer, batch.x[:N]).float()
         t = t.mean(places).numpy() if places else t.numpy()
         lower = np.sort(t, axis=0)[N // 2 - 1]
-        expected = np.mean([by_hand(t[:, i] > lower[i], y) for i in range(t.shape[1])])
+        expected = np.mean([by_hand(t[:, i] > lower[i], batch.y[:N].numpy()) for i in range(t.shape[1])])
         assert values(table, "class information")[layer] == pytest.approx(expected, abs=1e-9)
         assert expected > 0.2
 
 
+def test_a_unit_and_its_mirror_image_have_the_same_class_information():
+    """A unit that is the class, at its top for 60 % of the samples: H(0.6) bits, as its mirror image has."""
+    y = torch.tensor([1] * 120 + [0] * 80)
+    data, net = Data(y[:, None].float(), y), nn.Sequential(nn.Linear(1, 1), nn.Linear(1, 1)).eval()
+    with torch.no_grad():
+        for layer, weight, bias in ((net[0], 1, 0), (net[1], -1, 1)):
+            layer.weight.fill_(weight)
+            layer.bias.fill_(bias)
+    table = lenses.class_information(net, data, ["0", "1"], n=100)
+    entropy = -0.6 * math.log2(0.6) - 0.4 * math.log2(0.4)
+    assert values(table, "class information").tolist() == pytest.approx([entropy] * 2, abs=1e-6)
+    assert round(entropy, 3) == 0.971
+
+
 def test_ablation_is_that_of_neuron_importance_on_a_chain(chain, data):
     layers, shares = ["conv1", "conv2", "fc1"], (0.5, 1.0)
-    curves = lenses.clamped_accuracy(chain, data, layers, n=N, shares=shares)
+    curves, batch = lenses.clamped_accuracy(chain, data, layers, n=N, shares=shares), lenses.balanced(data, 2 * N)
     for layer in layers:
-        t = recorded(chain, layer, data.x[:N]).float()
+        t = recorded(chain, layer, batch.x[:N]).float()
         t = t.mean((2, 3)).numpy() if t.ndim > 2 else t.numpy()
         lower = np.sort(t, axis=0)[N // 2 - 1]
-        bits = np.array([by_hand(t[:, i] > lower[i], data.y[:N].numpy()) for i in range(t.shape[1])])
+        bits = np.array([by_hand(t[:, i] > lower[i], batch.y[:N].numpy()) for i in range(t.shape[1])])
         for direction, sign in (("descending", -1), ("ascending", 1)):
             order = torch.from_numpy(np.argsort(sign * bits.round(9), kind="stable"))
             orders = [neuron_importance.Order((layer,), "class information", direction, order)]
-            theirs = neuron_importance.ablation_curves(chain, data[N : 2 * N], orders, means=data[:N])
+            theirs = neuron_importance.ablation_curves(chain, batch[N:], orders, means=batch[:N])
             theirs = theirs.set_index("k")["accuracy"]
             ours = curves[(curves["layer"] == layer) & (curves["direction"] == direction)]["accuracy"].tolist()
             half = round(len(bits) / 2)
@@ -199,6 +364,8 @@ def test_areas_are_those_under_the_curves(chain, data):
     assert values(table, "ablation area")["fc1"] == pytest.approx(areas[0], abs=1e-12)
     assert values(table, "ablation gap")["fc1"] == pytest.approx(areas[1] - areas[0], abs=1e-12)
     assert areas[0] != areas[1]
+    intact = training.evaluate(chain, lenses.balanced(data, 2 * N)[N:]).accuracy
+    assert values(table, "intact accuracy")["fc1"] == down[0] == intact > 0.5
 
 
 def test_all_units_clamped_leave_a_single_answer_in_maps_tokens_and_units(net, data):
@@ -215,8 +382,9 @@ def test_half_of_the_features_are_clamped_in_all_tokens(net, data):
         net.output.bias -= net(data.x).mean(0)  # so that it gives several classes
         data = Data(data.x, net(data.x).argmax(1))  # all are right while nothing is clamped
     curves = lenses.clamped_accuracy(net, data, ["mixed"], n=N, shares=[0.5])
-    t = activations.collect(net, data.x[:N], ["mixed"])["mixed"].mean(1)
-    bits = discrete.mutual_information(binning.quantile(t, 2), data.y[:N])
+    batch = lenses.balanced(data, 2 * N)
+    t = activations.collect(net, batch.x[:N], ["mixed"])["mixed"].mean(1)
+    bits = discrete.mutual_information(binning.quantile(t, 2), batch.y[:N])
     units = bits.round(decimals=9).argsort(descending=True, stable=True)[: t.shape[1] // 2]
 
     def clamp(tokens):
@@ -224,17 +392,22 @@ def test_half_of_the_features_are_clamped_in_all_tokens(net, data):
         return tokens
 
     with activations.replace(net, {"mixed": clamp}):
-        expected = training.evaluate(net, data[N : 2 * N]).accuracy
+        expected = training.evaluate(net, batch[N:]).accuracy
     found = curves[(curves["direction"] == "descending") & (curves["share"] == 0.5)]["accuracy"].item()
     assert found == expected < 1
 
 
 def test_discarding_is_the_mean_over_images_of_what_a_layer_says_as_it_is(net, data):
     few = {"steps": 2, "samples": 4, "held_out": 16}
-    table = lenses.discarding(net, data, ["conv", "mixed"], n=8, boxed=True, seed=3, **few)
+    table, x = (
+        lenses.discarding(net, data, ["conv", "mixed"], n=8, boxed=True, seed=3, **few),
+        lenses.balanced(data, 8).x,
+    )
     for layer in ("conv", "mixed"):
-        d = discarding.strict_information_discarding(net, data.x[:8], layer, grid=6, rectify=False, seed=3, **few)
+        d = discarding.strict_information_discarding(net, x, layer, grid=6, rectify=False, seed=3, **few)
         assert values(table, "discarding")[layer] == pytest.approx(float(d.mean.mean()))
+        assert values(table, "discarding error")[layer] == pytest.approx(float(d.mean_error.mean()))
+        assert values(table, "capped cells")[layer] == pytest.approx(float(d.capped.mean()))
         expected = discarding.concentration(d.entropy, discarding.box(6))
         assert values(table, "concentration")[layer] == pytest.approx(float(expected.mean()))
 
@@ -247,11 +420,11 @@ def test_the_grid_is_the_finest_that_divides_both_sides(h, w, grid):
 def test_codelength_is_what_logistic_regression_on_the_features_pays(net, data):
     """The probe sees coordinates of the features in which it must be no better or worse; sklearn sees the features."""
     n = 64
-    table = lenses.codelength(net, data, ["conv", "output"], n=n)
+    table, batch = lenses.codelength(net, data, ["conv", "output"], n=n), lenses.balanced(data, n)
     for layer in ("conv", "output"):
-        t = recorded(net, layer, data.x[:n]).flatten(1).numpy()
+        t = recorded(net, layer, batch.x).flatten(1).numpy()
         t = (t - t.mean(0)) / np.sqrt(((t - t.mean(0)) ** 2).sum(1).mean())
-        x, y, total = np.column_stack([t, np.ones(n)]), data.y[:n].numpy(), 8 * math.log2(10)
+        x, y, total = np.column_stack([t, np.ones(n)]), batch.y.numpy(), 8 * math.log2(10)
         for start, stop in ((8, 16), (16, 32), (32, 64)):
             fit = LogisticRegression(C=100.0, fit_intercept=False, max_iter=10_000, tol=1e-8).fit(x[:start], y[:start])
             logits = fit.decision_function(x[start:stop])
@@ -306,8 +479,12 @@ def test_all_five_lenses_give_one_tidy_table_in_the_order_of_the_forward_pass(ne
     assert (table["why not"] != "").sum() == 4  # no pairs of maps in two layers
     units = table.groupby("quantity")["unit"].first().to_dict()
     assert {q for q, unit in units.items() if unit == "bit"} == {
-        "I(X;T)", "I(T;Y)", "RS(X;T)", "class information", "discarding", "concentration"
+        "I(X;T)", "I(T;Y)", "RS(X;T)", "class information", "discarding", "discarding error", "concentration"
     }  # fmt: skip
+    bounds = table.groupby("quantity")["bound"].first().dropna().round(4).to_dict()
+    assert bounds == {"I(X;T)": 5.3219, "I(T;Y)": 3.3219, "discarding": -4.3043,
+                      "codelength": 3.3219}  # fmt: skip
+    assert (table[table["quantity"].isin(bounds)]["bound"]).notna().all()
     alone = lenses.discarding(net, data, LAYERS, seed=7, **few)
     assert table[table["lens"] == "discarding"]["value"].tolist() == alone["value"].tolist()
     with pytest.raises(ValueError, match="unknown lens 'noise'; allowed: information, redundancy"):
@@ -315,7 +492,7 @@ def test_all_five_lenses_give_one_tidy_table_in_the_order_of_the_forward_pass(ne
 
 
 @pytest.mark.parametrize(("lens", "allowed"), [
-    ("information", "n, alpha"),
+    ("information", "n, alpha, softmax"),
     ("redundancy", "n, alpha, max_pairs, seed"),
     ("class_information", "n, shares"),
     ("discarding", "n, boxed, steps, samples, held_out, seed"),
@@ -350,7 +527,7 @@ def test_layers_without_pairs_of_maps_say_why(net, data):
     why = reasons(lenses.redundancy(net, data, ["conv", "one", "dead", "mixed", "output"], n=N), "RS share")
     assert why["conv"] == ""
     assert why["one"] == "a single map has no pairs"
-    assert why["dead"] == "it says the same of every image"
+    assert why["dead"] == "its activations are the same for every image"
     assert why["mixed"] == "no maps: its output for an image is (4, 8), not (maps, height, width)"
     assert why["output"] == "no maps: its output for an image is (10,), not (maps, height, width)"
 
@@ -378,8 +555,9 @@ def test_what_is_no_image_has_no_discarding_but_all_else(data):
 def test_a_model_without_classes_has_no_ablation_but_class_information(net, data):
     net.output = nn.Linear(8, 5).eval()
     table = lenses.class_information(net, data, ["conv"], n=N)
-    why = "the model has no accuracy: it knows 5 classes, and there are labels up to 9"
+    why = "the model has no accuracy: it has 5 outputs, and labels are from 0 to 9"
     assert reasons(table, "ablation area")["conv"] == reasons(table, "ablation gap")["conv"] == why
+    assert reasons(table, "intact accuracy")["conv"] == why
     assert values(table, "class information")["conv"] > 0.1
     with pytest.raises(ValueError, match=why):
         lenses.clamped_accuracy(net, data, ["conv"], n=N)
@@ -388,6 +566,44 @@ def test_a_model_without_classes_has_no_ablation_but_class_information(net, data
     assert why == "the model has no accuracy: its output must be (n, classes), got tuple"
     maps = reasons(lenses.class_information(net.conv, data, ["0"], n=N), "ablation area")["0"]
     assert maps == "the model has no accuracy: its output must be (n, classes), got of shape (2, 6, 6, 6)"
+
+
+@pytest.mark.parametrize("outputs", [11, 1000])
+def test_a_head_of_other_classes_has_an_accuracy_and_a_reason_instead_of_an_ablation(data, outputs):
+    net = nn.Sequential(OrderedDict(flatten=nn.Flatten(), hidden=nn.Linear(36, 8), head=nn.Linear(8, outputs))).eval()
+    with torch.no_grad():
+        net.head.bias[10] = 100.0  # it never gives one of the ten classes
+    table = lenses.class_information(net, data, ["hidden"], n=N)
+    assert values(table, "intact accuracy").tolist() == [0.0]
+    why = f"the accuracy of 0 has no meaning: of {outputs} outputs and 10 classes"
+    for of in ("ablation area", "ablation gap"):
+        assert reasons(table, of)["hidden"].startswith(why)
+    assert values(table, "class information")["hidden"] > 0.1
+    with pytest.raises(ValueError, match=why):
+        lenses.clamped_accuracy(net, data, ["hidden"], n=N)
+
+
+def test_classes_of_the_head_that_the_data_lack_are_no_reason(chain, data):
+    even = data[data.y % 2 == 0]
+    table = lenses.class_information(chain, even, ["fc1"], n=30)
+    assert (table["why not"] == "").all()
+    assert values(table, "intact accuracy")["fc1"] > 0.5
+
+
+def test_noise_that_does_not_reach_its_level_gives_a_reason_and_no_number(data):
+    """A layer of signs, of values near 0: all noise moves it alike, and F is 1 for any."""
+
+    class Saturated(nn.Module):
+        def forward(self, x):
+            return ((x - 0.5) * 1e6).tanh()
+
+    net = nn.Sequential(Saturated(), nn.Flatten()).eval()
+    grey = Data(0.5 + 1e-7 * data.x, data.y)
+    table = lenses.discarding(net, grey, ["0"], n=4, steps=1, boxed=True, held_out=16).set_index("quantity")
+    for of in ("discarding", "discarding error", "concentration"):
+        assert table["why not"][of].startswith("F does not reach 1.5 at images [0, 1, 2, 3]: it is 1, 1, 1, 1")
+        assert np.isnan(table["value"][of])
+    assert table["value"]["capped cells"] == 1
 
 
 def test_an_estimate_that_is_no_number_has_a_reason(net, data, monkeypatch):
@@ -408,7 +624,7 @@ def test_an_estimate_that_is_no_number_has_a_reason(net, data, monkeypatch):
         ("unused", "layer 'unused' is not reached by the forward pass; layers that can be measured: conv.0"),
         ("pair", "layer 'pair' cannot be measured: its output is no tensor but tuple; layers that can be measured"),
         ("flipped", r"its output is not batched: for 3 images it has shape \(4, 3, 8\), for 2 \(4, 2, 8\); layers"),
-        ("chance", "what it says of an image depends on the other images, or on chance; layers"),
+        ("chance", "its output for an image depends on the other images, or on chance; layers"),
         ("broken", "its output is not made of finite numbers; layers"),
     ],
 )
@@ -448,9 +664,11 @@ def test_data_that_no_lens_can_use_are_refused(net, data):
         lenses.checked(net, data, [])
     with pytest.raises(ValueError, match="y must hold at least two classes, got only 3"):
         lenses.checked(net, Data(data.x, torch.full_like(data.y, 3)), ["conv"])
+    with pytest.raises(ValueError, match=r"y must have 120 entries|x and y must have one row"):
+        lenses.checked(net, Data(data.x, data.y[:-1]), ["conv"])
     with pytest.raises(ValueError, match="x must hold at least 3 samples, got 2"):
         lenses.measurable(net, data.x[:2])
-    with pytest.raises(ValueError, match=r"model cannot take x of shape \(3, 1, 1, 6\): "):
+    with pytest.raises(ValueError, match=r"model cannot take samples of shape \(1, 1, 6\): "):
         lenses.checked(net, Data(data.x[:, :, :1], data.y), ["conv"])
 
 
@@ -463,31 +681,66 @@ def test_data_that_no_lens_can_use_are_refused(net, data):
         ("redundancy", {"n": N, "max_pairs": 0}, "max_pairs must be an integer of at least 1, got 0"),
         ("discarding", {"steps": -1}, "steps must be an integer of at least 0, got -1"),
         ("discarding", {"held_out": 1}, "held_out must be an integer of at least 2, got 1"),
-        ("class_information", {"n": N, "shares": [0.5, 1.5]}, r"shares must lie in \(0, 1\], got \[0.5, 1.5\]"),
+        ("class_information", {"n": N, "shares": [0.5, 1.5]}, "shares must be a number from 0 to 1, got 1.5"),
+        ("class_information", {"n": N, "shares": [1.0, 0.5]}, r"shares must rise in \(0, 1\], got \[1.0, 0.5\]"),
+        ("class_information", {"n": N, "shares": 0.5}, "shares must be a sequence of numbers, got float"),
+        ("information", {"n": N, "alpha": 0}, "alpha must be positive, got 0"),
+        ("information", {"n": N, "alpha": math.nan}, "alpha must be positive, got nan"),
+        ("information", {"n": N, "softmax": ["output"]}, "softmax must name some of layers, conv, got 'output'"),
+        ("information", {"n": N, "softmax": "conv"}, r"softmax must be a sequence of names, got 'conv'; write"),
+        ("redundancy", {"n": N, "seed": -1}, "seed must be an integer of at least 0, got -1"),
+        ("discarding", {"samples": 3}, "samples must be even, as noise comes in pairs of opposite sign, got 3"),
+        ("discarding", {"held_out": 5}, "held_out must be even"),
+        ("discarding", {"boxed": "no"}, "boxed must be True or False, got str"),
     ],
 )
-def test_options_out_of_range_are_refused(net, data, lens, options, message):
+def test_options_out_of_range_are_refused_before_the_first_lens_measures(
+    net, data, lens, options, message, monkeypatch
+):
     with pytest.raises(ValueError, match=message):
         lenses.LENSES[lens](net, data, ["conv"], **options)
+    monkeypatch.setattr(activations, "collect", None)  # what all lenses but one measure with
+    with pytest.raises(ValueError, match=f"{lens}: .*{message}"):
+        lenses.look(net, data, ["conv"], **FEW | {lens: options})
 
 
-def test_each_call_of_a_module_is_a_layer_of_its_own():
-    class Twice(nn.Module):
-        def __init__(self):
-            super().__init__()
-            self.act, self.flat = nn.ReLU(), nn.Flatten()
+@pytest.mark.parametrize(("name", "value", "message"), [
+    ("model", "resnet18", "model must be a torch.nn.Module, got str"),
+    ("data", (torch.rand(9, 4), torch.arange(9)), r"data must be infolib.Data\(x, y\), got tuple"),
+    ("layers", "conv", r"layers must be a sequence of names, got 'conv'; write \['conv'\]"),
+    ("layers", [1], r"layers must be a sequence of names, got \[1\]"),
+    ("layers", None, "layers must be a sequence of names, got None"),
+])  # fmt: skip
+def test_arguments_of_another_kind_are_refused_by_name(net, data, name, value, message):
+    given = {"model": net, "data": data, "layers": ["conv"]} | {name: value}
+    for lens in (*lenses.LENSES.values(), lenses.look, lenses.clamped_accuracy):
+        with pytest.raises(ValueError, match=message):
+            lens(*given.values())
 
-        def forward(self, x):
-            return self.act(self.flat(self.act(x)))
 
-    net, x = Twice().eval(), torch.rand(12, 1, 2, 2)
-    table = lenses.measurable(net, x)
-    shapes = [["act#1", "(1, 2, 2)"], ["flat", "(4,)"], ["act#2", "(4,)"]]
-    assert table[["layer", "shape"]].to_numpy().tolist() == shapes
-    data = Data(x, torch.arange(12) % 2)
-    assert lenses.checked(net, data, ["act#2", "act#1"]) == ["act#1", "act#2"]
-    with pytest.raises(ValueError, match="layer 'act' is called several times: name one call, such as 'act#1'"):
-        lenses.checked(net, data, ["act"])
+def test_a_lens_whose_options_are_no_mapping_is_refused(net, data):
+    with pytest.raises(ValueError, match="codelength must be a mapping from options to values, got int"):
+        lenses.look(net, data, ["conv"], codelength=8)
+
+
+class Twice(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.act, self.flat = nn.ReLU(), nn.Flatten()
+
+    def forward(self, x):
+        return self.act(self.flat(self.act(x)))
+
+
+def test_a_module_that_is_called_twice_stands_there_twice_and_its_bare_name_is_refused(data):
+    table = lenses.measurable(Twice().eval(), torch.zeros(3, 1, 2, 2))
+    assert table[["layer", "shape"]].to_numpy().tolist() == [
+        ["act#1", "(1, 2, 2)"],
+        ["flat", "(4,)"],
+        ["act#2", "(4,)"],
+    ]
+    with pytest.raises(ValueError, match="layer 'act' is called several times in a forward pass; name one of"):
+        lenses.checked(Twice().eval(), data, ["act"])
 
 
 def test_measurable_lists_every_layer_in_order_with_its_shape_or_the_reason(net, data):
@@ -498,3 +751,26 @@ def test_measurable_lists_every_layer_in_order_with_its_shape_or_the_reason(net,
     assert table["shape"]["conv"] == "(6, 6, 6)"
     assert table["type"]["mixed"] == "Linear"
     assert (table["why not"] != "").sum() == 4
+
+
+def test_tables_and_learners_of_another_kind_are_refused(data):
+    for compare in (
+        lambda t: lenses.agreement(t, over="layer"),
+        lenses.between_lenses,
+        lambda t: lenses.pair(t, "a", "b"),
+    ):
+        with pytest.raises(ValueError, match=r"must be a frame with the columns source, seed, network, .* lacks"):
+            compare(pd.DataFrame({"value": [1.0]}))
+    with pytest.raises(ValueError, match="x must be a tensor, got list"):
+        lenses.finest_grid([1])
+    with pytest.raises(ValueError, match=r"the labels of prefix must be from 0 to 2, got \[0, 1, 2, 3"):
+        lenses.probe(torch.zeros(3), Data(data.x.flatten(1), data.y))
+    with pytest.raises(ValueError, match="n=121 is more than the 120 samples of data"):
+        lenses.balanced(data, 121)
+
+
+def test_depth_is_the_place_of_a_layer_in_any_order_of_the_rows():
+    rows = [{"layer": f"l{d}", "depth": d, "quantity": q, "lens": q, "value": v * d} for d in (3, 1, 2)
+            for q, v in (("I(X;T)", 1.0), ("codelength", -1.0))]  # fmt: skip
+    table = pd.DataFrame(rows).assign(source="digits", seed=0, network="mine")
+    assert lenses.pair(lenses.agreement(table, over="layer"), "I(X;T)", "depth").tolist() == pytest.approx([1.0])

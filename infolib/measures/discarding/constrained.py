@@ -18,7 +18,7 @@ from infolib import activations, checks
 
 SIGMA_MAX = 1.0  # the authors' clamp: more noise than that is no small change of an image in [0, 1]
 VALUES = 2**18  # image values in one pass, so that the layers' outputs stay in the processor's cache
-TINY = 1e-30
+TINY = 1e-30  # of what has no unit, such as F: the unit of a layer changes nothing
 HELD_OUT = 256  # samples of noise that a σ is judged on
 TOLERANCE = 1e-3  # of F / alpha, within which the constraint counts as reached
 
@@ -378,7 +378,7 @@ def matched(problem: Problem, theta: Tensor, *, turns: int = 40) -> tuple[Tensor
     tensor([[[1.5000, 1.5000],
              [1.5000, 1.5000]]])
     """
-    most, target = math.log(SIGMA_MAX), (problem.alpha * problem.base.mean(1)).log()
+    most, target = math.log(SIGMA_MAX), problem.alpha * problem.base.mean(1)
     ceiling = most - theta.flatten(1).amin(1)  # from here on every σ is at the cut-off
     low, high = torch.full_like(target, -math.inf), ceiling.clone()
     tolerance = 1e-10 if theta.dtype == torch.float64 else 1e-4  # of ln F: 7e-5 bits, far below what the noise leaves
@@ -386,7 +386,7 @@ def matched(problem: Problem, theta: Tensor, *, turns: int = 40) -> tuple[Tensor
     for _ in range(turns):
         fitted = (theta + shift[:, None, None]).clamp_max(most)
         distances = problem.on_held_out(fitted)
-        excess = distances.mean(1).clamp_min(TINY).log() - target
+        excess = (distances.mean(1) / target).clamp_min(TINY).log()
         done = (excess.abs() < tolerance) | ((shift >= ceiling) & (excess <= 0))
         if done.all():
             break
@@ -436,14 +436,14 @@ def refined(problem: Problem, theta: Tensor, gain: Gain, *, steps: int, samples:
     """
     theta = theta.clone()
     optimiser = torch.optim.Adam([theta], rate, betas=(0.9, 0.99))
-    target = (problem.alpha * problem.base.mean(1)).log()
+    target = problem.alpha * problem.base.mean(1)
     for step in range(steps):
         optimiser.param_groups[0]["lr"] = rate * (1 + math.cos(math.pi * step / steps)) / 2
         noise = antithetic(samples, problem.x, problem.generator)
         with torch.enable_grad():
             here = theta.detach().requires_grad_()
             features = problem.noisy(here, noise)
-            excess = problem.distances(features).mean(1).clamp_min(TINY).log() - target
+            excess = (problem.distances(features).mean(1) / target).clamp_min(TINY).log()
             value = gain(features, here).sum()
         (up,) = torch.autograd.grad(value, here, retain_graph=True)
         (cost,) = torch.autograd.grad(excess.sum(), here)
@@ -483,7 +483,8 @@ def slope(problem: Problem, theta: Tensor, distances: Tensor, *, shift: float = 
     tensor([2.])
     """
     more = problem.on_held_out((theta + shift).clamp_max(math.log(SIGMA_MAX)))
-    return (more.mean(1).clamp_min(TINY).log() - distances.mean(1).clamp_min(TINY).log()) / shift
+    first, second = ((d.mean(1) / problem.base.mean(1)).clamp_min(TINY).log() for d in (distances, more))
+    return (second - first) / shift
 
 
 def ratio(problem: Problem, distances: Tensor) -> tuple[Tensor, Tensor]:

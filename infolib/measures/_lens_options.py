@@ -1,0 +1,82 @@
+"""The options of the lenses: their types, their ranges, and the samples that a lens takes."""
+
+from collections.abc import Sequence
+from typing import Any, TypedDict
+
+from infolib import checks
+from infolib.data import Data
+from infolib.measures._measurable import balanced, named, of_type
+
+SHARES = (0.25, 0.5, 0.75, 1.0)  # of a layer's units that are clamped together
+LEAST = {"max_pairs": 1, "seed": 0, "steps": 0, "samples": 2, "held_out": 2}
+ABOUT_CLASSES = ("information", "class_information", "codelength")
+
+
+class _Codelength(TypedDict, total=False):
+    n: int
+
+
+class _Matrix(_Codelength, total=False):
+    alpha: float
+
+
+class _Information(_Matrix, total=False):
+    softmax: Sequence[str] | None
+
+
+class _Redundancy(_Matrix, total=False):
+    max_pairs: int
+    seed: int
+
+
+class _ClassInformation(_Codelength, total=False):
+    shares: Sequence[float]
+
+
+class _Discarding(_Codelength, total=False):
+    boxed: bool
+    steps: int
+    samples: int
+    held_out: int
+    seed: int
+
+
+class Options(TypedDict, total=False):
+    """Options of the five lenses, by the name of the lens: what `look` passes on.
+
+    Parameters
+    ----------
+    information, redundancy, class_information, discarding, codelength : dict
+        Keywords of the function of that name, such as `{"n": 4, "boxed": True}`.
+    """
+
+    information: _Information
+    redundancy: _Redundancy
+    class_information: _ClassInformation
+    discarding: _Discarding
+    codelength: _Codelength
+
+
+def samples_for(lens: str, data: Data, layers: Sequence[str], *, n: int, **options: Any) -> Data:
+    """The balanced samples of a lens, n or twice as many, if they are enough and its options are in range."""
+    for name in LEAST.keys() & options.keys():
+        checks.at_least(name, options[name], LEAST[name])
+        if name in ("samples", "held_out") and options[name] % 2:
+            raise ValueError(f"{name} must be even, as noise comes in pairs of opposite sign, got {options[name]}")
+    checks.positive("alpha", options.get("alpha", 1))
+    of_type("boxed", options.get("boxed", False), bool, "True or False")
+    shares = list(of_type("shares", options.get("shares", SHARES), Sequence, "a sequence of numbers"))
+    rising = sorted({checks.within("shares", share, 0, 1) for share in shares})
+    if not shares or shares != rising or shares[0] == 0:
+        raise ValueError(f"shares must rise in (0, 1], got {shares}")
+    if others := [name for name in named("softmax", options.get("softmax") or ()) if name not in layers]:
+        raise ValueError(f"softmax must name some of layers, {', '.join(layers)}, got {others[0]!r}")
+    times, classes = 1 + (lens == "class_information"), len(data.y.unique())
+    if times * checks.at_least("n", n, 1 if lens == "discarding" else 8) > len(data):
+        raise ValueError(f"{'2 times ' * (times - 1)}n={n} is more than the {len(data)} samples of data")
+    batch = balanced(data, times * n)
+    if lens in ABOUT_CLASSES and (held := len(batch[:n].y.unique())) < classes:
+        raise ValueError(
+            f"n must be so large that each of {classes} classes has a sample, got n={n} with {held} of them"
+        )
+    return batch

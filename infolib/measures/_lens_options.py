@@ -5,7 +5,7 @@ from typing import Any, TypedDict
 
 from infolib import checks
 from infolib.data import Data
-from infolib.measures._measurable import balanced, named, of_type
+from infolib.measures._measurable import balanced
 
 SHARES = (0.25, 0.5, 0.75, 1.0)  # of a layer's units that are clamped together
 LEAST = {"max_pairs": 1, "seed": 0, "steps": 0, "samples": 2, "held_out": 2}
@@ -64,12 +64,12 @@ def samples_for(lens: str, data: Data, layers: Sequence[str], *, n: int, **optio
         if name in ("samples", "held_out") and options[name] % 2:
             raise ValueError(f"{name} must be even, as noise comes in pairs of opposite sign, got {options[name]}")
     checks.positive("alpha", options.get("alpha", 1))
-    of_type("boxed", options.get("boxed", False), bool, "True or False")
-    shares = list(of_type("shares", options.get("shares", SHARES), Sequence, "a sequence of numbers"))
+    checks.of_type("boxed", options.get("boxed", False), bool, "True or False")
+    shares = list(checks.of_type("shares", options.get("shares", SHARES), Sequence, "a sequence of numbers"))
     rising = sorted({checks.within("shares", share, 0, 1) for share in shares})
     if not shares or shares != rising or shares[0] == 0:
         raise ValueError(f"shares must rise in (0, 1], got {shares}")
-    if others := [name for name in named("softmax", options.get("softmax") or ()) if name not in layers]:
+    if others := [name for name in checks.names("softmax", options.get("softmax") or ()) if name not in layers]:
         raise ValueError(f"softmax must name some of layers, {', '.join(layers)}, got {others[0]!r}")
     times, classes = 1 + (lens == "class_information"), len(data.y.unique())
     if times * checks.at_least("n", n, 1 if lens == "discarding" else 8) > len(data):

@@ -1,18 +1,16 @@
 """What the lenses can measure: a layer's output must be a tensor with a row per image that depends on it alone."""
 
-from collections.abc import Iterable, Sequence
-from typing import Any, TypeVar
+from collections.abc import Sequence
+from typing import Any
 
 import pandas as pd
 import torch
 from torch import Tensor, nn
 
 from infolib import checks, training
-from infolib.activations import device_of, evaluating, hooked, reached
+from infolib.activations import device_of, evaluating, forward, hooked, reached
 from infolib.data import Data, stratified_order
 from infolib.measures.discarding import constrained
-
-T = TypeVar("T")
 
 
 def measurable(model: nn.Module, x: Tensor) -> pd.DataFrame:
@@ -44,7 +42,7 @@ def measurable(model: nn.Module, x: Tensor) -> pd.DataFrame:
     >>> measurable(net, torch.rand(3, 1, 2, 2))[["layer", "shape", "why not"]].values.tolist()
     [['0', '(4,)', ''], ['1', '(4,)', 'its output for an image depends on the other images, or on chance']]
     """
-    constrained.checked_mode(of_type("model", model, nn.Module, "a torch.nn.Module"))
+    constrained.checked_mode(checks.network("model", model))
     x = checks.floats("x", x, min_ndim=2)
     if len(x) < 3:
         raise ValueError(f"x must hold at least 3 samples, got {len(x)}")
@@ -55,8 +53,9 @@ def measurable(model: nn.Module, x: Tensor) -> pd.DataFrame:
     rows = []
     for layer, t in of_three.items():
         shape = str(tuple(t.shape[1:])) if isinstance(t, Tensor) else ""
+        why = _fault(t, of_two.get(layer))
         kind = type(modules[layer.partition("#")[0]]).__name__
-        rows.append({"layer": layer, "type": kind, "shape": shape, "why not": _fault(t, of_two.get(layer))})
+        rows.append({"layer": layer, "type": kind, "shape": shape, "why not": why})
     return pd.DataFrame(rows, columns=["layer", "type", "shape", "why not"])
 
 
@@ -90,8 +89,8 @@ def checked(model: nn.Module, data: Data, layers: Sequence[str]) -> list[str]:
     >>> checked(net, Data(torch.rand(3, 1, 2, 2), torch.arange(3)), ["1", "0"])
     ['0', '1']
     """
-    checks.at_least("the number of layers", len(layers := named("layers", layers)), 1)
-    of_type("data", data, Data, "infolib.Data(x, y)")
+    checks.at_least("the number of layers", len(layers := checks.names("layers", layers)), 1)
+    checks.of_type("data", data, Data, "infolib.Data(x, y)")
     if len(checks.labels("y", data.y, len(data.x)).unique()) < 2:
         raise ValueError(f"y must hold at least two classes, got only {int(data.y[0])}")
     table = measurable(model, data.x).set_index("layer")
@@ -140,7 +139,7 @@ def balanced(data: Data, n: int) -> Data:
     >>> torch.equal(balanced(data, 10).x, balanced(data[torch.randperm(40)], 10).x)
     True
     """
-    of_type("data", data, Data, "infolib.Data(x, y)")
+    checks.of_type("data", data, Data, "infolib.Data(x, y)")
     if checks.at_least("n", n, 1) > len(data):
         raise ValueError(f"n={n} is more than the {len(data)} samples of data")
     y, draw = checks.labels("y", data.y, len(data.x)).unique(return_inverse=True)[1].cpu(), torch.Generator()
@@ -152,42 +151,22 @@ def balanced(data: Data, n: int) -> Data:
     return data[order[stratified_order(y[order], draw.manual_seed(0))[:n]]]
 
 
-def of_type(name: str, value: T, kind: Any, words: str) -> T:
-    """`value` if it is of a type."""
-    if not isinstance(value, kind):
-        raise ValueError(f"{name} must be {words}, got {type(value).__name__}")
-    return value
+def _outputs(model: nn.Module, x: Tensor) -> dict[str, Any]:
+    """The output of each call of a named module for x, in the order in which they were computed."""
+    x, outputs = x.to(device_of(model, x.device)), {}
 
+    def keep(layer: str, output: Any) -> None:
+        outputs[layer] = output.clone() if isinstance(output, Tensor) else output  # an in-place ReLU would overwrite it
 
-def named(name: str, values: Sequence[str]) -> list[str]:
-    """`values` if they are a sequence of names."""
-    found: list[Any] = list(values) if isinstance(values, Iterable) and not isinstance(values, str) else [None]
-    if not all(isinstance(value, str) for value in found):
-        advice = f"; write [{values!r}]" if isinstance(values, str) else ""
-        raise ValueError(f"{name} must be a sequence of names, got {values!r}{advice}")
-    return found
+    with hooked(model, dict.fromkeys(filter(None, reached(model, x)), keep)), evaluating(model):
+        forward(model, x)
+    return outputs
 
 
 def output(model: nn.Module, x: Tensor) -> Any:
     """What the model returns for samples, in eval mode and without gradients."""
     with evaluating(model):
-        try:
-            return model(x.to(device_of(model, x.device)))
-        except (RuntimeError, TypeError, IndexError) as error:
-            raise ValueError(f"model cannot take samples of shape {tuple(x.shape[1:])}: {error}") from error
-
-
-def _outputs(model: nn.Module, x: Tensor) -> dict[str, Any]:
-    """The output of each layer that a pass reaches, in the order of the pass."""
-    found: dict[str, Any] = {}
-
-    def keep(layer: str, t: Any) -> None:
-        found[layer] = t.clone() if isinstance(t, Tensor) else t  # a later in-place ReLU would overwrite it
-
-    names = filter(None, reached(model, x.to(device_of(model, x.device))))
-    with hooked(model, dict.fromkeys(names, keep)):
-        output(model, x)
-    return found
+        return forward(model, x.to(device_of(model, x.device)))
 
 
 def _fault(t: Any, two: Any) -> str:

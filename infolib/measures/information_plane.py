@@ -33,7 +33,6 @@ from infolib import activations, checks
 from infolib.data import Data
 from infolib.estimators import binning, discrete, knn, renyi
 from infolib.measures import _options
-from infolib.measures._measurable import named, of_type
 from infolib.training import Step
 
 Row = dict[str, Any]
@@ -299,8 +298,8 @@ class Plane:
     softmax: Sequence[str] | None = None
 
     def __post_init__(self) -> None:
-        of_type("batch", self.batch, Data | Callable, "infolib.Data(x, y) or a function of a step")
-        of_type("widths", self.widths, Mapping | None, "a mapping from layers to widths")
+        checks.of_type("batch", self.batch, Data | Callable, "infolib.Data(x, y) or a function of a step")
+        checks.of_type("widths", self.widths, Mapping | None, "a mapping from layers to widths")
         _floating(self.dtype)
         if self.settled:
             for name, least, value in zip(("settled: m", "settled: points"), (0, 1), self.settled, strict=True):
@@ -364,10 +363,10 @@ def point(
       layer  I(X;T)  I(T;Y)
     0     0     1.0     1.0
     """
-    bound = partial(of_type("estimator", estimator, Callable, "a function"), **options)
+    bound = partial(checks.of_type("estimator", estimator, Callable, "a function"), **options)
     _options.check(bound)
     chosen = _softmaxed(model, layers, softmax)
-    data = Data(of_type("x", x, Tensor, "a tensor"), y)
+    data = Data(checks.of_type("x", x, Tensor, "a tensor"), y)
     checks.labels("y", y, len(x))
     return pd.DataFrame(_rows(model, data, layers, bound, _floating(dtype), chosen))
 
@@ -419,7 +418,7 @@ def trajectory(
     >>> trajectory(net, steps, data.x, data.y, ["0"], at=[0, 3, 6], input_width=0.1)["step"].tolist()
     [0, 3, 6]
     """
-    bound, batch = partial(of_type("estimator", estimator, Callable, "a function"), **options), Data(x, y)
+    bound, batch = partial(checks.of_type("estimator", estimator, Callable, "a function"), **options), Data(x, y)
     moving: Row = {"momentum": momentum, "widths": widths, "settled": settled}
     plane = Plane(batch=batch, estimator=bound, at=at, dtype=dtype, softmax=softmax, **moving)
     return trajectories(model, steps, {"batch": plane}, layers).drop(columns="plane")
@@ -464,7 +463,7 @@ def trajectories(
     >>> trajectories(net, steps, {"bins": few, "kernel": last}, ["0"])[["plane", "step"]].values.tolist()
     [['bins', 0], ['bins', 4], ['kernel', 4]]
     """
-    if not of_type("planes", planes, Mapping, "a mapping from names to planes"):
+    if not checks.of_type("planes", planes, Mapping, "a mapping from names to planes"):
         raise ValueError("planes is empty: name at least one")
     asked = [math.inf if plane.at is None else plane.at[-1] for plane in planes.values()]
     measures = {name: _measure(model, layers, plane) for name, plane in planes.items()}
@@ -510,7 +509,7 @@ def drawn_from(data: Data, size: int, *, seed: int) -> Callable[[Step], Data]:
     (4, True, False)
     """
     checks.at_least("seed", seed, 0)
-    if checks.at_least("size", size, 2) > len(of_type("data", data, Data, "infolib.Data(x, y)")):
+    if checks.at_least("size", size, 2) > len(checks.of_type("data", data, Data, "infolib.Data(x, y)")):
         raise ValueError(f"size={size} is more than the {len(data)} samples there are")
 
     def batch(step: Step) -> Data:
@@ -549,9 +548,9 @@ def early_stops(validation: Mapping[int, float], patiences: Sequence[int]) -> di
     >>> early_stops({10: 0.5, 20: 0.7, 30: 0.6, 40: 0.7, 50: 0.8, 60: 0.8}, [1, 2, 3])
     {1: 30, 2: 40, 3: 60}
     """
-    if not of_type("validation", validation, Mapping, "a mapping from steps to accuracies"):
+    if not checks.of_type("validation", validation, Mapping, "a mapping from steps to accuracies"):
         raise ValueError("validation is empty: evaluate at least once")
-    of_type("patiences", patiences, Iterable, "a sequence of integers")
+    checks.of_type("patiences", patiences, Iterable, "a sequence of integers")
     return {patience: _stop(validation, checks.at_least("patience", patience, 1)) for patience in patiences}
 
 
@@ -567,7 +566,9 @@ def _stop(validation: Mapping[int, float], patience: int) -> int:
 def _measure(model: nn.Module, layers: Sequence[str], plane: Plane) -> Callable[[Step], list[Row]]:
     """A function that measures one plane after a step, if asked; it remembers its widths and how many points it has."""
     widths, measured, wanted = dict(plane.widths or {}), 0, None if plane.at is None else set(plane.at)
-    softmax = _softmaxed(model, layers, of_type("planes", plane, Plane, "a mapping from names to planes").softmax)
+    softmax = _softmaxed(
+        model, layers, checks.of_type("planes", plane, Plane, "a mapping from names to planes").softmax
+    )
 
     def measure(step: Step) -> list[Row]:
         nonlocal widths, measured
@@ -631,9 +632,9 @@ def prepared(recorded: Mapping[str, Tensor], softmax: Sequence[str], dtype: torc
 
 def _softmaxed(model: nn.Module, layers: Sequence[str], softmax: Sequence[str] | None) -> list[str]:
     """The layers of `softmax`, by default the one named `output`; checked with the model and its layers."""
-    of_type("model", model, nn.Module, "a torch.nn.Module")
-    checks.at_least("the number of layers", len(layers := named("layers", layers)), 1)
-    chosen = ["output"] if softmax is None and "output" in layers else named("softmax", softmax or ())
+    checks.network("model", model)
+    checks.at_least("the number of layers", len(layers := checks.names("layers", layers)), 1)
+    chosen = ["output"] if softmax is None and "output" in layers else checks.names("softmax", softmax or ())
     if unknown := [layer for layer in chosen if layer not in layers]:
         raise ValueError(f"softmax must name some of layers, {', '.join(layers)}, got {unknown[0]!r}")
     return chosen
@@ -641,7 +642,7 @@ def _softmaxed(model: nn.Module, layers: Sequence[str], softmax: Sequence[str] |
 
 def _labels(x: Tensor, y: Tensor, recorded: Mapping[str, Tensor]) -> Tensor:
     """The labels, if they and the activations of every layer have a row for each sample."""
-    if not of_type("recorded", recorded, Mapping, "a mapping from layers to activations"):
+    if not checks.of_type("recorded", recorded, Mapping, "a mapping from layers to activations"):
         raise ValueError("recorded is empty: name at least one layer")
     for layer, t in recorded.items():
         if len(t) != len(x):
@@ -650,7 +651,7 @@ def _labels(x: Tensor, y: Tensor, recorded: Mapping[str, Tensor]) -> Tensor:
 
 
 def _floating(dtype: torch.dtype) -> torch.dtype:
-    if not of_type("dtype", dtype, torch.dtype, "a torch.dtype").is_floating_point:
+    if not checks.of_type("dtype", dtype, torch.dtype, "a torch.dtype").is_floating_point:
         raise ValueError(f"dtype must be of floating point, got {dtype}")
     return dtype
 

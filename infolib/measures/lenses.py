@@ -51,7 +51,7 @@ from infolib.estimators import binning, discrete, renyi
 from infolib.measures import _options, information_plane, synergy, transfer
 from infolib.measures._agreement import QUANTITIES, agreement, between_lenses, pair
 from infolib.measures._lens_options import SHARES, Options, samples_for
-from infolib.measures._measurable import accuracy, balanced, checked, measurable, of_type, output
+from infolib.measures._measurable import accuracy, balanced, checked, measurable, output
 from infolib.measures.discarding import Discarding, box, concentration, strict_information_discarding
 
 __all__ = [
@@ -130,8 +130,8 @@ def look(
     given, wanted = cast(Mapping[str, Mapping[str, Any]], options), {}
     for name, own in given.items():
         checks.choice("lens", name, LENSES)
-        _options.check(LENSES[name], of_type(name, own, Mapping, "a mapping from options to values"))
-    layers, network = checked(model, data, layers), of_type("network", network, str, "a string")
+        _options.check(LENSES[name], checks.of_type(name, own, Mapping, "a mapping from options to values"))
+    layers, network = checked(model, data, layers), checks.of_type("network", network, str, "a string")
     for name, lens in LENSES.items():
         taken = {p.name: p.default for p in inspect.signature(lens).parameters.values() if p.kind == p.KEYWORD_ONLY}
         own = ({"seed": seed} if "seed" in taken else {}) | dict(given.get(name, {}))
@@ -623,7 +623,7 @@ def finest_grid(x: Tensor) -> int:
     >>> finest_grid(torch.zeros(1, 1, 28, 28)), finest_grid(torch.zeros(1, 784))
     (14, 0)
     """
-    if of_type("x", x, Tensor, "a tensor").ndim != 4:
+    if checks.of_type("x", x, Tensor, "a tensor").ndim != 4:
         return 0
     return max(g for g in range(1, GRID + 1) if x.shape[2] % g == 0 == x.shape[3] % g)
 

@@ -1,8 +1,10 @@
 import copy
 import inspect
 import math
+import re
 import typing
 from collections import OrderedDict
+from contextlib import nullcontext
 from itertools import combinations, pairwise
 
 import numpy as np
@@ -668,7 +670,7 @@ def test_data_that_no_lens_can_use_are_refused(net, data):
         lenses.checked(net, Data(data.x, data.y[:-1]), ["conv"])
     with pytest.raises(ValueError, match="x must hold at least 3 samples, got 2"):
         lenses.measurable(net, data.x[:2])
-    with pytest.raises(ValueError, match=r"model cannot take samples of shape \(1, 1, 6\): "):
+    with pytest.raises(ValueError, match=r"model cannot take (samples|x) of shape \(.*1, 1, 6\): "):
         lenses.checked(net, Data(data.x[:, :, :1], data.y), ["conv"])
 
 
@@ -741,6 +743,14 @@ def test_a_module_that_is_called_twice_stands_there_twice_and_its_bare_name_is_r
     ]
     with pytest.raises(ValueError, match="layer 'act' is called several times in a forward pass; name one of"):
         lenses.checked(Twice().eval(), data, ["act"])
+
+
+def test_a_name_that_activations_refuse_has_their_reason(data):
+    """Calls of a module have names; whether these can be measured is for `activations` to say."""
+    net = Twice().eval()
+    for layer, why in lenses.measurable(net, data.x[:3]).set_index("layer")["why not"].items():
+        with nullcontext() if why == "" else pytest.raises(ValueError, match=re.escape(why)):
+            activations.collect(net, data.x[:3], [layer])
 
 
 def test_measurable_lists_every_layer_in_order_with_its_shape_or_the_reason(net, data):

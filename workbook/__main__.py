@@ -158,7 +158,7 @@ def _read(loader: Any, node: Any, kind: Any) -> object:
     if node.id == "scalar" and node.style is None and kind is str:
         return node.value
     if node.id == "scalar" and node.style is None and kind in (int, float):
-        for read in (int, partial(int, base=0), float):  # 012 is 12, not eight and two
+        for read in (partial(int, base=0), float):  # 012 is 12, not eight and two
             with suppress(ValueError):
                 number = read(node.value)
                 whole = kind is int and number == number // 1 and abs(number) < 2**53

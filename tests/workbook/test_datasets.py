@@ -333,7 +333,7 @@ def test_a_source_that_never_ends_ends_the_download_and_is_named(monkeypatch, tm
         client, _ = server.accept()
         with client, suppress(OSError):
             client.sendall(f"HTTP/1.0 200 OK\r\n{length}\r\n".encode())
-            while True:
+            for _ in range(100):
                 client.sendall(b"0" * 2**15)
                 time.sleep(0.05)
 

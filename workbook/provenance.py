@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 OURS = ("information-workbook", "information-workbook-notebooks")  # infolib and workbook, as they are installed
-PACKAGES = (*OURS, "torch", "numpy", "scipy", "scikit-learn", "pandas", "seaborn", "papermill")
+PACKAGES = (*OURS, "torch", "torchvision", "numpy", "scipy", "scikit-learn", "pandas", "seaborn", "papermill")
 
 
 def _git(*arguments: str) -> str:
@@ -259,6 +259,13 @@ def _packages() -> tuple[bool, str]:
     return not bad, f"out of bounds: {', '.join(bad)}" if bad else good
 
 
+def _vision() -> tuple[bool, str]:
+    import torchvision
+
+    torchvision.ops.nms(torch.eye(1, 4), torch.ones(1), 0.5)  # an operator of its own fails where the builds differ
+    return True, f"{torch.__version__} and {torchvision.__version__}"
+
+
 def _kernel() -> tuple[bool, str]:
     from jupyter_client.kernelspec import find_kernel_specs, get_kernel_spec
 
@@ -295,6 +302,7 @@ PROBES = (
     ("workbook", lambda: (True, str(root())), f"set INFOLIB_ROOT to the folder that holds {MARK}"),
     ("Python", _python, f"use Python 3.11 to 3.13: {ANEW}"),
     ("packages", _packages, f"{ANEW}; with conda: `conda env update -f environment.yml`"),
+    ("torch and torchvision", _vision, f"take torch and torchvision from one source: {ANEW}"),
     ("Jupyter kernel", _kernel, "`python -m ipykernel install --sys-prefix`, and remove another kernel of that name"),
     ("data", _data, "set INFOLIB_DATA to a folder in torchvision's layout, or unset it"),
     ("reports", _reports, "make reports/ writable for you"),

@@ -170,7 +170,16 @@ def test_doctor_finds_this_environment_sound():
     result = call("doctor")
     assert result.exit_code == 0, result.output
     names = re.findall("^✓ ([^:]+):", result.output, re.M)
-    assert names == ["workbook", "Python", "packages", "Jupyter kernel", "data", "reports", "disk"]
+    assert names == [
+        "workbook",
+        "Python",
+        "packages",
+        "torch and torchvision",
+        "Jupyter kernel",
+        "data",
+        "reports",
+        "disk",
+    ]
 
 
 @pytest.fixture

@@ -58,7 +58,7 @@ def list_() -> None:
         for profile, of_profile in found.items():
             for folder, report in of_profile.items():
                 if folder.partition("@")[0] == notebook:
-                    changed = runner.said(report.provenance.get("overridden", {}))
+                    changed = runner.described(report.provenance.get("overridden", {}))
                     counts = report.verdicts["verdict"].value_counts()
                     where = profile + folder.removeprefix(notebook) + (f" with {changed}" if changed else "")
                     click.echo(f"    {where}: " + ", ".join(f"{n} {verdict}" for verdict, n in counts.items()))

@@ -110,7 +110,7 @@ def board(*, without: Collection[str] = ()) -> Board:
 
 def _on_board(name: str, report: Report) -> list[dict[str, Any]]:
     commit, dirty = (report.provenance["commit"] or "")[:9], bool(report.provenance["dirty"])
-    commit += f" with {changed}" if (changed := runner.said(report.provenance.get("overridden", {}))) else ""
+    commit += f" with {changed}" if (changed := runner.described(report.provenance.get("overridden", {}))) else ""
     of_all = {"notebook": name, "title": report.title, "commit": commit, "dirty": dirty}
     return [row | {"expected": row["criterion"]} | of_all for row in _shown(report)]
 
@@ -256,7 +256,7 @@ def _card(report: Report) -> dict[str, Any]:
     if not (folder / "report.html").exists():
         execution.render(folder, folder.name)
     cover = folder / "figures" / f"{record['figures'][0]}.png"
-    changed = runner.said(record.get("overridden", {}))
+    changed = runner.described(record.get("overridden", {}))
     return {
         "title": report.title,
         "place": f"{folder.parent.name}/{folder.name}",

@@ -290,7 +290,7 @@ def overridden(name: str, profile: str, overrides: Mapping[str, Any]) -> dict[st
     return {key: value for key, value in overrides.items() if value != own[key]}
 
 
-def said(changed: Mapping[str, Any]) -> str:
+def described(changed: Mapping[str, Any]) -> str:
     """Overridden parameters in a few words.
 
     Parameters
@@ -311,7 +311,7 @@ def _place(notebook: str, profile: str, name: str | None, changed: Mapping[str, 
     """Folder of a report; that of the paper profile is kept for the paper profile's own parameters."""
     if name is None and changed and profile == "paper":
         raise ValueError(
-            f"notebook {notebook} with {said(changed)} would replace the report of the paper profile: "
+            f"notebook {notebook} with {described(changed)} would replace the report of the paper profile: "
             "give the report a name (--name), and so a place of its own"
         )
     if name is not None and not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,39}", name):
@@ -479,7 +479,7 @@ def _complete(report: Path, job: _Job, first: dict[str, Any], seconds: float) ->
     path.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
     try:
         if job.changed:
-            text = said(job.changed).replace("`", "'")
+            text = described(job.changed).replace("`", "'")
             execution.mark(report, f"> **Not the {job.target.parent.name} profile's own parameters:** `{text}`")
         execution.render(report, name)
     except Exception as error:  # nbconvert's, jinja's, latex2mathml's: whatever it is, the former report stands

@@ -153,13 +153,14 @@ def balanced(data: Data, n: int) -> Data:
 
 def _outputs(model: nn.Module, x: Tensor) -> dict[str, Any]:
     """The output of each call of a named module for x, in the order in which they were computed."""
-    x, outputs = x.to(device_of(model, x.device)), {}
+    outputs: dict[str, Any] = {}
 
-    def keep(layer: str, output: Any) -> None:
-        outputs[layer] = output.clone() if isinstance(output, Tensor) else output  # an in-place ReLU would overwrite it
+    def keep(layer: str, t: Any) -> None:
+        outputs[layer] = t.clone() if isinstance(t, Tensor) else t  # an in-place ReLU would overwrite it
 
-    with hooked(model, dict.fromkeys(filter(None, reached(model, x)), keep)), evaluating(model):
-        forward(model, x)
+    names = filter(None, reached(model, x.to(device_of(model, x.device))))
+    with hooked(model, dict.fromkeys(names, keep)):
+        output(model, x)
     return outputs
 
 

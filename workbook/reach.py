@@ -2,7 +2,7 @@
 
 Code counts function by function as Python has compiled it, so that comments, docstrings and layout do not count, nor
 what is edited while a run goes on. It counts as far as it is ours: the project's, a notebook's, a module beside it.
-What is installed counts by its name, and by the functions of ours that it was given.
+What is installed counts by its name, by its package's version, and by the functions of ours that it was given.
 
 What is looked up at run time by a name that the code does not spell is refused where it can be told: modules as a
 whole, `globals()`, `eval`, `exec`, `import_module`, `sys.modules`. Not seen are files that a function opens, the
@@ -25,7 +25,8 @@ from contextlib import _GeneratorContextManager, suppress
 from contextvars import ContextVar
 from dataclasses import MISSING
 from enum import Enum
-from functools import partial
+from functools import cache, partial
+from importlib.metadata import packages_distributions, version
 from itertools import count
 from operator import attrgetter
 from pathlib import PurePath
@@ -65,6 +66,7 @@ _BLIND = {
     "importlib.__import__", "inspect.currentframe", "inspect.stack", "sys._getframe",
 }  # fmt: skip
 _KEEPING = ("workbook.compiled", "workbook.reach", "workbook.store")  # modules that keep results and change none
+_distributions = cache(packages_distributions)
 _HEAP = 1 << 9  # of the flags of a class: made by a class statement or by `type`
 
 
@@ -95,8 +97,8 @@ def content(value: Any, name: str = "value") -> Any:
 
     Examples
     --------
-    >>> content([1, "a", (2.0,)]), content(np.exp)
-    (['list', 1, 'a', ['tuple', 2.0]], ['name', 'numpy.exp'])
+    >>> content([1, "a", (2.0,)]), content(print)
+    (['list', 1, 'a', ['tuple', 2.0]], ['name', 'builtins.print'])
     """
     reach = _Reach()
     try:
@@ -235,7 +237,8 @@ class _Reach:
         name, *rest = names
         own = module is None or is_ours(module.__name__)
         if not own or name not in space:
-            _named(f"{module.__name__}.{name}" if module else name)
+            _, _, *versions = _named(f"{module.__name__}.{name}" if module else name)
+            self.found |= {f"versions of {module.__name__.partition('.')[0]}": versions} if module and versions else {}
         try:
             value = _member(module, name) if module else space[name]
         except (KeyError, AttributeError, ImportError):
@@ -262,7 +265,7 @@ class _Reach:
         if is_ours(cls.__module__) or (cls.__flags__ & _HEAP and not _is_importable(cls)):
             return self._enter(_name(cls), cls, self._class)
         patches = _patches(cls)
-        return self._enter(_name(cls), cls, lambda _: self.tell(patches)) if patches else ["name", _name(cls)]
+        return self._enter(_name(cls), cls, lambda _: self.tell(patches)) if patches else _named(_name(cls))
 
     def _class(self, cls: type) -> dict[str, Any]:
         """Its metaclass and bases, and its attributes, functions among them."""
@@ -371,7 +374,13 @@ def _named(name: str) -> list[str]:
             f"a function uses {name}, and what it reaches by it cannot be told: import and name what it needs, or give "
             "it as an argument"
         )
-    return ["name", name]
+    return ["name", name, *_versions(name.partition(".")[0])]
+
+
+@cache
+def _versions(module: str) -> list[str]:
+    """Versions of the distributions that an installed module is of."""
+    return [version(name) for name in sorted(_distributions().get(module, []))]
 
 
 def _module(module: ModuleType) -> list[str]:

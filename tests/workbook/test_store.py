@@ -11,6 +11,7 @@ import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache, partial
+from importlib.metadata import version
 from pathlib import Path
 from typing import NamedTuple
 
@@ -18,12 +19,13 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from PIL import Image
 from safetensors.torch import load_file, save_file
 from torch import nn
 
 import workbook
 from infolib.data import Data
-from workbook import store
+from workbook import reach, store
 from workbook.store import cached, content, fingerprint, key, tabulate, trained
 
 SCALE = 2.0
@@ -252,7 +254,8 @@ def test_a_kill_while_writing_leaves_no_entry(folder, tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(tmp_path)
     (tmp_path / "victim.py").write_text(VICTIM)
     (tmp_path / "script.py").write_text(KILLED)
-    assert subprocess.run([sys.executable, tmp_path / "script.py"], check=False).returncode == -9
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    assert subprocess.run([sys.executable, tmp_path / "script.py"], check=False, env=environment).returncode == -9
     (left,) = (folder / "compute").iterdir()  # the child did get as far as a temporary file
     victim = importlib.import_module("victim")
     assert cached(victim.compute)["a"] == 4
@@ -432,7 +435,7 @@ def test_a_table_of_former_settings_is_not_taken_for_the_present_one(monkeypatch
 SHARED = """
 import os, sys
 import pandas as pd, torch
-from workbook import store
+from workbook import reach, store
 
 SCALE = 2.0
 cell = '''
@@ -813,10 +816,15 @@ def test_the_order_of_a_set_does_not_count():
     assert content({0, 8}) == content({8, 0})
 
 
-def test_what_is_installed_counts_by_its_name(tmp_path, monkeypatch):
-    assert content(json.dumps) == ["name", "json.dumps"]
-    assert content(nn.functional.relu) == ["name", "torch.nn.functional.relu"]
-    assert content(nn.Linear) == ["name", "torch.nn.modules.linear.Linear"]
+def test_what_is_installed_counts_by_its_name_and_version(tmp_path, monkeypatch):
+    assert content(divmod) == ["name", "builtins.divmod"]
+    assert content(nn.functional.relu) == ["name", "torch.nn.functional.relu", version("torch")]
+    assert content(nn.Linear) == ["name", "torch.nn.modules.linear.Linear", version("torch")]
+    assert content(Image.open) == ["name", "PIL.Image.open", version("pillow")]
+    used = [nn.Linear, lambda: pd.DataFrame(), lambda: Image.new("L", (1, 1))]
+    before = [content(value) for value in used]
+    monkeypatch.setattr(reach, "_versions", lambda _: ["99"])
+    assert [content(value) == old for value, old in zip(used, before, strict=True)] == [False] * 3
     (tmp_path / "this.py").write_text("class Net: rate = 1\n")  # beside the notebook, by a name that Python has too
     monkeypatch.syspath_prepend(tmp_path)
     assert "this.Net" in content(importlib.import_module("this").Net)[2]

@@ -3,25 +3,42 @@
 A claim is written to `data/claims/NN_topic.toml` before the run that judges it. Its `kind` says which statistic of each
 seed is held against which range of acceptance (tolerance t, expectation e):
 
-kind   values per seed  statistic                                     accepted
-value  one number       the number                                    [e - t, e + t]
-null   one number       the number                                    [-t, t]
-sign   one number       the number                                    [t, inf) or (-inf, -t]
-order  a sequence       its smallest step in the direction e          [-t, inf)
-trend  a sequence       Spearman's correlation with its index         [t, 1] or [-1, -t]
+kind     values per seed  statistic                                     accepted
+value    one number       the number                                    [e - t, e + t]
+null     one number       the number                                    [-t, t]
+sign     one number       the number                                    [t, inf) or (-inf, -t]
+differs  one number       the number                                    (-inf, -t] and [t, inf)
+order    a sequence       its smallest step in the direction e          [-t, inf)
+trend    a sequence       Spearman's correlation with its index         [t, 1] or [-1, -t]
 
-The verdict compares the 95 % t-interval of the statistic over all seeds with that range: inside is `reproduced`,
-outside `not reproduced`, across its edge `partly reproduced`. A claim whose control does not fail is at best
-`partly reproduced`.
+An interval is the 95 % t-interval of the statistic's mean over seeds, cut to what the statistic can be. It lies inside
+the accepted range, outside, or across an edge. A verdict is the first of these words that fits:
+
+not attempted         nobody judged the claim, or it needs the paper profile
+undecided             fewer than 5 seeds; fewer than 6 of a trend on which all seeds agree
+blind                 the measure stood at its ceiling or floor in half the seeds or more, or the positive control, an
+                      experiment in which the statement is true, does not lie inside
+undecided             across an edge
+not reproduced        outside
+undecided             inside, and there is no control yet, or one that follows from the claim by algebra
+reproduced            inside, and the control, an experiment in which the statement should fail, lies outside
+holds without it too  inside, and so does the control
+reproduced            inside, the control across an edge, but the interval of the difference claim - control on the same
+                      seeds lies farther than t from 0, for sign, order and trend on the claim's side
+undecided             the rest
+
+A claim on several data sets has a verdict for each; its word is their common one, or the weakest. A check is no
+finding: it states what has to hold of the measure, passes where it does for every seed, and is counted apart.
 """
 
+import json
 import math
 import os
 import tomllib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -30,39 +47,68 @@ from scipy import stats
 from infolib import checks
 from workbook import records, root
 
-SYMBOL = {"reproduced": "✓", "partly reproduced": "◐", "not reproduced": "✗", "not attempted": "–"}
+RULE = 2  # of these words; the first rule, of `partly reproduced`, had none
+SYMBOL = {
+    "reproduced": "✓", "holds without it too": "≈", "undecided": "?", "blind": "∅", "not reproduced": "✗",
+    "not attempted": "–",
+}  # fmt: skip  # from the strongest to the weakest
+CHECKED = {"passes": "✓", "fails": "✗"}
 VERDICTS = tuple(SYMBOL)
-Kind = Literal["value", "null", "sign", "order", "trend"]
-Origin = Literal["paper", "authors' code", "reconstructed", "ours"]
-Profile = Literal["quick", "paper"]
 DIRECTIONS = ("increasing", "decreasing")
 EXPECTED = {"sign": ("positive", "negative"), "order": DIRECTIONS, "trend": DIRECTIONS}  # else a number
+LEAST, LEAST_ALIKE, MANY = 5, 6, 1000  # seeds for a verdict, and of a trend on which all agree; more are not counted on
+Kind = Literal["value", "null", "sign", "differs", "order", "trend"]
+Evidence = Literal[
+    "text", "abstract", "figure", "authors' output", "authors' code", "restated", "reconstructed", "ours"
+]
+Profile = Literal["quick", "paper"]
+Quote = Annotated[str, records.Rule("of at most 25 words", lambda text: len(text.split()) <= 25)]
+NUMBERS = ("ours", "low", "high", "control_mean", "control_low", "control_high", "paired_mean", "paired_low",
+           "paired_high", "positive_mean", "positive_low", "positive_high", "at_bound", "needed")  # fmt: skip
 COLUMNS = [
-    "claim", "statement", "paper", "where", "source", "kind", "expected", "tolerance", "accepted_low", "accepted_high",
-    "ours", "low", "high", "n", "control", "verdict", "profile", "why",
+    "claim", "data", "statement", "role", "paper", "where", "evidence", "quote", "scale", "kind", "expected",
+    "tolerance", "accepted_low", "accepted_high", "ours", "low", "high", "n", "control", "control_mean", "control_low",
+    "control_high", "control_is", "paired_mean", "paired_low", "paired_high", "positive", "positive_mean",
+    "positive_low", "positive_high", "positive_is", "at_bound", "verdict", "note", "needed", "word", "profile", "why",
 ]  # fmt: skip
+GIVEN = ("claim", "control", "positive", "at_bound")  # the roles of values
+VALUES = ["claim", "role", "data", "seed", "value"]
 
 
 @dataclass(frozen=True)
 class Claim:
-    """One statement of a paper, with what we expect and how far off still counts, fixed before the run.
+    """One statement, with what we expect and how far off still counts, fixed before the run.
 
     Parameters
     ----------
     id, statement : str
-        Name of the claim; the statement in our words.
+        Name of the claim, which begins with the notebook's number: "05-e8-adversarial". The statement, which stands
+        alone.
     paper, where : str
         The paper and the place in it.
-    source : str
-        Where the expectation is from: "paper", "authors' code", "reconstructed" or "ours".
+    evidence : str
+        What the expectation rests on: the paper's "text", "abstract" or a "figure"; "authors' output" or "authors'
+        code"; "restated" by others; "reconstructed" by us from what is known; or "ours".
     kind : str
-        "value", "null", "sign", "order" or "trend": see the table at the head of this module.
+        "value", "null", "sign", "differs", "order" or "trend": see the table at the head of this module.
     expected : float or str
-        A number for "value", 0 for "null", else a sign or a direction.
+        A number for "value", 0 for "null" and "differs", else a sign or a direction.
     tolerance : float
         At least 0, in the unit of the statistic.
     why : str
         Reason for this tolerance.
+    quote : str
+        At most 25 words of the source, if there are words.
+    control : str
+        The experiment in which the statement should fail, and why; empty while there is none.
+    positive : str
+        The experiment in which the statement is true, so that a measure that can see says so; empty if there is none.
+    no_positive : str
+        Why no positive control can be made.
+    scale : str
+        Our experiment's size next to the source's: "as published", "authors' run", "reduced" or "toy", then shares.
+    role : str
+        "finding", or "check" for what has to hold of a measure.
     needs : str
         The least profile that can judge the claim: "quick" or "paper".
     """
@@ -71,30 +117,69 @@ class Claim:
     statement: str
     paper: str
     where: str
-    source: Origin
+    evidence: Evidence
     kind: Kind
     expected: float | str
     tolerance: float
     why: str
+    quote: Quote = ""
+    control: str = ""
+    positive: str = ""
+    no_positive: str = ""
+    scale: str = ""
+    role: Literal["finding", "check"] = "finding"
     needs: Profile = "quick"
 
     def __post_init__(self) -> None:
         checks.within("tolerance", self.tolerance, 0, math.inf)
         if self.kind in EXPECTED:
             checks.choice(f"expected {self.kind}", str(self.expected), EXPECTED[self.kind])
-        elif isinstance(self.expected, str) or (self.kind == "null" and self.expected != 0):
-            raise ValueError(f"expected must be {'0' if self.kind == 'null' else 'a number'}, got {self.expected!r}")
+        elif isinstance(self.expected, str) or (self.kind != "value" and self.expected != 0):
+            raise ValueError(f"expected must be {'a number' if self.kind == 'value' else '0'}, got {self.expected!r}")
+        if self.positive and self.no_positive:
+            raise ValueError("no_positive must be empty where there is a positive control")
 
     @property
     def accepted(self) -> tuple[float, float]:
-        """The range in which the statistic of this kind upholds the claim."""
+        """The range in which the statistic of this kind upholds the claim; for "differs" that of its absolute value."""
         t = self.tolerance
+        if self.kind == "differs":
+            return t, math.inf
         if not isinstance(self.expected, str):
             return self.expected - t, self.expected + t
         if self.kind == "order":
             return -t, math.inf
-        most = math.inf if self.kind == "sign" else 1.0
-        return (-most, -t) if self.expected in ("negative", "decreasing") else (t, most)
+        return (-self.most, -t) if self.side < 0 else (t, self.most)
+
+    @property
+    def side(self) -> int:
+        """Where the statistic lies if the claim holds: above 0 (1), below (-1), or on either side (0)."""
+        if self.kind == "order":
+            return 1
+        return {"positive": 1, "increasing": 1, "negative": -1, "decreasing": -1}.get(str(self.expected), 0)
+
+    @property
+    def most(self) -> float:
+        """The largest absolute value of the statistic."""
+        return 1.0 if self.kind == "trend" else math.inf
+
+    def place(self, low: float, high: float) -> str:
+        """Where an interval of the statistic lies: "inside" of the accepted range, "outside", or "across" an edge.
+
+        Parameters
+        ----------
+        low, high : float
+            Its ends.
+
+        Returns
+        -------
+        str
+        """
+        least, most = self.accepted
+        ranges = [(least, most), (-most, -least)] if self.kind == "differs" else [(least, most)]
+        if any(least <= low and high <= most for least, most in ranges):
+            return "inside"
+        return "outside" if all(high < least or low > most for least, most in ranges) else "across"
 
     def statistic(self, value: Any) -> float:
         """The number that one seed contributes: see the table at the head of this module.
@@ -154,12 +239,15 @@ def load_claims(name: str, folder: Path | None = None) -> list[Claim]:
     FileNotFoundError
         If there is no such file.
     ValueError
-        Names the file and the claim: for an unknown, missing or wrong key, and for two claims of one id.
+        Names the file and the claim: for an unknown, missing or wrong key, for two claims of one id, and for an id
+        without the notebook's number.
     """
     path = (folder or root() / "data" / "claims") / f"{name}.toml"
     rows = tomllib.loads(path.read_text(encoding="utf-8")).get("claim", [])
     loaded = [records.built(Claim, row, f"{path.name}: claim {row.get('id', '(without id)')}") for row in rows]
     ids = [claim.id for claim in loaded]
+    if stray := [i for i in ids if not i.startswith(f"{name[:2]}-")]:
+        raise ValueError(f"{path.name}: claim {stray[0]} must begin with its notebook's number, {name[:2]}-")
     if twice := sorted({i for i in ids if ids.count(i) > 1}):
         raise ValueError(f"{path.name} has more than one claim {', '.join(twice)}")
     return loaded
@@ -183,42 +271,228 @@ def paper_numbers(name: str, folder: Path | None = None) -> pd.DataFrame:
     return pd.read_csv((folder or root() / "data" / "claims") / f"{name}.csv", keep_default_na=False)
 
 
-def interval(values: Iterable[float]) -> tuple[float, float, float]:
+class Interval(NamedTuple):
+    """Mean over seeds with its two-sided 95 % t-interval.
+
+    Parameters
+    ----------
+    mean, low, high : float
+        In the unit of the values; without bounds for a single seed.
+    spread : float
+        Standard deviation over seeds, NaN for a single one.
+    n : int
+        Seeds.
+    """
+
+    mean: float
+    low: float
+    high: float
+    spread: float
+    n: int
+
+
+NONE = Interval(math.nan, math.nan, math.nan, math.nan, 0)
+
+
+def interval(values: Iterable[float], most: float = math.inf) -> Interval:
     """Mean and two-sided 95 % t-interval of one number per seed.
 
     Parameters
     ----------
     values : iterable of float
-        One number for each of at least two seeds.
+        One number for each seed.
+    most : float
+        The largest absolute value that they can have, at which the interval is cut.
 
     Returns
     -------
-    tuple of float
-        Mean, low and high, in the unit of the values.
+    Interval
 
     Raises
     ------
     ValueError
-        For fewer than two numbers, or more than one per seed.
+        For no number, or more than one per seed.
 
     Examples
     --------
     >>> [round(v, 3) for v in interval([1.0, 2.0, 3.0])]
-    [2.0, -0.484, 4.484]
+    [2.0, -0.484, 4.484, 1.0, 3]
     """
     each = np.asarray(list(values), dtype=float)
-    if each.ndim != 1 or len(each) < 2:
-        raise ValueError(f"values must hold one number for each of at least 2 seeds, got shape {each.shape}")
-    mean, spread = each.mean(), stats.sem(each)
-    low, high = stats.t.interval(0.95, len(each) - 1, mean, spread) if spread > 0 else (mean, mean)
-    return float(mean), float(low), float(high)
+    if each.ndim != 1 or not len(each):
+        raise ValueError(f"values must hold one number for each of at least 1 seed, got shape {each.shape}")
+    n, mean = len(each), float(each.mean())
+    spread = float(each.std(ddof=1)) if n > 1 else math.nan
+    half = spread and _quantile(n) * spread / math.sqrt(n) if n > 1 else math.inf
+    return Interval(mean, max(mean - half, -most), min(mean + half, most), spread, n)
 
 
-def _verdict(claim: Claim, low: float, high: float) -> str:
-    least, most = claim.accepted
-    if least <= low and high <= most:
-        return "reproduced"
-    return "not reproduced" if high < least or low > most else "partly reproduced"
+def _quantile(n: int) -> float:
+    """Of Student's t, for a 95 % interval of the mean of n numbers."""
+    return float(stats.t.ppf(0.975, n - 1))
+
+
+class Verdict(NamedTuple):
+    """The word for a claim on one data set, and what it rests on.
+
+    Parameters
+    ----------
+    word, note : str
+        The word; what decided, in a few words.
+    needed : float
+        Seeds that would decide it at this spread, for "undecided"; infinite for more than `MANY`, else NaN.
+    control_word : str
+        "fails", "passes" or "undecided"; "follows from the claim"; "none yet"; empty for a check.
+    values, control, paired, positive : Interval
+        Of the statistic, in its control, of their difference on the same seeds, in the positive control; or `NONE`.
+    """
+
+    word: str
+    note: str
+    needed: float
+    control_word: str
+    values: Interval
+    control: Interval
+    paired: Interval
+    positive: Interval
+
+
+def judged(
+    claim: Claim,
+    values: Sequence[Any],
+    control: Sequence[Any] | None = None,
+    positive: Sequence[Any] | None = None,
+    at_bound: Sequence[bool] = (),
+) -> Verdict:
+    """The verdict on a claim by the rule at the head of this module.
+
+    Parameters
+    ----------
+    claim : Claim
+        What is claimed.
+    values : sequence
+        One entry per seed: a number, or a sequence of numbers for "order" and "trend".
+    control, positive : sequence, optional
+        The same from an experiment in which the claim should fail, and from one in which it is true.
+    at_bound : sequence of bool
+        For each seed, whether the measure stood at its ceiling or floor.
+
+    Returns
+    -------
+    Verdict
+
+    Raises
+    ------
+    ValueError
+        For a value of the wrong shape or not finite, and for no seeds.
+
+    Examples
+    --------
+    >>> claim = Claim("00-a", "It is 1", "p", "w", "ours", "value", 1.0, 0.5, "a half")
+    >>> judged(claim, [1.0, 1.1, 0.9, 1.0, 1.2], control=[3.0, 3.2, 2.9, 3.1, 3.2]).word
+    'reproduced'
+    """
+    each = [claim.statistic(value) for value in values]
+    others = None if control is None else [claim.statistic(value) for value in control]
+    ours, other, seen = (
+        NONE if group is None else interval(group, claim.most)
+        for group in (each, others, None if positive is None else map(claim.statistic, positive))
+    )
+    paired = NONE
+    if others is not None and len(others) == len(each):
+        paired = interval(np.subtract(each, others), 2 * claim.most)
+    if claim.role == "check":
+        passes = all(claim.place(number, number) == "inside" for number in each)
+        return Verdict("passes" if passes else "fails", "", math.nan, "", ours, other, paired, seen)
+    told = _control_word(claim, values, control, other)
+    word, note, needed = _word(claim, ours, told, paired, seen, float(np.mean(at_bound)) if at_bound else 0.0)
+    return Verdict(word, note, needed, told, ours, other, paired, seen)
+
+
+def _control_word(claim: Claim, values: Sequence[Any], control: Sequence[Any] | None, found: Interval) -> str:
+    if control is None:
+        return "none yet"
+    if follows(values, control):
+        return "follows from the claim"
+    if found.n < _least(claim, found):
+        return "undecided"
+    return {"inside": "passes", "outside": "fails", "across": "undecided"}[claim.place(found.low, found.high)]
+
+
+def _least(claim: Claim, found: Interval) -> int:
+    """Seeds that a verdict takes at least."""
+    return LEAST_ALIKE if claim.kind == "trend" and found.spread == 0 else LEAST
+
+
+def _word(
+    claim: Claim, ours: Interval, told: str, paired: Interval, positive: Interval, at_bound: float
+) -> tuple[str, str, float]:
+    """Word, what decided, and the seeds that it would take."""
+    place, least, t = claim.place(ours.low, ours.high), _least(claim, ours), claim.tolerance
+    edges = [edge for edge in claim.accepted if abs(edge) < claim.most]
+    near = min((abs((abs(ours.mean) if claim.kind == "differs" else ours.mean) - edge) for edge in edges), default=0.0)
+    needed = max(least, _needed(ours.spread, near))
+    if ours.n < least:
+        return "undecided", "too few seeds", needed
+    if at_bound >= 0.5:
+        return "blind", "the measure is at its ceiling or floor", math.nan
+    if positive.n and claim.place(positive.low, positive.high) != "inside":
+        return "blind", "the positive control is not seen", math.nan
+    if place == "across":
+        return "undecided", "across an edge", needed
+    if place == "outside":
+        return "not reproduced", "" if positive.n or claim.no_positive else "no positive control yet", math.nan
+    if told in ("none yet", "follows from the claim"):
+        return "undecided", "no control yet" if told == "none yet" else f"control {told}", math.nan
+    if told != "undecided":
+        return ("reproduced" if told == "fails" else "holds without it too"), "", math.nan
+    if not paired.n:
+        return "undecided", "control undecided, on other seeds", math.nan
+    if (claim.side >= 0 and paired.low > t) or (claim.side <= 0 and paired.high < -t):
+        return "reproduced", "by the difference from the control", math.nan
+    gap = (paired.mean if claim.side >= 0 else -paired.mean) if claim.side else abs(paired.mean)
+    return "undecided", "control undecided", max(least, _needed(paired.spread, gap - t))
+
+
+def _needed(spread: float, near: float) -> float:
+    """Seeds at which half an interval is shorter than the distance to an edge; infinite for more than `MANY`."""
+    if not spread > 0:
+        return math.nan if math.isnan(spread) else 2
+    n = np.arange(2, MANY + 1)
+    short = stats.t.ppf(0.975, n - 1) * spread / np.sqrt(n) < near
+    return float(n[short.argmax()]) if short.any() else math.inf
+
+
+def follows(values: Sequence[Any], control: Sequence[Any]) -> bool:
+    """Whether a control follows from its claim by algebra, so that it shows nothing.
+
+    Parameters
+    ----------
+    values, control : sequence
+        One entry per seed, each a number or a sequence.
+
+    Returns
+    -------
+    bool
+        Whether the control is a permutation, a sign change, a reversal or a shift of the values, or has a mean of 0
+        whatever they are.
+
+    Examples
+    --------
+    >>> follows([1.0, 2.0, 4.0], [4.0, 1.0, 2.0]), follows([1.0, 2.0, 4.0], [-2.0, 1.0, 1.0])
+    (True, True)
+    """
+    if len(values) != len(control) or len({np.shape(value) for value in [*values, *control]}) != 1 or len(values) < 3:
+        return False
+    a, b = np.asarray(values, dtype=float), np.asarray(control, dtype=float)
+    scale = 1e-9 * max(np.abs(a).max(), np.abs(b).max())
+    spread = np.ptp(a, axis=0).max(), np.ptp(b, axis=0).max()
+    if min(spread) <= scale:
+        return False
+    of_seed = (b - a).reshape(len(a), -1)
+    rows = [np.sort(group.reshape(len(a), -1), axis=0) for group in (b, a, -a, a[..., ::-1] if a.ndim > 1 else a)]
+    same = any(np.abs(rows[0] - row).max() <= scale for row in rows[1:])
+    return bool(same or np.ptp(of_seed, axis=0).max() <= scale or (b.ndim == 1 and abs(b.sum()) <= scale))
 
 
 class Book:
@@ -237,9 +511,18 @@ class Book:
     def __init__(self, claims: Sequence[Claim], *, profile: str | None = None, show: bool = True) -> None:
         self.claims, self.show = {claim.id: claim for claim in claims}, show
         self.profile = profile or os.environ.get("INFOLIB_PROFILE", "quick")
-        self._rows: dict[str, dict[str, Any]] = {}
+        self._rows: dict[str, list[dict[str, Any]]] = {}
+        self._values: dict[str, list[list[Any]]] = {}
 
-    def judge(self, claim: str, values: Iterable[Any], *, control: Iterable[Any] | None = None) -> None:
+    def judge(
+        self,
+        claim: str,
+        values: Iterable[Any] | Mapping[str, Iterable[Any]],
+        *,
+        control: Iterable[Any] | Mapping[str, Iterable[Any]] | None = None,
+        positive: Iterable[Any] | Mapping[str, Iterable[Any]] | None = None,
+        at_bound: Iterable[Any] | Mapping[str, Iterable[Any]] | None = None,
+    ) -> None:
         """Judge a claim by the values of all seeds, and print the word next to the statement.
 
         A claim that needs the paper profile is not judged in a quick run. A claim judged again has its last verdict.
@@ -248,28 +531,52 @@ class Book:
         ----------
         claim : str
             Its id.
-        values : iterable
-            One entry per seed: a number, or a sequence for "order" and "trend".
-        control : iterable, optional
-            The same from an experiment in which the claim must fail.
+        values : iterable, or mapping from str to iterable
+            One entry per seed: a number, or a sequence for "order" and "trend". With several data sets, those of each
+            by its name.
+        control, positive : the same, optional
+            From an experiment in which the claim should fail, and from one in which it is true: those that the claims
+            file names.
+        at_bound : iterable of bool, or mapping, optional
+            For each seed, whether the measure stood at its ceiling or floor.
 
         Raises
         ------
         ValueError
-            For an id that is no claim, fewer than two seeds, and a value of the wrong shape or not finite.
+            For an id that is no claim, a control that is not named or one that is named and not given, other data sets,
+            no seeds, and a value of the wrong shape or not finite.
         """
         if claim not in self.claims:
             raise ValueError(f"unknown claim {claim!r}; claims: {', '.join(self.claims)}")
-        others = None if control is None else list(control)
-        row = self._rows[claim] = _row(self.claims[claim], list(values), others, self.profile)
+        given = zip(GIVEN, (values, control, positive, at_bound), strict=True)
+        groups = {role: _by_data(group) for role, group in given if group is not None}
+        for role in ("control", "positive"):
+            if (role in groups) != bool(getattr(self.claims[claim], role)):
+                what = "names none" if role in groups else "names one, which is not given"
+                raise ValueError(f"claim {claim}: {role} must be as in the claims file, which {what}")
+        for role, group in groups.items():
+            if [*group] != [*groups["claim"]]:
+                raise ValueError(
+                    f"claim {claim}: {role} must be of {', '.join(groups['claim'])}, got {', '.join(group)}"
+                )
+        self._rows[claim] = _rows(self.claims[claim], groups, self.profile)
+        self._values[claim] = [
+            [claim, role, data, seed, json.dumps(np.asarray(value).tolist())]
+            for role, group in groups.items() for data, each in group.items() for seed, value in enumerate(each)
+        ]  # fmt: skip
         if self.show:
-            print(f"{SYMBOL[row['verdict']]} {row['verdict']}: {row['statement']} ({claim})")
+            print(said(self._rows[claim]))
 
     @property
     def verdicts(self) -> pd.DataFrame:
-        """One row per claim with the columns `COLUMNS`; "not attempted" for a claim that was not judged."""
-        rows = [self._rows.get(i) or _row(c, None, None, self.profile) for i, c in self.claims.items()]
-        return pd.DataFrame(rows, columns=COLUMNS)
+        """One row per claim and data set, columns `COLUMNS`; "not attempted" for a claim that was not judged."""
+        rows = [self._rows.get(i) or _rows(c, {}, self.profile) for i, c in self.claims.items()]
+        return pd.DataFrame([row for of_claim in rows for row in of_claim], columns=COLUMNS)
+
+    @property
+    def values(self) -> pd.DataFrame:
+        """What was judged: one row per claim, role, data set and seed, columns `VALUES`; the value is JSON."""
+        return pd.DataFrame([row for rows in self._values.values() for row in rows], columns=VALUES)
 
     def expectations(self) -> pd.DataFrame:
         """What is expected of each claim, for a reader before the run.
@@ -288,9 +595,10 @@ class Book:
         Returns
         -------
         str
-            A table: claim, expected, tolerance, control, verdict.
+            A table: claim, data set if there are several, expected, tolerance, control, verdict.
         """
-        words = self.verdicts[["claim", "expected", "tolerance", "control", "verdict"]]
+        words = self.verdicts[["claim", "data", "expected", "tolerance", "control", "verdict"]]
+        words = words if words["data"].any() else words.drop(columns="data")
         return words.assign(tolerance=[f"{t:g}" for t in words["tolerance"]]).to_string(index=False)
 
     def rounded(self) -> pd.DataFrame:
@@ -299,11 +607,14 @@ class Book:
         Returns
         -------
         DataFrame
-            Columns ours, low, high (see `digits`), n, expected, tolerance, verdict; the claim's id is the index.
+            Columns ours, control and difference (see `shown`), n, expected, tolerance, verdict, note; the claim's id is
+            the index.
         """
-        table = self.verdicts[["claim", "ours", "low", "high", "n", "expected", "tolerance", "verdict"]]
-        for column in ("ours", "low", "high"):
-            table[column] = [digits(v, t) for v, t in zip(table[column], table["tolerance"], strict=True)]
+        rows = self.verdicts.to_dict("records")
+        table = self.verdicts[["claim", "data", "ours", "control", "n", "expected", "tolerance", "verdict", "note"]]
+        table = table.assign(ours=[shown(row) for row in rows], control=[shown(row, "control_") for row in rows])
+        table.insert(4, "difference", [shown(row, "paired_") for row in rows])
+        table = table if table["data"].any() else table.drop(columns="data")
         return table.assign(tolerance=[f"{t:g}" for t in table["tolerance"]]).set_index("claim")
 
 
@@ -325,22 +636,115 @@ def book(name: str, *, show: bool = True) -> Book:
     return Book(load_claims(name), show=show)
 
 
-def _row(claim: Claim, values: list[Any] | None, control: list[Any] | None, profile: str) -> dict[str, Any]:
-    numbers: dict[str, Any] = {"ours": math.nan, "low": math.nan, "high": math.nan, "n": 0}
-    verdict, control_verdict = "not attempted", ""
-    if values is not None and not (claim.needs == "paper" and profile == "quick"):
-        mean, low, high = interval(claim.statistic(v) for v in values)
-        numbers = {"ours": mean, "low": low, "high": high, "n": len(values)}
-        verdict = _verdict(claim, low, high)
-        if control is not None:
-            _, *bounds = interval(claim.statistic(v) for v in control)
-            failed = _verdict(claim, *bounds) == "not reproduced"
-            control_verdict = "fails as it should" if failed else "does not fail"
-            if verdict == "reproduced" and not failed:
-                verdict = "partly reproduced"
-    words = {"claim": claim.id, "control": control_verdict, "verdict": verdict, "profile": profile}
+def rebuilt(claims: Sequence[Claim], values: pd.DataFrame, profile: str) -> Book:
+    """The verdicts anew, from what was judged.
+
+    Parameters
+    ----------
+    claims : sequence of Claim
+        Of the claims file.
+    values : DataFrame
+        As of `Book.values`.
+    profile : str
+        "quick" or "paper".
+
+    Returns
+    -------
+    Book
+
+    Raises
+    ------
+    ValueError
+        As `Book.judge` does.
+    """
+    found = Book(claims, profile=profile, show=False)
+    for claim, rows in values.groupby("claim", sort=False):
+        groups: dict[str, dict[str, list[Any]]] = {}
+        for row in rows.itertuples():
+            groups.setdefault(row.role, {}).setdefault(row.data, []).append(json.loads(row.value))
+        found.judge(str(claim), groups.pop("claim", {}), **groups)
+    return found
+
+
+def said(rows: Sequence[Mapping[str, Any]]) -> str:
+    """A verdict beside its statement.
+
+    Parameters
+    ----------
+    rows : sequence of mapping
+        Those of one claim in `Book.verdicts`.
+
+    Returns
+    -------
+    str
+        Such as "✓ reproduced: Layers keep less with depth (00-depth)".
+    """
+    word, attempted = rows[0]["word"], len(rows)
+    parts = [word]
+    if attempted > 1:
+        parts.append(f"reproduced on {sum(row['verdict'] == 'reproduced' for row in rows)} of {attempted}")
+    (weakest, *_) = [row for row in rows if row["verdict"] == word]
+    if weakest["note"]:
+        parts.append(weakest["note"])
+    if not math.isnan(weakest["needed"]):
+        parts.append(
+            f"{'over ' + str(MANY) if math.isinf(weakest['needed']) else int(weakest['needed'])} seeds would do"
+        )
+    return f"{(SYMBOL | CHECKED)[word]} {', '.join(parts)}: {rows[0]['statement']} ({rows[0]['claim']})"
+
+
+def _by_data(group: Any) -> dict[str, list[Any]]:
+    return {str(data): list(each) for data, each in group.items()} if isinstance(group, Mapping) else {"": list(group)}
+
+
+def _rows(claim: Claim, groups: Mapping[str, Mapping[str, list[Any]]], profile: str) -> list[dict[str, Any]]:
+    """The rows of a claim, one per data set."""
     least, most = claim.accepted
-    return asdict(claim) | {"accepted_low": least, "accepted_high": most} | numbers | words
+    seen_in = claim.positive or (claim.no_positive and f"none: {claim.no_positive}")
+    same = asdict(claim) | {"claim": claim.id, "control_is": claim.control, "positive_is": seen_in}
+    same |= {"accepted_low": least, "accepted_high": most, "profile": profile}
+    if not groups or (claim.needs == "paper" and profile == "quick"):
+        nothing = dict.fromkeys(NUMBERS, math.nan) | {"data": "", "n": 0, "control": "", "positive": "", "note": ""}
+        return [same | nothing | {"verdict": "not attempted", "word": "not attempted"}]
+    rows = []
+    for data, values in groups["claim"].items():
+        control, positive, bound = (groups[role][data] if role in groups else None for role in GIVEN[1:])
+        rows.append(same | {"data": data} | _row(judged(claim, values, control, positive, bound or ()), bound))
+    word = max((row["verdict"] for row in rows), key=[*SYMBOL, *CHECKED].index)
+    return [row | {"word": word} for row in rows]
+
+
+def _row(found: Verdict, bound: Sequence[bool] | None) -> dict[str, Any]:
+    parts = {"control_": found.control, "paired_": found.paired, "positive_": found.positive}
+    row = {f"{name}{end}": getattr(part, end) for name, part in parts.items() for end in ("mean", "low", "high")}
+    seen = "" if not found.positive.n else "not seen" if "not seen" in found.note else "seen"
+    row |= {"ours": found.values.mean, "low": found.values.low, "high": found.values.high, "n": found.values.n}
+    row |= {
+        "control": found.control_word,
+        "positive": seen,
+        "at_bound": float(np.mean(bound)) if bound else math.nan,
+    }
+    return row | {"verdict": found.word, "note": found.note, "needed": found.needed}
+
+
+def shown(row: Mapping[str, Any], part: str = "") -> str:
+    """Mean and interval to a digit more than the tolerance has (see `digits`); a dash for none.
+
+    Parameters
+    ----------
+    row : mapping
+        Of `Book.verdicts`.
+    part : str
+        "" for the claim, "control_", "paired_" or "positive_".
+
+    Returns
+    -------
+    str
+        Such as "3.14 [3.02, 3.26]".
+    """
+    names = (f"{part}mean" if part else "ours", f"{part}low", f"{part}high")
+    mean, low, high = (digits(row[name], row["tolerance"]) for name in names)
+    return "–" if mean == "–" else f"{mean} [{low}, {high}]"
 
 
 def digits(value: float, tolerance: float) -> str:

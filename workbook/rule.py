@@ -1,0 +1,265 @@
+"""What a verdict word means.
+
+An interval is the 95 % t-interval of the mean over seeds of a claim's statistic (`workbook.claims`), cut to what the
+statistic can be. It lies inside the accepted range, outside, or across an edge. A verdict is the first of these words that fits:
+
+not attempted         nobody judged the claim, or it needs the paper profile
+undecided             fewer than 5 seeds; fewer than 6 of a trend on which all seeds agree
+blind                 the measure stood at its ceiling or floor in half the seeds or more, or the positive control, an
+                      experiment in which the statement is true, does not lie inside
+undecided             across an edge
+not reproduced        outside
+undecided             inside, and there is no control yet, or one that follows from the claim by algebra
+reproduced            inside, and the control, an experiment in which the statement should fail, lies outside
+holds without it too  inside, and so does the control
+reproduced            inside, the control across an edge, but the interval of the difference claim - control on the same
+                      seeds lies farther than t from 0, for sign, order and trend on the claim's side
+undecided             the rest
+
+A claim on several data sets has a verdict for each; its word is their common one, or the weakest. A check is no
+finding: it states what has to hold of the measure, passes where it does for every seed, and is counted apart.
+"""
+
+import math
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+from scipy import stats
+
+if TYPE_CHECKING:
+    from workbook.claims import Claim
+
+RULE = 2  # the version of these words; the first had `partly reproduced`
+SYMBOL = {
+    "reproduced": "✓", "holds without it too": "≈", "undecided": "?", "blind": "∅", "not reproduced": "✗",
+    "not attempted": "–",
+}  # fmt: skip  # from the strongest to the weakest
+CHECKED = {"passes": "✓", "fails": "✗"}
+VERDICTS = tuple(SYMBOL)
+LEAST, LEAST_ALIKE, MANY = 5, 6, 1000  # seeds for a verdict, and of a trend on which all agree; more are not counted on
+
+
+class Interval(NamedTuple):
+    """Mean over seeds with its two-sided 95 % t-interval.
+
+    Parameters
+    ----------
+    mean, low, high : float
+        In the unit of the values; without bounds for a single seed.
+    spread : float
+        Standard deviation over seeds, NaN for a single one.
+    n : int
+        Seeds.
+    """
+
+    mean: float
+    low: float
+    high: float
+    spread: float
+    n: int
+
+
+NONE = Interval(math.nan, math.nan, math.nan, math.nan, 0)
+
+
+def interval(values: Iterable[float], most: float = math.inf) -> Interval:
+    """Mean and two-sided 95 % t-interval of one number per seed.
+
+    Parameters
+    ----------
+    values : iterable of float
+        One number for each seed.
+    most : float
+        The largest absolute value that they can have, at which the interval is cut.
+
+    Returns
+    -------
+    Interval
+
+    Raises
+    ------
+    ValueError
+        For no number, or more than one per seed.
+
+    Examples
+    --------
+    >>> [round(v, 3) for v in interval([1.0, 2.0, 3.0])]
+    [2.0, -0.484, 4.484, 1.0, 3]
+    """
+    each = np.asarray(list(values), dtype=float)
+    if each.ndim != 1 or not len(each):
+        raise ValueError(f"values must hold one number for each of at least 1 seed, got shape {each.shape}")
+    n, mean = len(each), float(each.mean())
+    spread = float(each.std(ddof=1)) if n > 1 else math.nan
+    half = spread and _quantile(n) * spread / math.sqrt(n) if n > 1 else math.inf
+    return Interval(mean, max(mean - half, -most), min(mean + half, most), spread, n)
+
+
+def _quantile(n: int) -> float:
+    """Of Student's t, for a 95 % interval of the mean of n numbers."""
+    return float(stats.t.ppf(0.975, n - 1))
+
+
+class Verdict(NamedTuple):
+    """The word for a claim on one data set, and what it rests on.
+
+    Parameters
+    ----------
+    word, note : str
+        The word; what decided, in a few words.
+    needed : float
+        Seeds that would decide it at this spread, for "undecided"; infinite for more than `MANY`, else NaN.
+    control_word : str
+        "fails", "passes" or "undecided"; "follows from the claim"; "none yet"; empty for a check.
+    values, control, paired, positive : Interval
+        Of the statistic, in its control, of their difference on the same seeds, in the positive control; or `NONE`.
+    """
+
+    word: str
+    note: str
+    needed: float
+    control_word: str
+    values: Interval
+    control: Interval
+    paired: Interval
+    positive: Interval
+
+
+def judged(
+    claim: "Claim",
+    values: Sequence[Any],
+    control: Sequence[Any] | None = None,
+    positive: Sequence[Any] | None = None,
+    at_bound: Sequence[bool] = (),
+) -> Verdict:
+    """The verdict on a claim by the rule at the head of this module.
+
+    Parameters
+    ----------
+    claim : Claim
+        What is claimed.
+    values : sequence
+        One entry per seed: a number, or a sequence of numbers for "order" and "trend".
+    control, positive : sequence, optional
+        The same from an experiment in which the claim should fail, and from one in which it is true.
+    at_bound : sequence of bool
+        For each seed, whether the measure stood at its ceiling or floor.
+
+    Returns
+    -------
+    Verdict
+
+    Raises
+    ------
+    ValueError
+        For a value of the wrong shape or not finite, and for no seeds.
+
+    Examples
+    --------
+    >>> from workbook.claims import Claim
+    >>> claim = Claim("00-a", "It is 1", "p", "w", "ours", "value", 1.0, 0.5, "a half")
+    >>> judged(claim, [1.0, 1.1, 0.9, 1.0, 1.2], control=[3.0, 3.2, 2.9, 3.1, 3.2]).word
+    'reproduced'
+    """
+    each = [claim.statistic(value) for value in values]
+    others = None if control is None else [claim.statistic(value) for value in control]
+    ours, other, seen = (
+        NONE if group is None else interval(group, claim.most)
+        for group in (each, others, None if positive is None else map(claim.statistic, positive))
+    )
+    paired = NONE
+    if others is not None and len(others) == len(each):
+        paired = interval(np.subtract(each, others), 2 * claim.most)
+    if claim.role == "check":
+        passes = all(claim.place(number, number) == "inside" for number in each)
+        return Verdict("passes" if passes else "fails", "", math.nan, "", ours, other, paired, seen)
+    told = _control_word(claim, values, control, other)
+    word, note, needed = _word(claim, ours, told, paired, seen, float(np.mean(at_bound)) if at_bound else 0.0)
+    return Verdict(word, note, needed, told, ours, other, paired, seen)
+
+
+def _control_word(claim: "Claim", values: Sequence[Any], control: Sequence[Any] | None, found: Interval) -> str:
+    if control is None:
+        return "none yet"
+    if follows(values, control):
+        return "follows from the claim"
+    if found.n < _least(claim, found):
+        return "undecided"
+    return {"inside": "passes", "outside": "fails", "across": "undecided"}[claim.place(found.low, found.high)]
+
+
+def _least(claim: "Claim", found: Interval) -> int:
+    """Seeds that a verdict takes at least."""
+    return LEAST_ALIKE if claim.kind == "trend" and found.spread == 0 else LEAST
+
+
+def _word(
+    claim: "Claim", ours: Interval, told: str, paired: Interval, positive: Interval, at_bound: float
+) -> tuple[str, str, float]:
+    """Word, what decided, and the seeds that it would take."""
+    place, least, t = claim.place(ours.low, ours.high), _least(claim, ours), claim.tolerance
+    edges = [edge for edge in claim.accepted if abs(edge) < claim.most]
+    near = min((abs((abs(ours.mean) if claim.kind == "differs" else ours.mean) - edge) for edge in edges), default=0.0)
+    needed = max(least, _needed(ours.spread, near))
+    if ours.n < least:
+        return "undecided", "too few seeds", needed
+    if at_bound >= 0.5:
+        return "blind", "the measure is at its ceiling or floor", math.nan
+    if positive.n and claim.place(positive.low, positive.high) != "inside":
+        return "blind", "the positive control is not seen", math.nan
+    if place == "across":
+        return "undecided", "across an edge", needed
+    if place == "outside":
+        return "not reproduced", "" if positive.n or claim.no_positive else "no positive control yet", math.nan
+    if told in ("none yet", "follows from the claim"):
+        return "undecided", "no control yet" if told == "none yet" else f"control {told}", math.nan
+    if told != "undecided":
+        return ("reproduced" if told == "fails" else "holds without it too"), "", math.nan
+    if not paired.n:
+        return "undecided", "control undecided, on other seeds", math.nan
+    if (claim.side >= 0 and paired.low > t) or (claim.side <= 0 and paired.high < -t):
+        return "reproduced", "by the difference from the control", math.nan
+    gap = (paired.mean if claim.side >= 0 else -paired.mean) if claim.side else abs(paired.mean)
+    return "undecided", "control undecided", max(least, _needed(paired.spread, gap - t))
+
+
+def _needed(spread: float, near: float) -> float:
+    """Seeds at which half an interval is shorter than the distance to an edge; infinite for more than `MANY`."""
+    if not spread > 0:
+        return math.nan if math.isnan(spread) else 2
+    n = np.arange(2, MANY + 1)
+    short = stats.t.ppf(0.975, n - 1) * spread / np.sqrt(n) < near
+    return float(n[short.argmax()]) if short.any() else math.inf
+
+
+def follows(values: Sequence[Any], control: Sequence[Any]) -> bool:
+    """Whether a control follows from its claim by algebra, so that it shows nothing.
+
+    Parameters
+    ----------
+    values, control : sequence
+        One entry per seed, each a number or a sequence.
+
+    Returns
+    -------
+    bool
+        Whether the control is a permutation, a sign change, a reversal or a shift of the values, or has a mean of 0
+        whatever they are.
+
+    Examples
+    --------
+    >>> follows([1.0, 2.0, 4.0], [4.0, 1.0, 2.0]), follows([1.0, 2.0, 4.0], [-2.0, 1.0, 1.0])
+    (True, True)
+    """
+    if len(values) != len(control) or len({np.shape(value) for value in [*values, *control]}) != 1 or len(values) < 3:
+        return False
+    a, b = np.asarray(values, dtype=float), np.asarray(control, dtype=float)
+    scale = 1e-9 * max(np.abs(a).max(), np.abs(b).max())
+    spread = np.ptp(a, axis=0).max(), np.ptp(b, axis=0).max()
+    if min(spread) <= scale:
+        return False
+    of_seed = (b - a).reshape(len(a), -1)
+    rows = [np.sort(group.reshape(len(a), -1), axis=0) for group in (b, a, -a, a[..., ::-1] if a.ndim > 1 else a)]
+    same = any(np.abs(rows[0] - row).max() <= scale for row in rows[1:])
+    return bool(same or np.ptp(of_seed, axis=0).max() <= scale or (b.ndim == 1 and abs(b.sum()) <= scale))

@@ -1,7 +1,8 @@
 """What a verdict word means.
 
 An interval is the 95 % t-interval of the mean over seeds of a claim's statistic (`workbook.claims`), cut to what the
-statistic can be. It lies inside the accepted range, outside, or across an edge. A verdict is the first of these words that fits:
+statistic can be. It lies inside the accepted range, outside, or across an edge. A verdict is the first
+of these words that fits:
 
 not attempted         nobody judged the claim, or it needs the paper profile
 undecided             fewer than 5 seeds; fewer than 6 of a trend on which all seeds agree

@@ -23,6 +23,7 @@ finding: it states what has to hold of the measure, passes where it does for eve
 
 import math
 from collections.abc import Iterable, Sequence
+from functools import cache
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -92,14 +93,15 @@ def interval(values: Iterable[float], most: float = math.inf) -> Interval:
     if each.ndim != 1 or not len(each):
         raise ValueError(f"values must hold one number for each of at least 1 seed, got shape {each.shape}")
     n, mean = len(each), float(each.mean())
-    spread = float(each.std(ddof=1)) if n > 1 else math.nan
-    half = spread and _quantile(n) * spread / math.sqrt(n) if n > 1 else math.inf
+    spread = (float(each.std(ddof=1)) if np.ptp(each) else 0.0) if n > 1 else math.nan
+    half = float(_quantiles()[min(n, MANY) - 2]) * spread / math.sqrt(n) if n > 1 else math.inf
     return Interval(mean, max(mean - half, -most), min(mean + half, most), spread, n)
 
 
-def _quantile(n: int) -> float:
-    """Of Student's t, for a 95 % interval of the mean of n numbers."""
-    return float(stats.t.ppf(0.975, n - 1))
+@cache
+def _quantiles() -> np.ndarray:
+    """Of Student's t, for a 95 % interval of the mean of 2, 3, ... `MANY` numbers."""
+    return np.asarray(stats.t.ppf(0.975, np.arange(1, MANY)))
 
 
 class Verdict(NamedTuple):
@@ -229,9 +231,8 @@ def _needed(spread: float, near: float) -> float:
     """Seeds at which half an interval is shorter than the distance to an edge; infinite for more than `MANY`."""
     if not spread > 0:
         return math.nan if math.isnan(spread) else 2
-    n = np.arange(2, MANY + 1)
-    short = stats.t.ppf(0.975, n - 1) * spread / np.sqrt(n) < near
-    return float(n[short.argmax()]) if short.any() else math.inf
+    short = _quantiles() * spread / np.sqrt(np.arange(2, MANY + 1)) < near
+    return float(2 + short.argmax()) if short.any() else math.inf
 
 
 def follows(values: Sequence[Any], control: Sequence[Any]) -> bool:
@@ -263,4 +264,5 @@ def follows(values: Sequence[Any], control: Sequence[Any]) -> bool:
     of_seed = (b - a).reshape(len(a), -1)
     rows = [np.sort(group.reshape(len(a), -1), axis=0) for group in (b, a, -a, a[..., ::-1] if a.ndim > 1 else a)]
     same = any(np.abs(rows[0] - row).max() <= scale for row in rows[1:])
-    return bool(same or np.ptp(of_seed, axis=0).max() <= scale or (b.ndim == 1 and abs(b.sum()) <= scale))
+    balanced = b.ndim == 1 and abs(b.sum()) <= scale and len(np.unique(np.abs(b))) == len(b)  # no chance of few values
+    return bool(same or balanced or np.ptp(of_seed, axis=0).max() <= scale)

@@ -1,89 +1,47 @@
+import json
 import math
 
 import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from scipy.special import stdtrit
 from scipy.stats import rankdata
 
 from workbook import claims
 from workbook.claims import Book, Claim, load_claims
 
+NUMBERS = st.lists(st.floats(-1e3, 1e3).map(lambda x: round(x, 6)), min_size=2, max_size=30)
 GOOD = {
-    "id": "plateau", "statement": "s", "paper": "1909.11396", "where": "Fig. 3", "source": "paper",
+    "id": "09-plateau", "statement": "s", "paper": "1909.11396", "where": "Fig. 3", "evidence": "figure",
     "kind": "value", "expected": 3.26, "tolerance": 0.1, "why": "w",
 }  # fmt: skip
-
-
-RISING = {"kind": "trend", "expected": "increasing", "tolerance": 0.5}
+FIVE = [3.25, 3.26, 3.27, 3.24, 3.28]
+FAR = [0.5, 0.52, 0.49, 0.51, 0.47]
 
 
 def claim(**changes):
     return Claim(**(GOOD | changes))
 
 
-def verdict(values, control=None, profile="quick", **changes):
-    book = Book([claim(**changes)], profile=profile)
-    book.judge("plateau", values, control=control)
-    return book.verdicts.iloc[0]
+def judge(values, profile="quick", control=None, positive=None, at_bound=None, **changes):
+    named = {"control": "untrained"} if control is not None else {}
+    named |= {"positive": "the label itself"} if positive is not None else {}
+    book = Book([claim(**(named | changes))], profile=profile, show=False)
+    book.judge("09-plateau", values, control=control, positive=positive, at_bound=at_bound)
+    return book
 
 
-@pytest.mark.parametrize(
-    ("values", "changes", "expected"),
-    [
-        ([3.25, 3.26, 3.27], {}, "reproduced"),
-        ([2.0, 2.01, 2.02], {}, "not reproduced"),
-        ([3.35, 3.36, 3.37], {}, "partly reproduced"),  # the mean sits on the edge of 3.26 ± 0.1
-        ([3.1, 3.26, 3.42], {}, "partly reproduced"),  # right on average, spread too wide to say so
-        ([0.3, 0.31, 0.32], {"kind": "sign", "expected": "positive"}, "reproduced"),
-        ([0.3, 0.31, 0.32], {"kind": "sign", "expected": "negative"}, "not reproduced"),
-        ([-0.3, -0.31, -0.32], {"kind": "sign", "expected": "negative"}, "reproduced"),
-        ([0.05, 0.06, 0.04], {"kind": "sign", "expected": "positive"}, "not reproduced"),  # a tie is no effect
-        ([0.01, -0.01, 0.02], {"kind": "null", "expected": 0}, "reproduced"),
-        ([1.0, 1.1, 0.9], {"kind": "null", "expected": 0}, "not reproduced"),
-        ([[3, 2, 2.05, 1], [4, 3, 3.05, 1]], {"kind": "order", "expected": "decreasing"}, "reproduced"),
-        ([[3, 2, 2.5, 1], [4, 2, 2.5, 1]], {"kind": "order", "expected": "decreasing"}, "not reproduced"),
-        ([[1, 2, 3], [1, 2, 2.95]], {"kind": "order", "expected": "increasing"}, "reproduced"),
-        ([[1, 3, 2, 4], [1, 2, 3, 4]], RISING, "partly reproduced"),
-        ([[1, 2, 3, 4], [1, 2, 3, 5]], RISING, "reproduced"),
-        ([[4, 3, 2, 1], [9, 3, 2, 1]], RISING, "not reproduced"),
-        ([[2, 2, 2], [2, 2, 2]], RISING, "not reproduced"),
-    ],
-)
-def test_verdict_compares_the_interval_over_seeds_with_the_accepted_range(values, changes, expected):
-    assert verdict(values, **changes)["verdict"] == expected
+def row(values, **options):
+    (only,) = judge(values, **options).verdicts.to_dict("records")
+    return only
 
 
 def test_ours_keeps_its_sign():
-    row = verdict([-0.3, -0.31, -0.32], kind="sign", expected="negative")
-    assert (row["ours"], row["accepted_low"], row["accepted_high"]) == pytest.approx((-0.31, -math.inf, -0.1))
-    row = verdict([[3, 2, 1], [5, 4, 3]], kind="trend", expected="decreasing", tolerance=0.5)
-    assert (row["ours"], row["accepted_low"], row["accepted_high"]) == pytest.approx((-1, -1, -0.5))
-    assert row["verdict"] == "reproduced"
-
-
-def test_one_wild_seed_keeps_a_claim_from_being_reproduced():
-    assert verdict([3.26, 3.26, 3.26, 9.0])["verdict"] == "partly reproduced"
-
-
-def test_interval_is_student_t():
-    mean, low, high = claims.interval([1.0, 2.0, 3.0, 4.0])
-    assert (mean, low, high) == pytest.approx((2.5, 2.5 - 2.0543, 2.5 + 2.0543), abs=1e-4)  # 3.1824 · 1.29099 / 2
-
-
-NUMBERS = st.lists(st.floats(-1e3, 1e3).map(lambda x: round(x, 6)), min_size=2, max_size=30)
-
-
-@settings(deadline=None)
-@given(NUMBERS)
-@example([0.3, 0.3, 0.3])
-@example([0.1, 0.1])
-def test_interval_agrees_with_its_formula_and_has_no_width_without_a_spread(values):
-    """Reports hold intervals that were computed by this formula."""
-    half = stdtrit(len(values) - 1, 0.975) * np.std(values, ddof=1) / math.sqrt(len(values))
-    expected = np.mean(values) + np.array([0, -half, half])
-    np.testing.assert_allclose(claims.interval(values), expected, rtol=1e-12, atol=1e-12)
+    of = row([-0.3, -0.31, -0.32], kind="sign", expected="negative")
+    assert (of["ours"], of["accepted_low"], of["accepted_high"]) == pytest.approx((-0.31, -math.inf, -0.1))
+    of = row([[3, 2, 1], [5, 4, 3]], kind="trend", expected="decreasing", tolerance=0.5)
+    assert (of["ours"], of["accepted_low"], of["accepted_high"]) == pytest.approx((-1, -1, -0.5))
 
 
 @settings(deadline=None)
@@ -98,72 +56,109 @@ def test_trend_is_the_correlation_of_ranks_with_places_and_0_for_a_constant(valu
     assert statistic == pytest.approx(expected, abs=1e-12)
 
 
-def test_claim_whose_control_does_not_fail_is_partly_reproduced():
-    row = verdict([3.25, 3.26], control=[3.25, 3.26])
-    assert (row["verdict"], row["control"]) == ("partly reproduced", "does not fail")
-    row = verdict([3.25, 3.26], control=[0.5, 0.51])
-    assert (row["verdict"], row["control"]) == ("reproduced", "fails as it should")
-
-
 def test_claim_without_values_or_beyond_the_profile_is_not_attempted():
-    row = Book([claim()]).verdicts.iloc[0]
-    assert (row["verdict"], row["n"], row["control"]) == ("not attempted", 0, "")
-    row = verdict([3.25, 3.26], needs="paper")
-    assert row["verdict"] == "not attempted"
-    assert math.isnan(row["ours"])
-    assert verdict([3.25, 3.26], needs="paper", profile="paper")["verdict"] == "reproduced"
+    of = Book([claim()]).verdicts.iloc[0]
+    assert (of["verdict"], of["word"], of["n"], of["control"]) == ("not attempted", "not attempted", 0, "")
+    of = row(FIVE, needs="paper", control=FAR)
+    assert of["verdict"] == "not attempted"
+    assert math.isnan(of["ours"])
+    assert row(FIVE, needs="paper", control=FAR, profile="paper")["verdict"] == "reproduced"
 
 
 def test_verdict_carries_the_profile_that_ran(monkeypatch):
     monkeypatch.setenv("INFOLIB_PROFILE", "paper")
     assert Book([claim()]).verdicts.iloc[0]["profile"] == "paper"
-    assert verdict([3.2, 3.3], profile=None, needs="paper")["profile"] == "paper"
+    assert row(FIVE, profile=None, needs="paper", control=FAR)["verdict"] == "reproduced"
 
 
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ([3.2], "at least 2 seeds"),
-        ([3.2, float("nan")], "claim plateau was given a value that is not finite"),
+        ([], "at least 1 seed"),
+        ([3.2, float("nan")], "claim 09-plateau was given a value that is not finite"),
         ([[3.2, 3.1], [3.2, 3.1]], "one number per seed, got shape"),
     ],
 )
 def test_values_that_cannot_be_judged_are_refused(values, message):
-    for given_values in ({"values": values}, {"values": [3.2, 3.3], "control": values}):
-        book = Book([claim()])
+    for groups in ({"values": values}, {"values": FIVE, "control": values}, {"values": FIVE, "positive": values}):
         with pytest.raises(ValueError, match=message):
-            book.judge("plateau", **given_values)
-        assert book.verdicts["verdict"].tolist() == ["not attempted"]
+            judge(**groups)
+
+
+@pytest.mark.parametrize("role", ["control", "positive"])
+def test_controls_are_those_of_the_claims_file(role):
+    book = Book([claim(id="09-a", **{role: "untrained"}), claim(id="09-b")], show=False)
+    with pytest.raises(ValueError, match=f"09-a: {role} must be as in the claims file, which names one, which is not"):
+        book.judge("09-a", FIVE)
+    with pytest.raises(ValueError, match=f"09-b: {role} must be as in the claims file, which names none"):
+        book.judge("09-b", FIVE, **{role: FAR})
+    assert book.verdicts["verdict"].tolist() == ["not attempted"] * 2
+    assert book.values.empty
+
+
+def test_data_sets_are_judged_apart_and_the_word_is_the_weakest(capsys):
+    values = {"mnist": FIVE, "fashion-mnist": FIVE, "digits": FAR}
+    book = Book([claim(control="untrained")])
+    book.judge("09-plateau", values, control=dict.fromkeys(values, FAR))
+    assert book.verdicts[["data", "verdict", "word"]].values.tolist() == [
+        ["mnist", "reproduced", "not reproduced"],
+        ["fashion-mnist", "reproduced", "not reproduced"],
+        ["digits", "not reproduced", "not reproduced"],
+    ]
+    assert capsys.readouterr().out.startswith("✗ not reproduced, reproduced on 2 of 3, no positive control yet: s (09-")
+    assert "fashion-mnist" in book.summary()
+    with pytest.raises(ValueError, match="09-plateau: control must be of mnist, fashion-mnist, digits, got mnist"):
+        book.judge("09-plateau", values, control={"mnist": FAR})
+
+
+def test_values_are_kept_unrounded_and_verdicts_are_rebuilt_from_them(tmp_path):
+    kinds = [
+        claim(control="c", positive="p"), claim(id="09-up", kind="trend", expected="increasing", tolerance=0.5),
+        claim(id="09-none"), claim(id="09-check", role="check"),
+    ]  # fmt: skip
+    book = Book(kinds, profile="paper", show=False)
+    third = {"a": [1 / 3, *FIVE], "b": [3.0, *FIVE]}
+    far = {"a": [0.1, *FAR], "b": [0.2, *FAR]}
+    book.judge("09-plateau", third, control=far, positive=third, at_bound={"a": [True] * 6, "b": [False] * 6})
+    book.judge("09-up", [[1, 2, 3.1], [1, 3, 2]])
+    book.judge("09-check", FIVE)
+    book.values.to_csv(tmp_path / "values.csv", index=False)
+    kept = pd.read_csv(tmp_path / "values.csv", keep_default_na=False)
+    assert kept.columns.tolist() == claims.VALUES
+    assert json.loads(kept["value"][0]) == 1 / 3
+    assert len(kept) == 2 * 6 * 4 + 2 + 5
+    pd.testing.assert_frame_equal(claims.rebuilt(kinds, kept, "paper").verdicts, book.verdicts)
+    assert book.verdicts.loc[0, "verdict"] == "blind"
 
 
 def test_unknown_claim_lists_the_claims():
-    with pytest.raises(ValueError, match="unknown claim 'platau'; claims: plateau, other"):
-        Book([claim(), claim(id="other")]).judge("platau", [1, 2])
+    with pytest.raises(ValueError, match="unknown claim '09-platau'; claims: 09-plateau, 09-other"):
+        Book([claim(), claim(id="09-other")]).judge("09-platau", [1, 2])
 
 
 def test_the_word_stands_beside_its_statement_as_it_is_judged(capsys):
-    book = Book([claim(statement="It stays at 3.26 bits.")], profile="quick")
-    book.judge("plateau", (value for value in (3.25, 3.26)))
-    book.judge("plateau", np.array([1.0, 1.1]), control=iter([1, 2]))
+    book = Book([claim(statement="It stays at 3.26 bits.", control="untrained")], profile="quick")
+    book.judge("09-plateau", (value for value in FIVE), control=iter(FAR))
+    book.judge("09-plateau", np.array([1.0, 1.1]), control=iter(FAR))
     assert capsys.readouterr().out.splitlines() == [
-        "✓ reproduced: It stays at 3.26 bits. (plateau)",
-        "✗ not reproduced: It stays at 3.26 bits. (plateau)",
+        "✓ reproduced: It stays at 3.26 bits. (09-plateau)",
+        "? undecided, too few seeds, 5 seeds would do: It stays at 3.26 bits. (09-plateau)",
     ]
-    assert book.verdicts[["verdict", "control"]].values.tolist() == [["not reproduced", "does not fail"]]  # the last
+    assert book.verdicts[["verdict", "control"]].values.tolist() == [["undecided", "fails"]]  # the last
 
 
 def test_verdicts_come_in_the_order_of_the_claims_whatever_is_judged_first():
-    book = Book([claim(), claim(id="second"), claim(id="third")])
-    book.judge("third", [3.25, 3.26])
-    book.judge("plateau", [3.25, 3.26])
-    assert book.verdicts["claim"].tolist() == ["plateau", "second", "third"]
-    assert book.verdicts["verdict"].tolist() == ["reproduced", "not attempted", "reproduced"]
+    book = Book([claim(), claim(id="09-second"), claim(id="09-third")], show=False)
+    book.judge("09-third", FAR)
+    book.judge("09-plateau", FAR)
+    assert book.verdicts["claim"].tolist() == ["09-plateau", "09-second", "09-third"]
+    assert book.verdicts["verdict"].tolist() == ["not reproduced", "not attempted", "not reproduced"]
 
 
 def test_expectations_say_before_the_run_what_is_expected():
-    book = Book([claim(tolerance=0.10), claim(id="up", kind="sign", expected="positive")])
+    book = Book([claim(tolerance=0.10), claim(id="09-up", kind="sign", expected="positive")])
     table = book.expectations()
-    assert table.index.tolist() == ["plateau", "up"]
+    assert table.index.tolist() == ["09-plateau", "09-up"]
     assert table.values.tolist() == [["value", 3.26, "0.1"], ["sign", "positive", "0.1"]]
 
 
@@ -182,6 +177,8 @@ def test_book_of_a_notebook_has_its_claims():
         ({"kind": "sign", "expected": 1}, "unknown expected sign '1'; allowed: positive, negative"),
         ({"kind": "trend", "expected": "up"}, "unknown expected trend 'up'; allowed: increasing, decreasing"),
         ({"kind": "null", "expected": 2}, "expected must be 0, got 2"),
+        ({"kind": "differs", "expected": "positive"}, "expected must be 0, got 'positive'"),
+        ({"positive": "a", "no_positive": "b"}, "no_positive must be empty where there is a positive control"),
     ],
 )
 def test_claim_that_makes_no_sense_is_refused(changes, message):
@@ -195,11 +192,11 @@ def write(folder, text):
 
 
 ROW = """[[claim]]
-id="a"
+id="09-a"
 statement="s"
 paper="p"
 where="w"
-source="paper"
+evidence="text"
 kind="null"
 expected=0
 tolerance=1
@@ -208,23 +205,28 @@ why="w"
 
 
 def test_claims_file_is_read_in_order(tmp_path):
-    assert [c.id for c in write(tmp_path, ROW + ROW.replace('"a"', '"b"'))] == ["a", "b"]
+    assert [c.id for c in write(tmp_path, ROW + ROW.replace('"09-a"', '"09-b"'))] == ["09-a", "09-b"]
 
 
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        (ROW.replace('why="w"\n', ""), "09_test.toml: claim a lacks the field 'why'"),
+        (ROW.replace('why="w"\n', ""), "09_test.toml: claim 09-a lacks the field 'why'"),
         (ROW + "tolerence=2\n", "unknown field 'tolerence'; did you mean 'tolerance'[?] allowed: id, statement"),
-        (ROW.replace("null", "guess"), "claim a.kind must be one of 'value', 'null', 'sign', 'order', 'trend'"),
-        (ROW.replace('"paper"', '"hearsay"'), "claim a.source must be one of 'paper', \"authors' code\", .*, got 'hea"),
-        (ROW + 'needs="cluster"\n', "claim a.needs must be one of 'quick', 'paper', got 'cluster'"),
-        (ROW.replace("tolerance=1", "tolerance=inf"), "claim a.tolerance must be float, got inf"),
+        (
+            ROW.replace("null", "guess"),
+            "claim 09-a.kind must be one of 'value', 'null', 'sign', 'differs', 'order', 'trend'",
+        ),
+        (ROW.replace('"text"', '"hearsay"'), "claim 09-a.evidence must be one of 'text', 'abstract', .*, got 'hea"),
+        (ROW + f'quote="{"word " * 26}"\n', "claim 09-a.quote must be str of at most 25 words"),
+        (ROW.replace("09-a", "08-a"), "claim 08-a must begin with its notebook's number, 09-"),
+        (ROW + 'needs="cluster"\n', "claim 09-a.needs must be one of 'quick', 'paper', got 'cluster'"),
+        (ROW.replace("tolerance=1", "tolerance=inf"), "claim 09-a.tolerance must be float, got inf"),
         (
             ROW.replace("tolerance=1", "tolerance=-1"),
-            "claim a: tolerance must be a finite number of",
+            "claim 09-a: tolerance must be a finite number of",
         ),
-        (ROW + ROW, "more than one claim a"),
+        (ROW + ROW, "more than one claim 09-a"),
     ],
 )
 def test_claims_file_with_a_mistake_names_it(tmp_path, text, message):
@@ -233,12 +235,14 @@ def test_claims_file_with_a_mistake_names_it(tmp_path, text, message):
 
 
 def test_summary_holds_words_and_no_digits_of_ours():
-    book = Book([claim()])
-    book.judge("plateau", [3.2512345, 3.2634567])
+    book = judge([3.2512345, 3.2634567, *FIVE], control=FAR)
+    assert "undecided" not in book.summary()
     assert "reproduced" in book.summary()
     assert "3.25" not in book.summary()
-    assert book.rounded().loc["plateau", ["ours", "n", "tolerance"]].tolist() == ["3.26", 2, "0.1"]
-    assert book.verdicts.loc[0, "ours"] == pytest.approx(3.2573456)  # as it is, where nobody rounds
+    assert "data" not in book.summary()
+    assert book.rounded().loc["09-plateau", ["ours", "control", "n", "tolerance"]].tolist() == [
+        "3.26 [3.25, 3.27]", "0.50 [0.47, 0.52]", 7, "0.1",
+    ]  # fmt: skip
 
 
 def test_numbers_of_a_paper_are_data(tmp_path):
@@ -251,7 +255,10 @@ def test_numbers_of_a_paper_are_data(tmp_path):
 
 
 def test_every_column_of_a_verdict_is_listed_and_no_claims_make_an_empty_table():
-    assert verdict([3.25, 3.26]).index.tolist() == claims.COLUMNS
-    assert not verdict([3.25, 3.26], control=[1, 2]).isna().any()
-    empty = Book([]).verdicts
-    assert (len(empty), empty.columns.tolist()) == (0, claims.COLUMNS)
+    of = judge(FIVE, control=FAR, positive=FIVE, at_bound=[False] * 5).verdicts.iloc[0]
+    assert of.index.tolist() == claims.COLUMNS
+    assert of[of.isna()].index.tolist() == ["needed"]
+    assert (of["control_is"], of["positive_is"], of["positive"]) == ("untrained", "the label itself", "seen")
+    empty = Book([])
+    assert (len(empty.verdicts), empty.verdicts.columns.tolist()) == (0, claims.COLUMNS)
+    assert (len(empty.values), empty.values.columns.tolist()) == (0, claims.VALUES)

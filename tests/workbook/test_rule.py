@@ -114,7 +114,7 @@ def test_seeds_that_it_would_take_are_the_fewest_whose_interval_is_short_enough(
     half = [stdtrit(m - 1, 0.975) * spread / math.sqrt(m) for m in (n - 1, n)]
     assert found.word == "undecided"
     assert half[1] < 1 - np.mean(values) <= half[0]
-    assert math.isinf(judged(claim(), list(1.0001 + WIDE)).needed)
+    assert math.isinf(judged(claim(), list(0.9901 + WIDE)).needed)
     assert judged(claim(), [0.5, 0.5]).needed == 5
     assert judged(claim(**RISING), [UP] * 3).needed == 6
     undecided = judged(claim(**POSITIVE), list(3 + 4 * WIDE), list(1 + 4 * WIDE + 8 * SPREAD[::-1]))

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.figure import Figure
 
+    from workbook.claims import Book
+
 OURS = ("information-workbook", "information-workbook-notebooks")  # infolib and workbook, as they are installed
 PACKAGES = (*OURS, "torch", "torchvision", "numpy", "scipy", "scikit-learn", "pandas", "seaborn", "papermill")
 
@@ -155,18 +157,20 @@ def line() -> str:
 def save(
     *,
     results: "pd.DataFrame",
-    verdicts: "pd.DataFrame",
+    book: "Book",
     figures: Mapping[str, "Figure"],
     data: Iterable["Source"] = (),
 ) -> str:
-    """Write results.csv, verdicts.csv, figures/*.png and provenance.json where `infolib run` asked for them.
+    """Write results, verdicts, judged values (.csv), figures/*.png and provenance.json where `infolib run` asked.
 
     In JupyterLab nobody asked, so nothing is written.
 
     Parameters
     ----------
-    results, verdicts : DataFrame
-        Results of the notebook; `claims.Book.verdicts`.
+    results : DataFrame
+        Results of the notebook.
+    book : claims.Book
+        Its claims: what was judged, and the verdicts.
     figures : mapping of str to Figure
         Figures by name; the first is the one of the scoreboard.
     data : iterable of Source
@@ -182,13 +186,14 @@ def save(
     folder = Path(os.environ["INFOLIB_REPORT"])
     (folder / "figures").mkdir(parents=True, exist_ok=True)
     results.to_csv(folder / "results.csv", index=False)
-    verdicts.to_csv(folder / "verdicts.csv", index=False)
+    book.verdicts.to_csv(folder / "verdicts.csv", index=False)
+    book.values.to_csv(folder / "values.csv", index=False)
     for name, figure in figures.items():
         figure.savefig(folder / "figures" / f"{name}.png", dpi=150, bbox_inches="tight")
     sets = {source.name: dict(source.sha256) for source in data}
     record = describe() | {"data": sets, "figures": list(figures)}
     (folder / "provenance.json").write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
-    return f"saved {len(results)} results, {len(verdicts)} verdicts, {len(figures)} figures"
+    return f"saved {len(results)} results, {len(book.verdicts)} verdicts, {len(figures)} figures"
 
 
 class Source(Protocol):

@@ -6,6 +6,7 @@ from dataclasses import replace
 from html.parser import HTMLParser
 
 import nbformat
+import pandas as pd
 import pytest
 from matplotlib.figure import Figure
 
@@ -31,7 +32,7 @@ def leave_report(root, monkeypatch, profile, values, name="02_topic", judged=Tru
     book = claims.Book([claim] * judged, profile=profile)
     if values:
         book.judge("a", values)
-    provenance.save(results=book.verdicts[["claim"]], verdicts=book.verdicts, figures={"plane": Figure((1, 1))})
+    provenance.save(results=book.verdicts[["claim"]], book=book, figures={"plane": Figure((1, 1))})
     record = json.loads((folder / "provenance.json").read_text())
     ours = {"parameters": {"n": 1}, "wall_seconds": 12.3, "commit": "0123456789abcdef", "dirty": True}
     (folder / "provenance.json").write_text(json.dumps(record | ours))
@@ -226,8 +227,17 @@ def test_small_chart_shows_the_interval_inside_the_band_only_when_it_is(root, mo
 def test_saving_outside_a_run_writes_nothing(tmp_path, monkeypatch):
     monkeypatch.delenv("INFOLIB_REPORT", raising=False)
     monkeypatch.chdir(tmp_path)
-    assert "nothing saved" in provenance.save(results=None, verdicts=None, figures={})
+    assert "nothing saved" in provenance.save(results=None, book=None, figures={})
     assert list(tmp_path.iterdir()) == []
+
+
+def test_saving_writes_what_was_judged_and_the_verdicts(tmp_path, monkeypatch):
+    monkeypatch.setenv("INFOLIB_REPORT", str(tmp_path))
+    book = claims.Book([claims.Claim("02-a", "s", "p", "w", "ours", "value", 1.0, 0.1, "why")])
+    book.judge("02-a", [1.0, 1.05])
+    assert "1 verdicts" in provenance.save(results=book.verdicts[["claim"]], book=book, figures={})
+    assert pd.read_csv(tmp_path / "values.csv", keep_default_na=False, dtype={"value": str}).equals(book.values)
+    assert pd.read_csv(tmp_path / "verdicts.csv")["verdict"].tolist() == ["undecided"]
 
 
 def test_provenance_names_commit_versions_and_data(root, monkeypatch):
@@ -271,7 +281,7 @@ def test_board_names_what_it_was_read_from(root, monkeypatch):
     content = (root / "reports/quick/02_topic/verdicts.csv").read_bytes()
     assert source == ("quick report 02_topic", {"verdicts.csv": hashlib.sha256(content).hexdigest()})
     monkeypatch.setenv("INFOLIB_REPORT", str(root / "mine"))
-    provenance.save(results=before.verdicts, verdicts=before.verdicts, figures={}, data=before.sources)
+    provenance.save(results=before.verdicts, book=claims.Book([]), figures={}, data=before.sources)
     assert json.loads((root / "mine" / "provenance.json").read_text())["data"] == {source.name: source.sha256}
 
 

@@ -18,7 +18,7 @@ from packaging.requirements import Requirement
 
 import infolib
 import workbook
-from workbook import MARK, root
+from workbook import MARK, root, rule
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -191,7 +191,7 @@ def save(
     for name, figure in figures.items():
         figure.savefig(folder / "figures" / f"{name}.png", dpi=150, bbox_inches="tight")
     sets = {source.name: dict(source.sha256) for source in data}
-    record = describe() | {"data": sets, "figures": list(figures)}
+    record = describe() | {"rule": rule.RULE, "data": sets, "figures": list(figures)}
     (folder / "provenance.json").write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
     return f"saved {len(results)} results, {len(book.verdicts)} verdicts, {len(figures)} figures"
 

@@ -11,14 +11,14 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
-from workbook import claims, execution, folders, root
+from workbook import claims, execution, folders, root, rule
 from workbook import run as runner
 
 RECORD = {"commit", "dirty", "data", "versions", "device", "threads", "figures", "wall_seconds"}
-NUMBERS = {"ours": "", "low": "", "high": ""}  # the columns whose empty cells are missing numbers
+NUMBERS = dict.fromkeys(claims.NUMBERS, "")  # the columns whose empty cells are missing numbers
 COLUMNS = [
-    "notebook", "title", "claim", "paper", "statement", "source", "expected", "ours", "n", "control", "verdict", "why",
-    "commit", "dirty",
+    "notebook", "title", "claim", "data", "statement", "role", "paper", "evidence", "expected", "ours", "n", "control",
+    "difference", "verdict", "word", "note", "why", "commit", "dirty",
 ]  # fmt: skip
 
 
@@ -32,15 +32,18 @@ class Report(NamedTuple):
     folder : Path
         Where the report is.
     verdicts : DataFrame
-        One row per claim, with `claims.COLUMNS`.
+        One row per claim and data set, with `claims.COLUMNS`.
     provenance : dict
         Commit, versions, data and times of the run.
+    former : bool
+        Whether another rule than the present one gave the verdicts, whose words mean something else.
     """
 
     title: str
     folder: Path
     verdicts: pd.DataFrame
     provenance: dict[str, Any]
+    former: bool
 
 
 class Source(NamedTuple):
@@ -66,7 +69,7 @@ class Board(NamedTuple):
     profile : str
         "quick" or "paper".
     verdicts : DataFrame
-        One row per claim, see `board`.
+        One row per claim and data set, see `board`.
     sources : list of Source
         The reports that were read.
     """
@@ -87,10 +90,11 @@ def board(*, without: Collection[str] = ()) -> Board:
     Returns
     -------
     Board
-        Its frame has one row per claim: notebook, title, claim, paper, statement, source, expected (what would have
-        upheld the claim), ours (mean and interval), n, control, verdict, why (the reason for the tolerance), commit
-        (of the run that judged the claim, with the parameters that it overrode) and dirty. Reports with a name of
-        their own are left out.
+        Its frame has one row per claim and data set: notebook, title, claim, data, statement, role, paper, evidence,
+        expected (what would have upheld the claim), ours (mean and interval), n, control (what it did, with its
+        interval), difference (of claim and control), verdict, word (of the claim on all data sets), note (what
+        decided), why (the reason for the tolerance), commit (of the run that judged the claim, with the parameters that
+        it overrode) and dirty. Reports with a name of their own, and those of the former rule, are left out.
 
     Raises
     ------
@@ -99,7 +103,7 @@ def board(*, without: Collection[str] = ()) -> Board:
     """
     for profile in dict.fromkeys((os.environ.get("INFOLIB_PROFILE", "quick"), "paper")):
         with folders.lock():  # no report is replaced while we read
-            found = load(profile, without=without)
+            found = {name: one for name, one in load(profile, without=without).items() if not one.former}
             files = {name: (report.folder / "verdicts.csv").read_bytes() for name, report in found.items()}
         if rows := [row for name, report in found.items() for row in _on_board(name, report)]:
             hashes = {name: hashlib.sha256(content).hexdigest() for name, content in files.items()}
@@ -123,18 +127,20 @@ def claims_table(verdicts: pd.DataFrame, *words: str) -> "pd.io.formats.style.St
     verdicts : DataFrame
         Of a `board`.
     *words : str
-        Verdicts, such as "reproduced".
+        Words of claims, such as "reproduced".
 
     Returns
     -------
     Styler
-        Columns notebook (its number), statement, source, expected, ours, control, verdict (for several `words`), why.
+        Columns notebook (its number), statement, data (if there are several sets), evidence, expected, ours, control,
+        verdict (for several `words` or data sets), note, why.
     """
-    columns = ["notebook", "statement", "source", "expected", "ours", "control", "verdict", "why"]
-    shown = verdicts.loc[verdicts["verdict"].isin(words), columns]
+    columns = ["notebook", "statement", "data", "evidence", "expected", "ours", "control", "verdict", "note", "why"]
+    shown = verdicts.loc[verdicts["word"].isin(words), columns]
     shown = shown.assign(notebook=shown["notebook"].str[:2])
-    if len(words) == 1:
-        shown = shown.drop(columns="verdict")
+    alike = {"verdict": set(shown["verdict"]) <= {*words[:1]}, "data": not shown["data"].any()}
+    alike["note"] = not shown["note"].any()
+    shown = shown.drop(columns=[column for column, same in alike.items() if same])
     left = [("text-align", "left"), ("vertical-align", "top"), ("font-size", "12px"), ("white-space", "normal")]
     wide = [f".col{shown.columns.get_loc(column)}" for column in ("statement", "why")]
     styles = [{"selector": "td, th", "props": left}]
@@ -188,14 +194,25 @@ def _load(folder: Path) -> Report:
     try:
         provenance = json.loads((folder / "provenance.json").read_text(encoding="utf-8"))
         verdicts = pd.read_csv(folder / "verdicts.csv", keep_default_na=False, na_values=NUMBERS)
+        former = provenance.get("rule") != rule.RULE
+        if former:
+            verdicts = _in_present_columns(verdicts)
         if missing := sorted(RECORD - set(provenance) | set(claims.COLUMNS) - set(verdicts)):
             raise ValueError(f"no {', '.join(missing)}")
-        if unknown := sorted(set(verdicts["verdict"]) - set(claims.VERDICTS)):
+        known = {*rule.SYMBOL, *rule.CHECKED}
+        if unknown := sorted({*verdicts["verdict"], *verdicts["word"]} - known if not former else ()):
             raise ValueError(f"unknown verdict {unknown[0]!r}")
-    except (OSError, ValueError, TypeError) as error:
+    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
         raise ValueError(_not_whole(folder, error)) from error
     title = runner.title(notebook) if notebook in runner.notebooks() else notebook
-    return Report(f"{title} @{name}" if name else title, folder, verdicts, provenance)
+    return Report(f"{title} @{name}" if name else title, folder, verdicts, provenance, former)
+
+
+def _in_present_columns(verdicts: pd.DataFrame) -> pd.DataFrame:
+    """Verdicts of the former rule; `source` and `verdict` were its names for `evidence` and `word`."""
+    words = dict.fromkeys({*claims.COLUMNS} - {*NUMBERS, *verdicts}, "")
+    words |= {"evidence": verdicts["source"], "word": verdicts["verdict"]}
+    return verdicts.assign(**words).reindex(columns=claims.COLUMNS)
 
 
 def _not_whole(folder: Path, error: Exception) -> str:
@@ -246,8 +263,11 @@ def _section(profile: str) -> dict[str, Any]:
             cards.append(_card(report))
         except Exception as error:  # whatever lacks in one report, the others are shown
             broken.append(_not_whole(report.folder, error))
-    words = [row["verdict"] for card in cards if card["counts"] for row in card["rows"]]
-    tally = [(word, symbol, words.count(word)) for word, symbol in claims.SYMBOL.items()]
+    counted = {(card["place"], row["claim"]): row["word"] for card in cards if card["counts"] for row in card["rows"]}
+    words, symbols = [*counted.values()], rule.SYMBOL | rule.CHECKED
+    said = {word: f"checks {word.removesuffix('es').removesuffix('s')}" for word in rule.CHECKED}
+    shown = [word for word in symbols if word in rule.SYMBOL or word in words]
+    tally = [(word, said.get(word, word), symbols[word], words.count(word)) for word in shown]
     return {"profile": profile, "cards": cards, "tally": tally, "broken": broken}
 
 
@@ -262,7 +282,8 @@ def _card(report: Report) -> dict[str, Any]:
         "place": f"{folder.parent.name}/{folder.name}",
         "origin": _origin(record),
         "changed": changed,
-        "counts": not changed and "@" not in folder.name,
+        "former": report.former,
+        "counts": not changed and not report.former and "@" not in folder.name,
         "cover": base64.b64encode(cover.read_bytes()).decode(),
         "rows": _shown(report),
     }
@@ -271,15 +292,18 @@ def _card(report: Report) -> dict[str, Any]:
 def _shown(report: Report) -> list[dict[str, Any]]:
     """The verdicts of a report with our numbers as text, and the parts of a small chart."""
     return [
-        row | {"criterion": _criterion(row), "ours": _ours(row), "glyph": _glyph(row)}
-        | {"symbol": claims.SYMBOL[row["verdict"]]}
+        row | {
+            "criterion": _criterion(row), "ours": claims.shown(row), "glyph": _glyph(row), "control": _control(row),
+            "difference": claims.shown(row, "paired_"), "symbol": (rule.SYMBOL | rule.CHECKED).get(row["verdict"], ""),
+        }
         for row in report.verdicts.to_dict("records")
     ]  # fmt: skip
 
 
-def _ours(row: dict[str, Any]) -> str:
-    mean, low, high = (claims.digits(row[k], row["tolerance"]) for k in ("ours", "low", "high"))
-    return f"{mean} [{low}, {high}]" if row["n"] else "–"
+def _control(row: dict[str, Any]) -> str:
+    """What the control did, with its interval if there is one."""
+    numbers = claims.shown(row, "control_")
+    return row["control"] if numbers == "–" else f"{row['control']}, {numbers}"
 
 
 def _criterion(row: dict[str, Any]) -> str:
@@ -290,6 +314,7 @@ def _criterion(row: dict[str, Any]) -> str:
     return {
         "null": f"0 ± {t}",
         "sign": f"{e}, beyond {t}",
+        "differs": f"not 0, beyond {t}",
         "order": f"{e}, ties within {t}",
         "trend": f"{e}, |ρ| ≥ {t}",
     }[row["kind"]]
@@ -307,11 +332,12 @@ def _origin(record: dict[str, Any]) -> str:
 
 
 def _glyph(row: dict[str, Any]) -> dict[str, float] | None:
-    """Places, in percent of a small chart's width, of the accepted range and of our interval."""
+    """Places, in percent of a small chart's width, of the accepted range, our interval and the control's."""
     if not row["n"]:
         return None
-    edges = [row[k] for k in ("accepted_low", "accepted_high", "low", "high") if math.isfinite(row[k])]
+    names = ("accepted_low", "accepted_high", "low", "high", "ours", "control_low", "control_high")
+    edges = [row[name] for name in names if math.isfinite(row[name])]
     span = max(edges) - min(edges) or 1.0
     start, stop = min(edges) - 0.15 * span, max(edges) + 0.15 * span
-    shown = {k: min(max(row[k], start), stop) for k in ("accepted_low", "accepted_high", "low", "high", "ours")}
-    return {k: round(100 * (value - start) / (stop - start), 1) for k, value in shown.items()}
+    shown = {name: min(max(row[name], start), stop) for name in names if not math.isnan(row[name])}
+    return {name: round(100 * (value - start) / (stop - start), 1) for name, value in shown.items()}

@@ -33,7 +33,7 @@ from workbook import MARK, child, execution, folders, provenance, records, root
 
 PROFILES = ("quick", "paper")
 TIME_LIMIT = {"quick": 20.0, "paper": 240.0}  # minutes for one notebook
-DELIVERABLES = ("report.ipynb", "results.csv", "verdicts.csv", "provenance.json", "figures/*.png")
+DELIVERABLES = ("report.ipynb", "results.csv", "verdicts.csv", "values.csv", "provenance.json", "figures/*.png")
 READS_REPORTS = "reads-reports"  # tag of a code cell
 NAMES = {"int": int, "float": float, "str": str, "bool": bool, "list": list, "dict": dict}
 

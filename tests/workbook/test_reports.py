@@ -10,8 +10,9 @@ import pandas as pd
 import pytest
 from matplotlib.figure import Figure
 
-from workbook import claims, execution, provenance, reports
+from workbook import claims, execution, provenance, reports, rule
 
+FIVE, FAR = [3.25, 3.26, 3.27, 3.24, 3.28], [0.5, 0.52, 0.49, 0.51, 0.47]
 NASTY = '<script>alert("1 | 2")</script> & co'
 
 
@@ -23,15 +24,16 @@ def root(tmp_path, monkeypatch):
     return tmp_path
 
 
-def leave_report(root, monkeypatch, profile, values, name="02_topic", judged=True, **changes):
+def leave_report(root, monkeypatch, profile, values, name="02_topic", judged=True, control=FAR, **changes):
     """A report folder as a notebook and the runner leave it, with one claim whose text wants escaping."""
     folder = root / "reports" / profile / name
     monkeypatch.setenv("INFOLIB_REPORT", str(folder))
-    claim = claims.Claim("a", NASTY, "1804.06537", "Fig. 2", "paper", "value", 3.26, 0.1, "why")
+    claim = claims.Claim("02-a", NASTY, "1804.06537", "Fig. 2", "figure", "value", 3.26, 0.1, "why")
+    claim = replace(claim, control="untrained") if control else claim
     claim = replace(claim, **changes)
     book = claims.Book([claim] * judged, profile=profile)
     if values:
-        book.judge("a", values)
+        book.judge("02-a", values, control=control)
     provenance.save(results=book.verdicts[["claim"]], book=book, figures={"plane": Figure((1, 1))})
     record = json.loads((folder / "provenance.json").read_text())
     ours = {"parameters": {"n": 1}, "wall_seconds": 12.3, "commit": "0123456789abcdef", "dirty": True}
@@ -65,7 +67,7 @@ class Page(HTMLParser):
 
 
 def test_page_escapes_everything_and_needs_no_other_file(root, monkeypatch):
-    leave_report(root, monkeypatch, "quick", [3.25, 3.26])
+    leave_report(root, monkeypatch, "quick", FIVE)
     page = Page(reports.index().read_text())
     assert page.open == []
     assert NASTY in page.text  # as text, not as a tag
@@ -79,18 +81,18 @@ def test_page_escapes_everything_and_needs_no_other_file(root, monkeypatch):
 
 
 def test_scoreboard_shows_ours_with_interval_verdict_and_origin(root, monkeypatch):
-    leave_report(root, monkeypatch, "paper", [3.25, 3.26])
+    leave_report(root, monkeypatch, "paper", FIVE)
     reports.index()
     text = (root / "reports" / "README.md").read_text()
     (row,) = [line for line in text.splitlines() if "alert" in line]
     assert row.count("|") - row.count("\\|") == 8  # seven cells: the claim's own bar is escaped
-    assert row.endswith("| paper | 3.26 ± 0.1 | 3.25 [3.19, 3.32] | 2 |  | ✓ reproduced |")
+    assert row.endswith("| figure | 3.26 ± 0.1 | 3.26 [3.24, 3.28] | 5 | fails, 0.50 [0.47, 0.52] | ✓ reproduced |")
     assert "[A topic](paper/02_topic/report.ipynb)" in text
     assert "12 s" in text
 
 
 def test_markdown_scoreboard_knows_only_the_paper_profile(root, monkeypatch):
-    leave_report(root, monkeypatch, "quick", [3.25, 3.26])
+    leave_report(root, monkeypatch, "quick", FIVE)
     reports.index()
     assert "No paper-profile report yet" in (root / "reports" / "README.md").read_text()
 
@@ -108,7 +110,7 @@ NO_NUMBER = "claim,verdict\na,reproduced\n"
 )  # fmt: skip
 def test_report_that_is_not_whole_is_named_and_passed_over(root, monkeypatch, file, text):
     for name in ("02_topic", "04_other"):
-        leave_report(root, monkeypatch, "paper", [3.25, 3.26], name=name)
+        leave_report(root, monkeypatch, "paper", FIVE, name=name)
     path = root / "reports/paper/02_topic" / file
     path.unlink() if text is None else path.write_text(text)
     message = r"reports/paper/02_topic is not a whole report \(.*\): run 02_topic again, or remove it"
@@ -128,8 +130,8 @@ def test_report_that_is_not_whole_is_named_and_passed_over(root, monkeypatch, fi
 
 @pytest.mark.parametrize("damage", ["file", "link", "picture", "versions", "verdict"])
 def test_whatever_a_report_lacks_the_others_are_on_the_scoreboard(root, monkeypatch, damage):
-    leave_report(root, monkeypatch, "quick", [3.25, 3.26])
-    leave_report(root, monkeypatch, "quick", [3.25, 3.26], name="04_other")
+    leave_report(root, monkeypatch, "quick", FIVE)
+    leave_report(root, monkeypatch, "quick", FIVE, name="04_other")
     folder = root / "reports/quick/02_topic"
     if damage in ("file", "link"):
         shutil.rmtree(folder)
@@ -155,9 +157,9 @@ def change(path, old, new):
 def test_named_and_overridden_reports_are_marked_and_not_counted(root, monkeypatch):
     monkeypatch.setenv("INFOLIB_PROFILE", "quick")
     for profile in ("quick", "paper"):
-        leave_report(root, monkeypatch, profile, [3.25, 3.26])
-        leave_report(root, monkeypatch, profile, [3.25, 3.26], name="02_topic@mine")
-        leave_report(root, monkeypatch, profile, [3.25, 3.26], name="04_other" if profile == "quick" else "04_other@b")
+        leave_report(root, monkeypatch, profile, FIVE)
+        leave_report(root, monkeypatch, profile, FIVE, name="02_topic@mine")
+        leave_report(root, monkeypatch, profile, FIVE, name="04_other" if profile == "quick" else "04_other@b")
     for folder in ("quick/04_other", "paper/04_other@b"):
         path = root / "reports" / folder / "provenance.json"
         path.write_text(json.dumps(json.loads(path.read_text()) | {"overridden": {"n": 7, "name": NASTY + "`"}}))
@@ -178,7 +180,7 @@ def test_named_and_overridden_reports_are_marked_and_not_counted(root, monkeypat
 
 
 def test_scoreboard_says_why_there_is_no_commit(root, monkeypatch):
-    leave_report(root, monkeypatch, "paper", [3.25, 3.26])
+    leave_report(root, monkeypatch, "paper", FIVE)
     path = root / "reports/paper/02_topic/provenance.json"
     why = {"commit": None, "dirty": None, "no_commit": "git is not installed"}
     path.write_text(json.dumps(json.loads(path.read_text()) | why))
@@ -206,10 +208,10 @@ def test_claim_that_was_not_attempted_has_no_numbers(root, monkeypatch):
 @pytest.mark.parametrize(
     ("values", "changes", "inside"),
     [
-        ([3.25, 3.26, 3.27], {}, True),
-        ([1.0, 1.1, 1.2], {}, False),
-        ([1, 2, 2.5], {"kind": "sign", "expected": "positive", "tolerance": 0.5}, False),
-        ([2.1, 2.2, 2.3], {"kind": "sign", "expected": "positive", "tolerance": 0.5}, True),
+        (FIVE, {}, True),
+        ([1.0, 1.1, 1.2, 1.1, 1.0], {}, False),
+        ([1, 2, 2.5, 0, 1], {"kind": "sign", "expected": "positive", "tolerance": 0.5}, False),
+        ([2.1, 2.2, 2.3, 2.1, 2.0], {"kind": "sign", "expected": "positive", "tolerance": 0.5}, True),
     ],
 )
 def test_small_chart_shows_the_interval_inside_the_band_only_when_it_is(root, monkeypatch, values, changes, inside):
@@ -222,6 +224,65 @@ def test_small_chart_shows_the_interval_inside_the_band_only_when_it_is(root, mo
     assert (start <= low and high <= start + width + 0.1) is inside
     assert low <= middle <= high
     assert all(0 <= value <= 100 for value in (start, start + width, low, high))
+
+
+def test_reports_of_the_former_rule_are_shown_as_such_and_not_counted(root, monkeypatch):
+    monkeypatch.setenv("INFOLIB_PROFILE", "paper")
+    leave_report(root, monkeypatch, "paper", FIVE)
+    leave_report(root, monkeypatch, "paper", FIVE, name="04_other")
+    folder = root / "reports/paper/04_other"
+    (folder / "values.csv").unlink()
+    (folder / "verdicts.csv").write_text(FORMER)
+    record = json.loads((folder / "provenance.json").read_text())
+    del record["rule"]
+    (folder / "provenance.json").write_text(json.dumps(record))
+    assert {name: report.former for name, report in reports.load("paper").items()} == {
+        "02_topic": False,
+        "04_other": True,
+    }
+    assert reports.board().verdicts["notebook"].tolist() == ["02_topic"]
+    page = Page(reports.index().read_text())
+    assert page.open == []
+    assert "✓ 1 reproduced" in page.text
+    assert "Counted without the reports of the former rule." in page.text
+    text = (root / "reports" / "README.md").read_text()
+    assert text.count("Judged by the former rule, whose words mean something else") == 1
+    assert (
+        "| It stays | authors' code | 3.26 ± 0.1 | 3.25 [3.19, 3.32] | 2 | does not fail |  partly reproduced |" in text
+    )
+
+
+FORMER = (
+    "claim,statement,paper,where,source,kind,expected,tolerance,accepted_low,accepted_high,ours,low,high,n,control,"
+    "verdict,profile,why\na,It stays,p,w,authors' code,value,3.26,0.1,3.16,3.36,3.255,3.19,3.32,2,does not fail,"
+    "partly reproduced,paper,why\n"
+)
+
+
+def test_several_data_sets_are_rows_of_one_claim(root, monkeypatch):
+    monkeypatch.setenv("INFOLIB_PROFILE", "paper")
+    both = {"mnist": FIVE, "digits": [1.0, 1.1, 1.2, 1.1, 1.0]}
+    leave_report(root, monkeypatch, "paper", both, control={"mnist": FAR, "digits": FAR})
+    page = Page(reports.index().read_text())
+    assert "✗ 1 not reproduced" in page.text
+    assert "✓ 0 reproduced" in page.text
+    assert page.text.count(f"{NASTY} on digits") == 1
+    text = (root / "reports" / "README.md").read_text()
+    assert "✓ reproduced |" in text
+    assert "✗ not reproduced: no positive control yet |" in text
+    table = reports.claims_table(reports.board().verdicts, "not reproduced").data
+    assert table["verdict"].tolist() == ["reproduced", "not reproduced"]
+    assert table["data"].tolist() == ["mnist", "digits"]
+
+
+def test_checks_are_counted_apart(root, monkeypatch):
+    leave_report(root, monkeypatch, "quick", FIVE, control=None, role="check")
+    assert "✓ 1 checks pass" in Page(reports.index().read_text()).text
+    leave_report(root, monkeypatch, "quick", [1.0, 2.0], control=None, role="check")
+    page = Page(reports.index().read_text())
+    assert "✗ 1 checks fail" in page.text
+    assert "✓ 0 reproduced" in page.text
+    assert "checks pass" not in page.text
 
 
 def test_saving_outside_a_run_writes_nothing(tmp_path, monkeypatch):
@@ -241,7 +302,7 @@ def test_saving_writes_what_was_judged_and_the_verdicts(tmp_path, monkeypatch):
 
 
 def test_provenance_names_commit_versions_and_data(root, monkeypatch):
-    leave_report(root, monkeypatch, "quick", [3.25, 3.26])
+    leave_report(root, monkeypatch, "quick", FIVE)
     record = json.loads((root / "reports/quick/02_topic/provenance.json").read_text())
     assert record["versions"]["torch"]
     assert record["threads"] >= 1
@@ -259,9 +320,9 @@ def test_a_report_that_judges_nothing_has_a_place_without_a_table(root, monkeypa
 def test_board_has_every_claim_of_the_profile_that_runs_with_its_origin(root, monkeypatch):
     monkeypatch.setenv("INFOLIB_PROFILE", "quick")
     for name in ("02_topic", "04_other", "07_mine"):
-        leave_report(root, monkeypatch, "quick", [3.25, 3.26], name=name)
+        leave_report(root, monkeypatch, "quick", FIVE, name=name)
     leave_report(root, monkeypatch, "quick", None, name="08_nothing", judged=False)
-    leave_report(root, monkeypatch, "paper", [9.0, 9.1], name="05_elsewhere")
+    leave_report(root, monkeypatch, "paper", [9.0, 9.1, 9.2, 9.0, 9.3], name="05_elsewhere")
     # The notebook that asks may run because its report is broken.
     (root / "reports/quick/07_mine/provenance.json").unlink()
     board = reports.board(without=["07_mine"])
@@ -269,14 +330,20 @@ def test_board_has_every_claim_of_the_profile_that_runs_with_its_origin(root, mo
     assert board.verdicts["notebook"].tolist() == ["02_topic", "04_other"]
     row = board.verdicts.iloc[0].to_dict()
     assert row["expected"] == "3.26 ± 0.1"
-    assert row["ours"] == "3.25 [3.19, 3.32]"
-    assert (row["verdict"], row["why"], row["statement"], row["n"]) == ("reproduced", "why", NASTY, 2)
+    assert row["ours"] == "3.26 [3.24, 3.28]"
+    assert (row["control"], row["difference"]) == ("fails, 0.50 [0.47, 0.52]", "2.76 [2.72, 2.80]")
+    assert (row["word"], row["verdict"], row["why"], row["statement"], row["n"]) == (
+        *["reproduced"] * 2,
+        "why",
+        NASTY,
+        5,
+    )
     assert (row["commit"], row["dirty"]) == ("012345678", True)
 
 
 def test_board_names_what_it_was_read_from(root, monkeypatch):
     monkeypatch.setenv("INFOLIB_PROFILE", "quick")
-    leave_report(root, monkeypatch, "quick", [3.25, 3.26])
+    leave_report(root, monkeypatch, "quick", FIVE)
     before, (source,) = reports.board(), reports.board().sources
     content = (root / "reports/quick/02_topic/verdicts.csv").read_bytes()
     assert source == ("quick report 02_topic", {"verdicts.csv": hashlib.sha256(content).hexdigest()})
@@ -287,12 +354,12 @@ def test_board_names_what_it_was_read_from(root, monkeypatch):
 
 def test_board_falls_back_on_the_paper_profile_and_says_so(root, monkeypatch):
     monkeypatch.setenv("INFOLIB_PROFILE", "quick")
-    leave_report(root, monkeypatch, "quick", [3.25, 3.26], name="07_mine")
-    leave_report(root, monkeypatch, "paper", [3.25, 3.26])
+    leave_report(root, monkeypatch, "quick", FIVE, name="07_mine")
+    leave_report(root, monkeypatch, "paper", FIVE)
     board = reports.board(without=["07_mine"])
     assert (board.profile, board.verdicts["notebook"].tolist()) == ("paper", ["02_topic"])
     monkeypatch.setenv("INFOLIB_PROFILE", "paper")
-    leave_report(root, monkeypatch, "quick", [3.25, 3.26])
+    leave_report(root, monkeypatch, "quick", FIVE)
     assert reports.board().profile == "paper"
 
 
@@ -304,10 +371,10 @@ def test_board_of_no_reports_is_refused():
 
 def test_the_table_of_claims_has_those_with_the_verdicts_asked_for(root, monkeypatch):
     monkeypatch.setenv("INFOLIB_PROFILE", "quick")
-    leave_report(root, monkeypatch, "quick", [3.25, 3.26])
-    leave_report(root, monkeypatch, "quick", [9.0, 9.1], name="04_other")
+    leave_report(root, monkeypatch, "quick", FIVE)
+    leave_report(root, monkeypatch, "quick", [9.0, 9.1, 9.2, 9.0, 9.3], name="04_other")
     verdicts = reports.board().verdicts
-    asked = [("reproduced",), ("not reproduced",), ("not attempted",), claims.VERDICTS]
+    asked = [("reproduced",), ("not reproduced",), ("not attempted",), rule.VERDICTS]
     for words, numbers in zip(asked, (["02"], ["04"], [], ["02", "04"]), strict=True):
         table = reports.claims_table(verdicts, *words)
         assert table.data["notebook"].tolist() == numbers

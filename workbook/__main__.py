@@ -1,4 +1,4 @@
-"""The command line: `infolib doctor | list | data | run | index`."""
+"""The command line: `infolib doctor | list | data | run | index | verify | diff`."""
 
 import os
 import re
@@ -174,6 +174,29 @@ def index() -> None:
     from workbook import reports
 
     click.echo(os.path.relpath(reports.index(_say), root()))
+
+
+@main.command()
+@click.argument("names", nargs=-1)
+@click.option("--profile", default="paper", show_default=True, help="quick or paper.")
+@click.option("--strict", is_flag=True, help="A report of the former rule fails too.")
+def verify(names: tuple[str, ...], profile: str, strict: bool) -> None:
+    """Hold reports (all, or some: `02 05`) against their files, their values, their claims and the history."""
+    from workbook import verify as verifier
+
+    found = verifier.verify(names, profile=profile)
+    for one in found:
+        mark = "–" if one.former else "✗" if one.wrong else "✓"
+        click.echo(f"{mark} {one.report}" + (f": {one.shown}" if one.shown else ""))
+        for text in one.wrong:
+            click.echo(f"    {text}")
+    former = sum(one.former for one in found)
+    wrong = sum(bool(one.wrong) for one in found)
+    click.echo(
+        f"{len(found) - wrong - former} of {len(found)} reports hold"
+        + (f", {former} of the former rule" * bool(former))
+    )
+    sys.exit(1 if wrong or (strict and former) else 0)
 
 
 if __name__ == "__main__":

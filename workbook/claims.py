@@ -14,11 +14,12 @@ trend    a sequence       Spearman's correlation with its index         [t, 1] o
 The verdict is by the rule of `workbook.rule`.
 """
 
+import ast
 import json
 import math
 import os
 import tomllib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -218,14 +219,80 @@ def load_claims(name: str, folder: Path | None = None) -> list[Claim]:
         without the notebook's number.
     """
     path = (folder or root() / "data" / "claims") / f"{name}.toml"
-    rows = tomllib.loads(path.read_text(encoding="utf-8")).get("claim", [])
-    loaded = [records.built(Claim, row, f"{path.name}: claim {row.get('id', '(without id)')}") for row in rows]
-    ids = [claim.id for claim in loaded]
+    return parsed(name, path.read_text(encoding="utf-8"))
+
+
+def parsed(name: str, text: str) -> list[Claim]:
+    """The claims that a file of them holds.
+
+    Parameters
+    ----------
+    name : str
+        Full name of the notebook.
+    text : str
+        Of the file, in TOML.
+
+    Returns
+    -------
+    list of Claim
+
+    Raises
+    ------
+    ValueError
+        As `load_claims` does.
+    """
+    file, rows = f"{name}.toml", tomllib.loads(text).get("claim", [])
+    found = [records.built(Claim, row, f"{file}: claim {row.get('id', '(without id)')}") for row in rows]
+    ids = [claim.id for claim in found]
     if stray := [i for i in ids if not i.startswith(f"{name[:2]}-")]:
-        raise ValueError(f"{path.name}: claim {stray[0]} must begin with its notebook's number, {name[:2]}-")
+        raise ValueError(f"{file}: claim {stray[0]} must begin with its notebook's number, {name[:2]}-")
     if twice := sorted({i for i in ids if ids.count(i) > 1}):
-        raise ValueError(f"{path.name} has more than one claim {', '.join(twice)}")
-    return loaded
+        raise ValueError(f"{file} has more than one claim {', '.join(twice)}")
+    return found
+
+
+def check(name: str, sources: Iterable[str]) -> None:
+    """Refuse a notebook whose calls of `judge` do not fit its claims file, as far as they are spelt out.
+
+    Parameters
+    ----------
+    name : str
+        Full name of the notebook.
+    sources : iterable of str
+        Its code cells.
+
+    Raises
+    ------
+    ValueError
+        As `load_claims` does; for a claim that there is not; and for a control that the claims file names and the call
+        does not give, or the other way round.
+    """
+    path = root() / "data" / "claims" / f"{name}.toml"
+    known = {claim.id: claim for claim in load_claims(name)} if path.exists() else {}
+    for node in (node for source in sources if "judge(" in source for node in ast.walk(ast.parse(source))):
+        if not (isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "judge"):
+            continue
+        claim = node.args[0].value if node.args and isinstance(node.args[0], ast.Constant) else None
+        if not isinstance(claim, str):
+            continue
+        with records.placed(f"notebook {name}"):
+            _known(claim, known)
+            given = {keyword.arg for keyword in node.keywords}
+            if None not in given:
+                _fit(known[claim], given)
+
+
+def _known(claim: str, known: Mapping[str, Claim]) -> None:
+    if claim not in known:
+        raise ValueError(f"unknown claim {claim!r}; claims: {', '.join(known)}")
+
+
+def _fit(claim: Claim, given: Collection[str | None]) -> None:
+    """Refuse controls that are not those of the claims file."""
+    for role in ("control", "positive"):
+        if (role in given) != bool(getattr(claim, role)):
+            what = "names none" if role in given else "names one, which is not given"
+            raise ValueError(f"claim {claim.id}: {role} must be as in the claims file, which {what}")
 
 
 def paper_numbers(name: str, folder: Path | None = None) -> pd.DataFrame:
@@ -297,14 +364,10 @@ class Book:
             For an id that is no claim, a control that is not named or one that is named and not given, other data sets,
             no seeds, and a value of the wrong shape or not finite.
         """
-        if claim not in self.claims:
-            raise ValueError(f"unknown claim {claim!r}; claims: {', '.join(self.claims)}")
+        _known(claim, self.claims)
         given = zip(GIVEN, (values, control, positive, at_bound), strict=True)
         groups = {role: _by_data(group) for role, group in given if group is not None}
-        for role in ("control", "positive"):
-            if (role in groups) != bool(getattr(self.claims[claim], role)):
-                what = "names none" if role in groups else "names one, which is not given"
-                raise ValueError(f"claim {claim}: {role} must be as in the claims file, which {what}")
+        _fit(self.claims[claim], groups)
         for role, group in groups.items():
             if [*group] != [*groups["claim"]]:
                 raise ValueError(

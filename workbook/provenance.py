@@ -30,8 +30,24 @@ OURS = ("information-workbook", "information-workbook-notebooks")  # infolib and
 PACKAGES = (*OURS, "torch", "torchvision", "numpy", "scipy", "scikit-learn", "pandas", "seaborn", "papermill")
 
 
-def _git(*arguments: str) -> str:
-    """What git says of the workbook's folder; an OSError says in a few words why it says nothing."""
+def git(*arguments: str) -> str:
+    """What git answers in the workbook's folder.
+
+    Parameters
+    ----------
+    *arguments : str
+        Of the command.
+
+    Returns
+    -------
+    str
+        Its output, without the last line break but of a file that it shows.
+
+    Raises
+    ------
+    OSError
+        Says in a few words why there is no answer.
+    """
     elsewhere = {"GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE"}  # a hook of another checkout sets them
     own = {name: value for name, value in os.environ.items() if name not in elsewhere} | {"LC_ALL": "C"}
     command = ["git", *arguments]
@@ -46,18 +62,18 @@ def _git(*arguments: str) -> str:
         raise OSError(
             "git refuses a folder of dubious ownership" if dubious else "no checkout with a commit"
         ) from error
-    return done.stdout.strip()
+    return done.stdout if arguments[0] == "show" else done.stdout.removesuffix("\n")
 
 
 def _repository() -> dict[str, Any]:
     """Commit of the code that runs, and whether anything but reports/ differs from it; or why there is none."""
     try:
-        top = Path(_git("rev-parse", "--show-toplevel")).resolve()
+        top = Path(git("rev-parse", "--show-toplevel")).resolve()
         if top != root().resolve():
             raise OSError("the workbook is no checkout: it lies in that of something else")
         if any(Path(package.__file__ or "").resolve().parents[1] != top for package in (infolib, workbook)):
             raise OSError("the code that runs is not that of the workbook's checkout")
-        commit, changes = _git("rev-parse", "HEAD"), _git("status", "--porcelain", "--", ".", ":!reports")
+        commit, changes = git("rev-parse", "HEAD"), git("status", "--porcelain", "--", ".", ":!reports")
     except OSError as error:
         return {"commit": None, "dirty": None, "no_commit": str(error)}
     return {"commit": commit, "dirty": bool(changes)}
@@ -109,8 +125,29 @@ def after(notebook: str, first: dict[str, Any]) -> dict[str, Any]:
         )
     if first["commit"] is None:
         return first
-    moved = last["commit"] != first["commit"] and _git("diff", "--name-only", first["commit"], "--", ".", ":!reports")
+    moved = last["commit"] != first["commit"] and git("diff", "--name-only", first["commit"], "--", ".", ":!reports")
     return first | {"dirty": first["dirty"] or last["dirty"] is not False or bool(moved)}
+
+
+def hashes(folder: Path) -> dict[str, str]:
+    """The SHA-256 of each file of a report, but of the one that holds them and of what is made from the others.
+
+    Parameters
+    ----------
+    folder : Path
+        Of the report.
+
+    Returns
+    -------
+    dict of str to str
+        By the file's path in the folder.
+    """
+    files = {path.relative_to(folder).as_posix(): path for path in sorted(folder.rglob("*")) if path.is_file()}
+    return {
+        name: hashlib.sha256(path.read_bytes()).hexdigest()
+        for name, path in files.items()
+        if name not in ("provenance.json", "report.html")
+    }
 
 
 def _version(package: str) -> str | None:

@@ -29,7 +29,7 @@ import psutil
 from joblib import Parallel, delayed
 
 from infolib import checks
-from workbook import MARK, child, execution, folders, provenance, records, root
+from workbook import MARK, child, claims, execution, folders, provenance, records, root
 
 PROFILES = ("quick", "paper")
 TIME_LIMIT = {"quick": 20.0, "paper": 240.0}  # minutes for one notebook
@@ -332,6 +332,8 @@ class _Job:
 def _prepare(names: Sequence[str], profile: str, overrides: Mapping[str, Any], name: str | None) -> list[_Job]:
     """What there is to run, once it is known to fit."""
     resolved = {notebook: resolve(notebook, profile, overrides) for notebook in select(names)}
+    for notebook in resolved:
+        claims.check(notebook, [c.source for c in execution.cells(notebooks()[notebook]) if c.cell_type == "code"])
     changed = {notebook: overridden(notebook, profile, overrides) for notebook in resolved}
     return [_Job(n, _place(n, profile, name, changed[n]), values, changed[n]) for n, values in resolved.items()]
 
@@ -476,11 +478,12 @@ def _complete(report: Path, job: _Job, first: dict[str, Any], seconds: float) ->
     except ValueError as error:
         return f"{name}: {error}"
     record |= {"parameters": job.values, "overridden": job.changed, "wall_seconds": round(seconds, 1)}
-    path.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
     try:
         if job.changed:
             text = described(job.changed).replace("`", "'")
             execution.mark(report, f"> **Not the {job.target.parent.name} profile's own parameters:** `{text}`")
+        record["files"] = provenance.hashes(report)
+        path.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
         execution.render(report, name)
     except Exception as error:  # nbconvert's, jinja's, latex2mathml's: whatever it is, the former report stands
         return f"{name} could not be rendered for a browser: {error}"

@@ -1,0 +1,257 @@
+"""A report is held against its files, its values, its claims and the history; whatever is touched is named."""
+
+import json
+import shutil
+import subprocess
+
+import nbformat
+import pytest
+from click.testing import CliRunner
+
+import infolib
+import workbook
+from workbook import run as runner
+from workbook.__main__ import main
+from workbook.verify import verify
+
+CLAIMS = """# before the run
+[[claim]]
+id = "02-gap"
+statement = "The gap is 0"
+paper = "p"
+where = "w"
+evidence = "ours"
+kind = "null"
+expected = 0
+tolerance = 0.1
+why = "a tenth"
+control = "another gap"
+no_positive = "a test"
+"""
+CELL = """
+import pandas as pd
+from matplotlib.figure import Figure
+from workbook import claims, provenance
+book = claims.book("02_topic")
+book.judge("02-gap", [0.01 * n, -0.02, 0.013, 0.004, 1 / 300], control=[2.0, 2.1, 1.9, 2.0, 2.2])
+provenance.save(results=pd.DataFrame({"n": [n]}), book=book, figures={"a": Figure((1, 1))})
+"""
+
+
+def git(folder, *arguments):
+    who = ["-c", "user.name=a", "-c", "user.email=a@b.c", "-c", "commit.gpgsign=false"]
+    done = subprocess.run(["git", *who, *arguments], cwd=folder, capture_output=True, text=True, check=True)
+    return done.stdout.strip()
+
+
+def commit(folder, message="a commit"):
+    git(folder, "add", "-A")
+    git(folder, "commit", "-q", "-m", message)
+
+
+def use(monkeypatch, root):
+    """Let `root` be the workbook whose code runs."""
+    for package in (infolib, workbook):
+        monkeypatch.setattr(package, "__file__", str(root / package.__name__ / "__init__.py"))
+    monkeypatch.setenv("INFOLIB_ROOT", str(root))
+    monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(root.parent))
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    """A workbook with one notebook, its claims and a report of the paper profile, all committed."""
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        root = tmp_path_factory.mktemp("made") / "book"
+        (root / "notebooks").mkdir(parents=True)
+        (root / "data" / "claims").mkdir(parents=True)
+        (root / "notebooks" / "profiles.toml").touch()
+        (root / ".gitignore").write_text("report.html\n.lock\nfailed/\n")
+        (root / "data" / "claims" / "02_topic.toml").write_text(CLAIMS)
+        notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_markdown_cell("# A topic")])
+        notebook.cells.append(nbformat.v4.new_code_cell("n: int = 1  # how many", metadata={"tags": ["parameters"]}))
+        notebook.cells.append(nbformat.v4.new_code_cell(CELL))
+        notebook.metadata.kernelspec = {"name": "python3", "display_name": "Python 3", "language": "python"}
+        nbformat.write(notebook, root / "notebooks" / "02_topic.ipynb")
+        use(monkeypatch, root)
+        git(root, "init", "-q")
+        commit(root, "claims")
+        (done,) = runner.run(["02"], profile="paper")
+        assert done.error is None, done.error
+        commit(root, "report")
+        yield root
+
+
+@pytest.fixture
+def root(made, tmp_path, monkeypatch):
+    root = tmp_path / "book"
+    shutil.copytree(made, root)
+    use(monkeypatch, root)
+    return root
+
+
+def report(root, name="02_topic"):
+    return root / "reports" / "paper" / name
+
+
+def change(path, old, new):
+    text = path.read_text()
+    assert old in text
+    path.write_text(text.replace(old, new, 1))
+
+
+def wrong():
+    (one,) = verify()
+    return one.wrong
+
+
+def said(*options):
+    done = CliRunner().invoke(main, ["verify", *options])
+    return done.exit_code, done.output
+
+
+def hash_again(root):
+    """As somebody does who knows how a report is verified."""
+    from workbook import provenance
+
+    path = report(root) / "provenance.json"
+    record = json.loads(path.read_text())
+    path.write_text(json.dumps(record | {"files": provenance.hashes(report(root))}))
+
+
+@pytest.mark.usefixtures("root")
+def test_a_report_as_it_was_made_holds():
+    assert wrong() == []
+    code, text = said()
+    assert code == 0
+    assert "✓ paper/02_topic: 1 verdicts rebuilt, 5 files as written, claims fixed in" in text
+    assert "1 of 1 reports hold" in text
+    assert said("--strict", "02")[0] == 0
+
+
+@pytest.mark.parametrize("file", ["results.csv", "verdicts.csv", "values.csv", "report.ipynb", "figures/a.png"])
+def test_an_edited_file_is_named(root, file):
+    with (report(root) / file).open("ab") as opened:
+        opened.write(b" ")
+    assert f"{file} is not the one that the run wrote" in wrong()
+    assert said()[0] == 1
+
+
+def test_files_that_are_missing_or_new_are_named(root):
+    (report(root) / "figures" / "a.png").unlink()
+    (report(root) / "figures" / "b.png").touch()
+    assert wrong() == ["figures/a.png is missing", "figures/b.png is no file of the run"]
+
+
+def test_a_word_that_the_rule_does_not_give_is_named_even_if_its_hash_is_made_anew(root):
+    change(report(root) / "verdicts.csv", ",reproduced,", ",not reproduced,")
+    hash_again(root)
+    (text,) = wrong()
+    assert text == "claim 02-gap: verdict is 'not reproduced', the values give 'reproduced'"
+
+
+def test_numbers_that_do_not_fit_their_values_are_named(root):
+    change(report(root) / "values.csv", "0.013", "0.014")
+    hash_again(root)
+    assert any("ours is " in text for text in wrong())
+
+
+def test_a_changed_tolerance_is_named_unless_it_is_told(root):
+    change(root / "data" / "claims" / "02_topic.toml", "tolerance = 0.1", "tolerance = 0.5")
+    (text,) = wrong()
+    assert text.startswith("claim 02-gap: tolerance was 0.1 in ")
+    assert text.endswith("is 0.5, and CHANGES.md does not tell why")
+    (root / "data" / "claims" / "CHANGES.md").write_text(
+        "| new id | old id | change |\n|---|---|---|\n| x | `02-gap` | y |"
+    )
+    assert wrong() == []
+    change(root / "data" / "claims" / "02_topic.toml", "02-gap", "02-x")
+    assert wrong() == []
+    (root / "data" / "claims" / "CHANGES.md").unlink()
+    assert wrong() == ["claim 02-gap is no longer in the claims file, and CHANGES.md does not tell why"]
+
+
+def test_another_reason_or_statement_is_no_other_acceptance(root):
+    change(root / "data" / "claims" / "02_topic.toml", "a tenth", "a tenth of a bit")
+    assert wrong() == []
+
+
+def test_claims_that_were_committed_after_the_run_are_named(root):
+    """The report names a commit that its history does not have before it."""
+    record = json.loads((report(root) / "provenance.json").read_text())
+    change(root / "data" / "claims" / "02_topic.toml", "tolerance = 0.1", "tolerance = 0.5")
+    commit(root, "later")
+    later = git(root, "rev-parse", "HEAD")
+    (report(root) / "provenance.json").write_text(json.dumps(record | {"commit": later}))
+    (first, *others) = wrong()
+    assert first.startswith(f"commit {later[:9]} cannot be looked up in the history before the report")
+    assert any("tolerance 0.1" in text for text in others)
+
+
+def test_claims_that_the_commit_does_not_have_are_named(root):
+    path = report(root) / "provenance.json"
+    record = json.loads(path.read_text())
+    path.write_text(json.dumps(record | {"claims": {"02_topic.toml": "0" * 64}}))
+    (text,) = wrong()
+    assert text.startswith("data/claims/02_topic.toml of commit ")
+
+
+@pytest.mark.parametrize("where", ["claims", "notebook"])
+def test_a_run_from_a_changed_tree_is_named(root, where):
+    if where == "claims":
+        change(root / "data" / "claims" / "02_topic.toml", "tolerance = 0.1", "tolerance = 0.2")
+    else:
+        (root / "notebooks" / "new.txt").touch()
+    (done,) = runner.run(["02"], profile="paper")
+    assert done.error is None
+    found = wrong()
+    assert any(text.startswith("it ran with changes that commit ") for text in found)
+    assert any("is not the file that the run read" in text for text in found) == (where == "claims")
+
+
+def test_an_overridden_run_is_named_and_one_with_a_name_is_not(root):
+    (done,) = runner.run(["02"], profile="paper", overrides={"n": 2}, name="two")
+    assert done.error is None
+    first, second = verify()
+    assert (first.report, first.wrong, second.report, second.wrong) == ("paper/02_topic", [], "paper/02_topic@two", [])
+    shutil.rmtree(report(root))
+    report(root, "02_topic@two").rename(report(root))
+    assert wrong() == ["it ran with other parameters than the profile's: n = 2"]
+
+
+def test_a_shallow_clone_and_an_export_without_git_say_what_is_missing(root, tmp_path, monkeypatch):
+    shallow = tmp_path / "shallow"
+    git(tmp_path, "clone", "-q", "--depth", "1", f"file://{root}", str(shallow))
+    use(monkeypatch, shallow)
+    (text,) = wrong()
+    assert text.endswith("(a shallow clone: `git fetch --unshallow` first)")
+    git(shallow, "fetch", "-q", "--unshallow")
+    assert wrong() == []
+    shutil.rmtree(shallow / ".git")
+    (text,) = wrong()
+    assert text.endswith("(no checkout with a commit)")
+
+
+def test_reports_of_the_former_rule_are_listed_and_fail_only_strictly(root):
+    path = report(root) / "provenance.json"
+    record = json.loads(path.read_text())
+    del record["rule"]
+    path.write_text(json.dumps(record))
+    verdicts = report(root) / "verdicts.csv"
+    verdicts.write_text(verdicts.read_text().replace("evidence", "source", 1))
+    code, text = said()
+    assert code == 0
+    assert "– paper/02_topic: judged by the former rule: not counted" in text
+    assert "0 of 1 reports hold, 1 of the former rule" in text
+    assert said("--strict")[0] == 1
+
+
+def test_a_broken_report_is_named_and_no_report_is_an_error(root):
+    (report(root) / "provenance.json").write_text("{")
+    code, text = said()
+    assert code == 1
+    assert "✗ paper/02_topic" in text
+    assert "is not a whole report" in text
+    shutil.rmtree(report(root))
+    code, text = said()
+    assert code == 1
+    assert "there are no reports to verify" in text

@@ -1,0 +1,183 @@
+"""Hold reports against their files, their claims and the history, so that a verdict need not be taken on trust."""
+
+import hashlib
+import re
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from workbook import claims, provenance, reports, root
+from workbook import run as runner
+
+ACCEPTANCE = ("kind", "expected", "tolerance", "role", "control", "positive")  # what decides a verdict
+CLOSE = {"rtol": 1e-9, "atol": 1e-12}  # of numbers that are computed again
+
+
+class Outcome(NamedTuple):
+    """What was found of one report.
+
+    Parameters
+    ----------
+    report : str
+        Profile and name, such as "paper/00_start_here".
+    former : bool
+        Whether the former rule judged it, so that nothing of it can be verified.
+    wrong : list of str
+        What does not hold, empty if all does.
+    shown : str
+        What was held against what, in a few words.
+    """
+
+    report: str
+    former: bool
+    wrong: list[str]
+    shown: str
+
+
+def verify(names: Sequence[str] = (), *, profile: str = "paper") -> list[Outcome]:
+    """Verify the reports of a profile, those with a name of their own too.
+
+    A report holds if each of its files has the SHA-256 that its provenance names; its verdicts are those that the rule
+    gives for its values; it ran from a clean tree of a commit of this history, with the profile's own parameters and
+    seeds; its claims are those of that commit; and what decides each of them is the same today, or `CHANGES.md` beside
+    the claims tells what became of it.
+
+    Parameters
+    ----------
+    names : sequence of str
+        Numbers or names of notebooks; empty for all.
+    profile : str
+        "quick" or "paper".
+
+    Returns
+    -------
+    list of Outcome
+        One for each report, in reading order.
+
+    Raises
+    ------
+    ValueError
+        For a name that is no notebook, and if there are no reports.
+    """
+    chosen, found = {*runner.select(names)}, []
+    broken: list[str] = []
+    for name, report in reports.load(profile, named=True, broken=broken.append).items():
+        if name.partition("@")[0] in chosen:
+            found.append(_outcome(f"{profile}/{name}", name.partition("@")[0], report))
+    found += [Outcome(message.split(" ")[0].removeprefix("reports/"), False, [message], "") for message in broken]
+    if not found:
+        raise ValueError(f"there are no reports to verify in {runner.reports_folder(profile)}")
+    return found
+
+
+def _outcome(place: str, notebook: str, report: reports.Report) -> Outcome:
+    if report.former:
+        return Outcome(place, True, [], "judged by the former rule: not counted")
+    wrong = [text for probe in (_files, _origin, _history, _verdicts) for text in probe(notebook, report)]
+    n, record = len(report.verdicts), report.provenance
+    shown = f"{n} verdicts rebuilt, {len(record['files'])} files as written, claims fixed in {record['commit'][:9]}"
+    return Outcome(place, False, wrong, shown if not wrong else "")
+
+
+def _files(_: str, report: reports.Report) -> Iterator[str]:
+    """What is not as the run wrote it."""
+    then, now = report.provenance.get("files", {}), provenance.hashes(report.folder)
+    for name in sorted(then.keys() | now.keys()):
+        if name not in now:
+            yield f"{name} is missing"
+        elif then.get(name) != now[name]:
+            yield f"{name} is not the one that the run wrote" if name in then else f"{name} is no file of the run"
+
+
+def _origin(_: str, report: reports.Report) -> Iterator[str]:
+    """What keeps a run from being that of a commit and of the profile."""
+    record = report.provenance
+    if record["commit"] is None:
+        yield f"it ran without a commit: {record.get('no_commit')}"
+    elif record["dirty"]:
+        yield f"it ran with changes that commit {record['commit'][:9]} does not have"
+    if "@" not in report.folder.name and (changed := runner.described(record.get("overridden", {}))):
+        yield f"it ran with other parameters than the profile's: {changed}"
+
+
+def _history(notebook: str, report: reports.Report) -> Iterator[str]:
+    """What is not as git has it: the commit, its claims, and what decides them today."""
+    commit = report.provenance["commit"]
+    if commit is None:
+        return
+    path = f"data/claims/{notebook}.toml"
+    try:
+        last = provenance.git("log", "-1", "--format=%H", "--", f"{report.folder.relative_to(root())}/verdicts.csv")
+        provenance.git("merge-base", "--is-ancestor", commit, last or "HEAD")
+        text = provenance.git("show", f"{commit}:{path}")
+    except OSError as error:
+        yield f"commit {commit[:9]} cannot be looked up in the history before the report ({_why(error)})"
+        return
+    if hashlib.sha256(text.encode()).hexdigest() != report.provenance["claims"].get(f"{notebook}.toml"):
+        yield f"{path} of commit {commit[:9]} is not the file that the run read"
+    today = {claim.id: claim for claim in claims.load_claims(notebook)}
+    for claim in claims.parsed(notebook, text):
+        yield from _changed(claim, today, commit)
+
+
+def _why(error: OSError) -> str:
+    shallow = (root() / ".git" / "shallow").exists()
+    return "a shallow clone: `git fetch --unshallow` first" if shallow else str(error)
+
+
+def _changed(claim: claims.Claim, today: dict[str, claims.Claim], commit: str) -> Iterator[str]:
+    """What decides a claim and has changed since, unless it is told."""
+    if claim.id in _told():
+        return
+    if claim.id not in today:
+        yield f"claim {claim.id} is no longer in the claims file, and CHANGES.md does not tell why"
+        return
+    for name in ACCEPTANCE:
+        then, now = getattr(claim, name), getattr(today[claim.id], name)
+        if then != now:
+            yield f"claim {claim.id}: {name} was {then!r} in {commit[:9]}, is {now!r}, and CHANGES.md does not tell why"
+
+
+def _told() -> set[str]:
+    """Ids of the claims, as they were, of which `CHANGES.md` tells what has changed."""
+    path = root() / "data" / "claims" / "CHANGES.md"
+    rows = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
+    return {re.sub(r"[`\s]", "", row.split("|")[2]) for row in rows if row.count("|") > 2}
+
+
+def _verdicts(notebook: str, report: reports.Report) -> Iterator[str]:
+    """Verdicts that the rule does not give for the values of the report."""
+    record = report.provenance
+    try:
+        values = pd.read_csv(report.folder / "values.csv", keep_default_na=False, dtype={"value": str, "data": str})
+        fixed = claims.parsed(notebook, _claims_of(notebook, record["commit"]))
+        again = claims.rebuilt(fixed, values, record["profile"]).verdicts
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        yield f"the verdicts cannot be rebuilt: {error}"
+        return
+    if len(again) != len(report.verdicts):
+        yield f"verdicts.csv has {len(report.verdicts)} rows, the values give {len(again)}"
+        return
+    for old, new in zip(report.verdicts.to_dict("records"), again.to_dict("records"), strict=True):
+        for column in claims.COLUMNS:
+            if not _same(old[column], new[column]):
+                yield f"claim {new['claim']}: {column} is {old[column]!r}, the values give {new[column]!r}"
+
+
+def _claims_of(notebook: str, commit: str | None) -> str:
+    """The claims file of a commit; that of the workbook where there is no history to look it up in."""
+    path = f"data/claims/{notebook}.toml"
+    try:
+        return provenance.git("show", f"{commit}:{path}")
+    except OSError:
+        return (root() / path).read_text(encoding="utf-8")
+
+
+def _same(old: Any, new: Any) -> bool:
+    """Whether a cell of the file is what the rule gives: numbers to rounding, words to the letter."""
+    try:
+        return bool(np.isclose(float(old), float(new), equal_nan=True, **CLOSE))
+    except ValueError:
+        return str(old) == str(new)

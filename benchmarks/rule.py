@@ -90,8 +90,8 @@ def markdown(found: pd.DataFrame, runs: int = RUNS) -> str:
     lines = [
         f"Percent of {runs:,} simulated runs with each word, at n = {at} seeds. Lengths are in standard deviations",
         "over seeds; the claim is a sign, its truth lies so far inside of the accepted range (outside below 0), its",
-        "control 1 outside (fails), on the edge, 3 inside (passes), or where the truth lies. `python -m benchmarks.rule`",
-        "makes this table.",
+        "control 1 outside (fails), on the edge, 3 inside (passes), or where the truth lies.",
+        "`python -m benchmarks.rule` makes this table.",
         "",
         f"| tolerance | truth | control | {' | '.join(WORDS)} |",
         "|---|---|---|" + "---|" * len(WORDS),

@@ -1,77 +1,137 @@
 """Figures of verdicts."""
 
+import textwrap
+from typing import Any
+
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
 
-from infolib.plotting import BAND
-from workbook import claims
+from infolib.plotting import BAND, INK
+from workbook import rule
 
-VERDICT_COLOURS = dict(zip(claims.VERDICTS, ("#0a6b51", "#b07400", "#b3380c", "#8a929c"), strict=True))
+COLOURS = ("#0a6b51", "#2f6db3", "#b07400", "#7b4b94", "#b3380c", "#8a929c")
+VERDICT_COLOURS = dict(zip(rule.VERDICTS, COLOURS, strict=True)) | {"passes": "#0a6b51", "fails": "#b3380c"}
+CONTROL = "#8a929c"
+SIZE, LEFT, WIDTH, LINE, ROW = 10.0, 4.9, 3.2, 0.135, 0.32  # inches: figure, left of an axis, axis, text, data set
 
 
 def verdicts(table: pd.DataFrame) -> Figure:
-    """Each claim's interval over seeds (bar) and its accepted range (band), each on its own scale.
+    """Each claim's interval over seeds, that of its control, and its accepted range, each claim on its own scale.
 
     Parameters
     ----------
     table : DataFrame
-        Of `claims.Book.verdicts`; a claim that was not judged has no row in the figure.
+        Of `claims.Book.verdicts`; a claim that was not judged has no place in the figure.
 
     Returns
     -------
     Figure
-        One row per claim.
+        One axis per claim, its statement on the left, with one row per data set and its word on the right.
     """
-    judged = table[table["n"] > 0]
-    size = (8, 0.75 * len(judged) + 0.4)
-    figure, axes = plt.subplots(len(judged), 1, figsize=size, squeeze=False, layout="constrained")
-    for ax, row in zip(axes[:, 0], judged.itertuples(), strict=True):
-        edges = np.array([row.accepted_low, row.accepted_high, row.low, row.high])
-        edges = edges[np.isfinite(edges)]
-        margin = 0.15 * (np.ptp(edges) or 1.0)
-        ax.set(xlim=(edges.min() - margin, edges.max() + margin), yticks=[], ylim=(-1, 1))
-        ax.axvspan(*np.clip([row.accepted_low, row.accepted_high], *ax.get_xlim()), color=BAND, lw=0)
-        colour = VERDICT_COLOURS[row.verdict]
-        ax.errorbar(row.ours, 0, xerr=[[row.ours - row.low], [row.high - row.ours]], fmt="o", color=colour, capsize=4)
-        ax.set_ylabel(row.claim, rotation=0, ha="right", va="center", fontsize="small")
-        ax.annotate(row.verdict, (1.01, 0.5), xycoords="axes fraction", va="center", color=colour, fontsize="small")
-        ax.tick_params(labelsize="x-small")
-        ax.locator_params(axis="x", nbins=6)
-        ax.xaxis.get_offset_text().set_fontsize("x-small")
-        ax.grid(visible=False)
-        ax.spines["left"].set_visible(False)
+    rows = [group for _, group in table[table["n"] > 0].groupby("claim", sort=False)]
+    texts = [_statement(group) for group in rows]
+    heights = [
+        0.25 + max(LINE * (text.count("\n") + 1), ROW * len(group)) for group, text in zip(rows, texts, strict=True)
+    ]
+    bottoms = np.cumsum([0.0, *heights[::-1]])[::-1]
+    figure = plt.figure(figsize=(SIZE, bottoms[0] + 0.35))
+    for group, text, bottom, height in zip(rows, texts, bottoms[1:], heights, strict=True):
+        tall = ROW * len(group)
+        place = np.array([LEFT, bottom + (height - tall) / 2, WIDTH, tall]) / np.tile(figure.get_size_inches(), 2)
+        ax = figure.add_axes(tuple(place))
+        _intervals(ax, group)
+        ax.annotate(text, (-LEFT / WIDTH, 0.5), xycoords="axes fraction", va="center", fontsize=8, parse_math=False)
+    handles: list[Any] = [Line2D([], [], color=INK, marker="o", ms=5, lw=1.5)]
+    handles += [Line2D([], [], color=CONTROL, marker="D", ms=3.5, lw=0.8, mfc="white"), Patch(color=BAND)]
+    names = ["claim: mean over seeds, 95 % interval", "its control", "accepted"]
+    figure.legend(handles, names, ncols=3, fontsize="x-small", frameon=False, loc="upper right")
     return figure
 
 
+def _statement(rows: pd.DataFrame) -> str:
+    first = rows.iloc[0]
+    text = ("Check: " if first["role"] == "check" else "") + first["statement"]
+    return textwrap.fill(text, 56 if first["data"] else 74)
+
+
+def _intervals(ax: Axes, rows: pd.DataFrame) -> None:
+    """The data sets of one claim under one another."""
+    first, positions = rows.iloc[0], -np.arange(len(rows))
+    bands = [(first["accepted_low"], first["accepted_high"])]
+    bands += [(-np.inf, -bands[0][0])] if first["kind"] == "differs" else []
+    low, high = _limits(np.array([*bands, *zip(rows["low"], rows["high"], strict=True)]))
+    low, high = _limits(
+        np.clip([low, high, *rows[["control_low", "control_high"]].stack()], 2 * low - high, 2 * high - low)
+    )
+    ax.set(xlim=(low, high), ylim=(positions[-1] - 0.5, 0.5), yticks=positions, yticklabels=rows["data"])
+    for band in bands:
+        ax.axvspan(*np.clip(band, low, high), color=BAND, lw=0)
+    for y, row in zip(positions, rows.to_dict("records"), strict=True):
+        word, colour = row["verdict"], VERDICT_COLOURS[row["verdict"]]
+        marker = "s" if row["role"] == "check" else "o"
+        _bar(ax, y + 0.15, [row["ours"], row["low"], row["high"]], marker=marker, ms=5, color=colour, capsize=3)
+        if np.isfinite(row["control_mean"]):
+            ends = [row[f"control_{end}"] for end in ("mean", "low", "high")]
+            _bar(ax, y - 0.25, ends, marker="D", ms=3.5, color=CONTROL, lw=0.8, mfc="white")
+        text = f"{(rule.SYMBOL | rule.CHECKED)[word]} {word}" + f"\n{row['note']}" * bool(row["note"])
+        ax.annotate(text, (1.03, y), xycoords=("axes fraction", "data"), va="center", color=colour, fontsize=8)
+    ax.tick_params(labelsize="x-small", length=0, pad=1)
+    ax.locator_params(axis="x", nbins=6)
+    ax.xaxis.get_offset_text().set_fontsize("x-small")
+    ax.grid(visible=False)
+    ax.spines[["left", "top", "right"]].set_visible(False)
+
+
+def _limits(edges: np.ndarray) -> tuple[float, float]:
+    """Ends of an axis on which all finite edges are seen."""
+    edges = edges[np.isfinite(edges)]
+    margin = 0.08 * (np.ptp(edges) or 1.0)
+    return edges.min() - margin, edges.max() + margin
+
+
+def _bar(ax: Axes, y: float, ends: list[float], marker: str, **style: Any) -> None:
+    """Mean, low and high; what lies beyond the axis is an arrow at its end."""
+    left, right = ax.get_xlim()
+    mean, low, high = np.clip(ends, left, right)
+    if not left <= ends[0] <= right:
+        marker, style = "<" if ends[0] < left else ">", style | {"mfc": style["color"]}
+    ax.errorbar(mean, y, xerr=[[mean - low], [high - mean]], fmt=marker, clip_on=False, **style)
+
+
 def tally(table: pd.DataFrame, *, by: str) -> Figure:
-    """Number of claims with each verdict.
+    """Number of claims with each word: of findings one of six, of checks whether they pass.
 
     Parameters
     ----------
     table : DataFrame
-        One row per claim, with a column "verdict".
+        With columns claim and word, such as `claims.Book.verdicts`; a claim on several data sets counts once.
     by : str
         Column whose values have a bar each, in the order of the rows.
 
     Returns
     -------
     Figure
-        Stacked horizontal bars.
+        Stacked horizontal bars, findings on the left and checks on the right.
     """
     names = list(dict.fromkeys(table[by]))
-    counts = table.groupby([by, "verdict"]).size().unstack(fill_value=0).reindex(index=names, columns=claims.VERDICTS)
-    figure, ax = plt.subplots(figsize=(8, 0.36 * len(names) + 0.9), layout="constrained")
-    start = np.zeros(len(names))
-    for verdict, numbers in counts.fillna(0).items():
-        bars = ax.barh(names, numbers, left=start, color=VERDICT_COLOURS[verdict], height=0.7, label=verdict)
-        shown = [f"{int(n)}" if n else "" for n in numbers]
-        ax.bar_label(bars, shown, label_type="center", color="white", fontsize="small")
-        start += numbers.to_numpy()
-    ax.invert_yaxis()
-    ax.set(xlabel="claims")
-    ax.locator_params(axis="x", integer=True)
-    ax.grid(visible=False)
-    ax.legend(fontsize="x-small", loc="lower center", bbox_to_anchor=(0.4, 1), ncols=4, frameon=False)
+    counts = table.drop_duplicates([by, "claim"]).groupby([by, "word"]).size().unstack(fill_value=0)
+    size = (10, 0.36 * len(names) + 1.1)
+    figure, axes = plt.subplots(1, 2, figsize=size, sharey=True, width_ratios=(4, 1), layout="constrained")
+    for ax, words, label in zip(axes, (rule.VERDICTS, rule.CHECKED), ("findings", "checks"), strict=True):
+        start = np.zeros(len(names))
+        for word, numbers in counts.reindex(index=names, columns=list(words)).fillna(0).items():
+            bars = ax.barh(names, numbers, left=start, color=VERDICT_COLOURS[str(word)], height=0.7, label=word)
+            shown = [f"{int(n)}" if n else "" for n in numbers]
+            ax.bar_label(bars, shown, label_type="center", color="white", fontsize="small")
+            start += numbers.to_numpy()
+        ax.set(xlabel=label)
+        ax.locator_params(axis="x", integer=True)
+        ax.grid(visible=False)
+        ax.legend(fontsize="x-small", loc="lower center", bbox_to_anchor=(0.5, 1), ncols=3, frameon=False)
+    axes[0].invert_yaxis()
     return figure

@@ -199,5 +199,17 @@ def verify(names: tuple[str, ...], profile: str, strict: bool) -> None:
     sys.exit(1 if wrong or (strict and former) else 0)
 
 
+@main.command()
+@click.argument("first")
+@click.argument("second")
+def diff(first: str, second: str) -> None:
+    """Compare two reports (`quick/00_start_here`), two profiles or two folders of reports; exit 1 if they differ."""
+    from workbook import compare
+
+    lines = compare.differences(first, second)
+    click.echo("\n".join(lines) or f"{first} and {second} are the same but for rounding")
+    sys.exit(1 if lines else 0)
+
+
 if __name__ == "__main__":
     main()

@@ -11,7 +11,7 @@ import urllib.request
 
 import pytest
 
-from workbook import claims, reports, root
+from workbook import reports, root, rule, verify
 from workbook import run as runner
 
 TEXT = (root() / "README.md").read_text()
@@ -56,7 +56,12 @@ def test_make_lists_the_targets_that_the_readme_names():
 def test_make_reports_executes_the_whole_workbook():
     done = run("make reports")
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
-    assert list(reports.load("quick")) == list(runner.notebooks())
+    found = reports.load("quick")
+    assert list(found) == list(runner.notebooks())
+    for name, report in found.items():
+        assert [*verify.unlike_values(name, report)] == []
+        told = report.verdicts.set_index("claim")["control"]
+        assert told[told == "follows from the claim"].index.tolist() == [], name
 
 
 def test_make_reports_of_the_paper_profile_would_run_every_notebook_with_parameters_that_fit():
@@ -96,6 +101,11 @@ def test_the_scoreboard_counts_what_the_reports_say():
     found = reports.load("paper")
     assert set(rows) == {name[:2] for name in runner.notebooks()} == {name[:2] for name in found}
     for name, report in found.items():
-        counts = [int((report.verdicts["verdict"] == verdict).sum()) for verdict in claims.VERDICTS]
-        said = [int(cell.strip().strip("–") or 0) for cell in rows[name[:2]][-4:]]
-        assert said == counts, name
+        cells = [cell.strip() for cell in rows[name[:2]][-7:]]
+        if report.former:
+            assert cells == ["·"] * 7, name
+            continue
+        words = report.verdicts.drop_duplicates("claim")["word"].tolist()
+        passed, failed = (words.count(word) for word in rule.CHECKED)
+        checks = f"{passed}/{passed + failed}" if passed + failed else "–"
+        assert cells == [*(str(words.count(word)) for word in rule.VERDICTS), checks], name

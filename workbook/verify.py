@@ -75,7 +75,7 @@ def verify(names: Sequence[str] = (), *, profile: str = "paper") -> list[Outcome
 def _outcome(place: str, notebook: str, report: reports.Report) -> Outcome:
     if report.former:
         return Outcome(place, True, [], "judged by the former rule: not counted")
-    wrong = [text for probe in (_files, _origin, _history, _verdicts) for text in probe(notebook, report)]
+    wrong = [text for probe in (_files, _origin, _history, unlike_values) for text in probe(notebook, report)]
     n, record = len(report.verdicts), report.provenance
     shown = f"{n} verdicts rebuilt, {len(record['files'])} files as written, claims fixed in {record['commit'][:9]}"
     return Outcome(place, False, wrong, shown if not wrong else "")
@@ -111,9 +111,11 @@ def _history(notebook: str, report: reports.Report) -> Iterator[str]:
     try:
         last = provenance.git("log", "-1", "--format=%H", "--", f"{report.folder.relative_to(root())}/verdicts.csv")
         provenance.git("merge-base", "--is-ancestor", commit, last or "HEAD")
-        text = provenance.git("show", f"{commit}:{path}")
+        text = provenance.git("show", f"{commit}:{path}") if report.provenance["claims"] else ""
     except OSError as error:
         yield f"commit {commit[:9]} cannot be looked up in the history before the report ({_why(error)})"
+        return
+    if not text:  # it judges nothing
         return
     if hashlib.sha256(text.encode()).hexdigest() != report.provenance["claims"].get(f"{notebook}.toml"):
         yield f"{path} of commit {commit[:9]} is not the file that the run read"
@@ -147,12 +149,25 @@ def _told() -> set[str]:
     return {re.sub(r"[`\s]", "", row.split("|")[2]) for row in rows if row.count("|") > 2}
 
 
-def _verdicts(notebook: str, report: reports.Report) -> Iterator[str]:
-    """Verdicts that the rule does not give for the values of the report."""
+def unlike_values(notebook: str, report: reports.Report) -> Iterator[str]:
+    """Verdicts that the rule does not give for the values of the report.
+
+    Parameters
+    ----------
+    notebook : str
+        Its full name.
+    report : Report
+        Of the present rule.
+
+    Yields
+    ------
+    str
+        Claim, column and what stands there in place of what.
+    """
     record = report.provenance
     try:
         values = pd.read_csv(report.folder / "values.csv", keep_default_na=False, dtype={"value": str, "data": str})
-        fixed = claims.parsed(notebook, _claims_of(notebook, record["commit"]))
+        fixed = claims.parsed(notebook, _claims_of(notebook, record["commit"])) if record["claims"] else []
         again = claims.rebuilt(fixed, values, record["profile"]).verdicts
     except (OSError, ValueError, KeyError, TypeError) as error:
         yield f"the verdicts cannot be rebuilt: {error}"

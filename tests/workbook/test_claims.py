@@ -1,5 +1,6 @@
 import json
 import math
+import re
 
 import numpy as np
 import pandas as pd
@@ -8,7 +9,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from scipy.stats import rankdata
 
-from workbook import claims
+from workbook import claims, root
 from workbook.claims import Book, Claim, load_claims
 
 NUMBERS = st.lists(st.floats(-1e3, 1e3).map(lambda x: round(x, 6)), min_size=2, max_size=30)
@@ -262,3 +263,84 @@ def test_every_column_of_a_verdict_is_listed_and_no_claims_make_an_empty_table()
     empty = Book([])
     assert (len(empty.verdicts), empty.verdicts.columns.tolist()) == (0, claims.COLUMNS)
     assert (len(empty.values), empty.values.columns.tolist()) == (0, claims.VALUES)
+
+
+ALL = {c.id: c for path in sorted((root() / "data" / "claims").glob("*.toml")) for c in load_claims(path.stem)}
+NEVER = r"\b(no|not|never|hardly)\b"
+MORE = r"more|less|below|better|rises|falls|saves|positive|negative|exceeds|at least|correlat|grows|gain|agree|short"
+WORDING = {  # what a statement has to say, and what it may not
+    "value": (r"within|reaches|between|is |no more than", None),
+    "null": (rf"within|at most|as (much|many)|tends to|is |less than|{NEVER}", r"(changes|differs) .*by more"),
+    "differs": (r"changes|differs", NEVER),
+    "sign": (MORE, r"(does not|do not) (change|differ)|as (much|many) "),
+    "order": (r"never rises|never falls|no more|most .* then", None),
+    "trend": (r"grows|rises|falls|becomes|the deeper", r"does not"),
+}
+TURNED = {"increasing": r"falls|smaller|lower|fewer", "decreasing": r"grows|rises(?! by)"}  # of a trend
+
+
+@pytest.mark.parametrize("one", ALL.values(), ids=list(ALL))
+def test_a_statement_says_what_its_rule_asks_for(one):
+    """A true statement must not stand under "not reproduced"."""
+    needed, forbidden = WORDING[one.kind]
+    assert re.search(needed, one.statement), one.statement
+    assert not (forbidden and re.search(forbidden, one.statement)), one.statement
+    if one.kind == "trend":
+        assert not re.search(TURNED[one.expected], one.statement), one.statement
+
+
+@pytest.mark.parametrize(
+    ("kind", "statement"),
+    [
+        ("null", "Pruning changes what a layer discards by more than 0.05 bit"),
+        ("differs", "Pruning does not change what a layer discards"),
+        ("sign", "A layer discards as much as the one before it"),
+        ("trend", "Discarding does not grow with depth"),
+    ],
+)
+def test_a_statement_that_contradicts_its_rule_is_found(kind, statement):
+    needed, forbidden = WORDING[kind]
+    assert re.search(forbidden, statement) or not re.search(needed, statement)
+
+
+def test_claims_have_grades_scales_and_ids_of_their_own():
+    assert len(ALL) >= 120
+    assert [i for i, c in ALL.items() if c.role == "check" and c.control] == []
+    assert [i for i, c in ALL.items() if not c.scale and c.evidence != "ours"] == []
+    assert [i for i in ALL if i != i.lower()] == []
+    changes = (root() / "data" / "claims" / "CHANGES.md").read_text()
+    assert [i for i in ALL if f"| {i} |" not in changes.replace("`", "")] == []
+
+
+def test_the_first_two_notebooks_have_a_positive_control_for_each_finding_or_say_why_there_is_none():
+    findings = [c for i, c in ALL.items() if i[:2] in ("00", "01") and c.role == "finding"]
+    assert findings
+    assert [c.id for c in findings if not (c.positive or c.no_positive)] == []
+    assert [c.id for c in findings if not c.control] == []
+
+
+def test_a_notebooks_calls_of_judge_are_held_against_its_claims_before_it_runs(tmp_path, monkeypatch):
+    monkeypatch.setenv("INFOLIB_ROOT", str(tmp_path))
+    (tmp_path / "notebooks").mkdir()
+    (tmp_path / "notebooks" / "profiles.toml").touch()
+    (tmp_path / "data" / "claims").mkdir(parents=True)
+    (tmp_path / "data" / "claims" / "09_test.toml").write_text(
+        ROW + "control='untrained'\n" + ROW.replace('"09-a"', '"09-b"')
+    )
+    good = [
+        "x = 1",
+        "book.judge('09-a', v, control=w)\nbook.judge('09-b', v)\nbook.judge('09-a', **seeds)\nbook.judge(i, v)",
+    ]
+    claims.check("09_test", good)
+    for cell, message in (
+        (
+            "book.judge('09-a', v)",
+            "notebook 09_test: claim 09-a: control must be as in the claims file, which names one",
+        ),
+        ("book.judge('09-b', v, control=w)", "claim 09-b: control must be as in the claims file, which names none"),
+        ("book.judge('09-b', v, positive=w)", "claim 09-b: positive must be as in the claims file, which names none"),
+        ("book.judge('09-c', v)", "notebook 09_test: unknown claim '09-c'; claims: 09-a, 09-b"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            claims.check("09_test", [*good, cell])
+    claims.check("08_without_claims", ["print()"])

@@ -59,9 +59,10 @@ def list_() -> None:
             for folder, report in of_profile.items():
                 if folder.partition("@")[0] == notebook:
                     changed = runner.described(report.provenance.get("overridden", {}))
-                    counts = report.verdicts["verdict"].value_counts()
+                    counts = report.verdicts.drop_duplicates("claim")["word"].value_counts()
                     where = profile + folder.removeprefix(notebook) + (f" with {changed}" if changed else "")
-                    click.echo(f"    {where}: " + ", ".join(f"{n} {verdict}" for verdict, n in counts.items()))
+                    where += " by the former rule" * report.former
+                    click.echo(f"    {where}: " + ", ".join(f"{n} {word}" for word, n in counts.items()))
 
 
 @main.command()

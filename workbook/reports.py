@@ -249,8 +249,10 @@ def _write(name: str, sections: list[dict[str, Any]]) -> Path:
         loader=FileSystemLoader(Path(__file__).parent), autoescape=select_autoescape(["html.j2"]), trim_blocks=True,
         lstrip_blocks=True, keep_trailing_newline=True,
     )  # fmt: skip
-    path = root() / "reports" / name
-    path.write_text(environment.get_template(f"{name}.j2").render(sections=sections), encoding="utf-8")
+    path, table = root() / "reports" / name, root() / "reports" / "rule.md"
+    simulated = table.read_text(encoding="utf-8") if table.exists() else ""
+    text = environment.get_template(f"{name}.j2").render(sections=sections, simulated=simulated)
+    path.write_text(text, encoding="utf-8")
     return path
 
 

@@ -91,6 +91,15 @@ def test_scoreboard_shows_ours_with_interval_verdict_and_origin(root, monkeypatc
     assert "12 s" in text
 
 
+def test_scoreboard_holds_the_table_of_the_simulated_rule(root, monkeypatch):
+    leave_report(root, monkeypatch, "paper", FIVE)
+    reports.index()
+    assert "How often the rule errs" not in (root / "reports" / "README.md").read_text()
+    (root / "reports" / "rule.md").write_text("| a | 99.9 |\n")
+    reports.index()
+    assert "How often the rule errs</summary>\n\n| a | 99.9 |\n" in (root / "reports" / "README.md").read_text()
+
+
 def test_markdown_scoreboard_knows_only_the_paper_profile(root, monkeypatch):
     leave_report(root, monkeypatch, "quick", FIVE)
     reports.index()

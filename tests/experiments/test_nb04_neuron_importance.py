@@ -117,18 +117,18 @@ def test_a_record_that_cannot_be_is_refused_by_row_and_field(changes, message):
         ),
         (
             sizes(n_val=900, n_test=897),
-            r"networks\[0\]: n_train=1 is more than the 0 samples .* digits beside n_val=900",
+            r"networks\[0\] and protocol: n_train=1 is more than the 0 samples .* digits beside n_val=900",
         ),
         (
             {
                 "deep_networks": [PLAIN, PLAIN | {"data": "mnist"}],
                 "deep_protocol": SIZES | {"n_test": 1600, "n_val": 200},
             },
-            r"deep_networks\[0\]: n_val=200 is more than the 197 samples available of digits",
+            r"deep_networks\[0\] and deep_protocol: n_val=200 is more than the 197 samples available of digits",
         ),
         (
             {"deep_networks": [PLAIN | {"data": "cifar10"}], "deep_protocol": SIZES | {"n_test": 10_001}},
-            r"deep_networks\[0\]: n_test=10001 is more than the 10000 samples available of cifar10",
+            r"deep_networks\[0\] and deep_protocol: n_test=10001 is more than the 10000 samples available of cifar10",
         ),
         ({"networks": []}, "networks must be a list that holds a trained relu network without regulariser, got "),
         (rows(2, dropout=[0.5, 0.5]), "networks must be a list that holds a trained relu network without regulariser"),

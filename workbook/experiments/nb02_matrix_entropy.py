@@ -66,7 +66,7 @@ def check(parameters: Mapping[str, Any]) -> None:
     p = parameters
     kinds = [(network.activation, network.data) for network in p["networks"]]
     both = {kind for kind, _ in kinds} == {"relu", "sigmoid"} and len({*kinds}) == len(kinds)
-    checks.hold("networks", kinds, both, "relu and sigmoid, each once for a data set")
+    checks.hold("networks", kinds, both, "of activation relu and sigmoid, each once for a data set")
     orders = [(kernel.alpha, kernel.h) for kernel in p["kernels"]]
     checks.hold("kernels", orders, 0 < len({*orders}) == len(orders), "one or more that differ in alpha or h")
     images = [datasets.sizes(network.data)[2] for network in (*p["networks"], p["swept"])]

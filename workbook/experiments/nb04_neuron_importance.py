@@ -81,7 +81,7 @@ def check(parameters: Mapping[str, Any]) -> None:
         names = [network.name for network in group]
         hold(name, names, len(set(names)) == len(names), "of different names")
         for i, network in enumerate(group):
-            with records.placed(f"{name}[{i}]"):
+            with records.placed(f"{name}[{i}] and {name.replace('networks', 'protocol')}"):
                 datasets.sizes(network.data, n_train=1, n_val=how.n_val, n_test=how.n_test)
     judged, fewest = roles(networks), min(sum(network.hidden) for network in networks)
     alike = {(network.hidden, network.n_networks) for network in judged}

@@ -180,17 +180,16 @@ def places(notebook, values, kinds):
 ZERO = (0, 1e-320)  # hardly differ where nothing is divided by them
 HARMLESS: dict[str, tuple[Any, ...]] = {
     "momentum": ZERO, "weight_decay": ZERO, "eps": ZERO, "ewc": ZERO, "lwf": ZERO, "threshold": ZERO,
-    "steps": (0,), "epochs": ZERO, "dropout": ([], [0, 0], [1e-320, 1e-320]), "classes": ([],), "shape": ([],), "options": ({},),
-    "depths": ([],), "deep_networks": ([],), "resnets": ([],), "layers": (["nonsense"], []),
+    "steps": (0,), "epochs": ZERO, "dropout": ([], [0, 0], [1e-320, 1e-320]), "classes": ([],), "shape": ([],),
+    "options": ({},), "depths": ([],), "deep_networks": ([],), "resnets": ([],), "layers": (["nonsense"], []),
 }  # fmt: skip
 
 
 def harmless(notebook, path, value, former):
     """Whether a value that passed may do so: nothing of what may be left out, or the same entries in another order."""
-    again = isinstance(value, list) and former and len(value) >= len(former) > 0
-    name = path[-1]
-    if again and name in ("widths", "hidden", "dropout", "modes", "layers", "sets", "sources"):
-        return name in ("widths", "hidden") or sorted(value) == sorted(former)
+    name, again = path[-1], isinstance(value, list) and former and len(value) >= len(former)
+    if again and (name in ("widths", "hidden") or sorted(value) == sorted(former)):
+        return True
     allowed = HARMLESS.get(name, ())
     return value in allowed and (name != "layers" or notebook.startswith("08"))
 

@@ -321,6 +321,35 @@ def increasing(name: str, values: Sequence[int], least: int) -> Sequence[int]:
     return values
 
 
+def hold(name: str, value: Any, holds: Any, what: str) -> None:
+    """Refuse a value for which something does not hold.
+
+    Parameters
+    ----------
+    name : str
+        The parameter, for the error message.
+    value : object
+        What was given, for the error message.
+    holds : object
+        Whether it may be so.
+    what : str
+        What it must be, in words.
+
+    Raises
+    ------
+    ValueError
+        If it may not.
+
+    Examples
+    --------
+    >>> hold("layers", ["fc1"], False, "of two layers")
+    Traceback (most recent call last):
+    ValueError: layers must be of two layers, got ['fc1']
+    """
+    if not holds:
+        raise ValueError(f"{name} must be {what}, got {value!r}")
+
+
 def names(name: str, values: Sequence[str]) -> list[str]:
     """`values` if they are names, such as those of layers, one after the other.
 

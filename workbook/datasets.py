@@ -19,7 +19,7 @@ import tomllib
 import warnings
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -30,6 +30,7 @@ from infolib import checks
 from infolib.data import Data, Splits, stratified_order
 from workbook import root, store
 
+Images = Literal["digits", "mnist", "fashion-mnist", "cifar10"]  # the sets of images, all of ten classes
 COMMAND = "infolib data --download"
 SILENCE, LONGEST = 60.0, 3600.0  # seconds that a download may be silent, and that a file may take
 

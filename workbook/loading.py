@@ -105,7 +105,7 @@ def model(path: str, *, options: Mapping[str, Any] | None = None, state: str = "
     elif options:
         raise ValueError(f"options are for a model named 'module:name', got {options} with {path!r}")
     else:
-        net = _unscripted(_file("model", path))
+        net = _unscripted(located("model", path))
     if not isinstance(state, str) or state:
         _fill(net, state)
     return net.eval()
@@ -142,15 +142,14 @@ def images(source: str, *, clutter: bool = False, shape: Sequence[int] = (), n: 
     """
     checks.at_least("n", n, 1)
     shape = [checks.at_least("shape", side, 1) for side in shape]
-    if len(shape) not in (0, 3):
-        raise ValueError(f"shape must be empty or channels, height, width, got {shape}")
+    checks.hold("shape", shape, len(shape) in (0, 3), "empty or channels, height, width")
     _fits(f"n={n} images of shape {shape}", 4 * n * math.prod(shape))
     if isinstance(source, str) and source in _sets():
         found = _ours(source, clutter, n, seed)
     elif clutter:
         raise ValueError(f"clutter is for one of {', '.join(_sets())}, got {source!r}")
     else:
-        path = _file("data", source)
+        path = located("data", source)
         found = _pictures(path, shape, n, seed) if path.is_dir() else _arrays(path, n, seed)
     return found._replace(x=_shaped(found.x, shape))
 
@@ -229,7 +228,7 @@ class _Step(nn.Module):
 
 
 def _fill(net: nn.Module, state: str) -> None:
-    path, expected = _file("state", state), net.state_dict().keys()
+    path, expected = located("state", state), net.state_dict().keys()
     weights = _weights(path)
     prefixes = ("".join(words) for depth in (1, 2, 3) for words in itertools.product(WRAPPERS, repeat=depth))
     inner = ({key.removeprefix(p): value for key, value in weights.items() if key.startswith(p)} for p in prefixes)
@@ -429,7 +428,25 @@ def _shaped(x: Tensor, shape: Sequence[int]) -> Tensor:
     return x
 
 
-def _file(argument: str, path: str | os.PathLike[str]) -> Path:
+def located(argument: str, path: str | os.PathLike[str]) -> Path:
+    """Where a file or folder is that an argument names.
+
+    Parameters
+    ----------
+    argument : str
+        "model", "state" or "data", for the error message.
+    path : path-like
+        From the root of the workbook, from the user's home after ~, or absolute.
+
+    Returns
+    -------
+    Path
+
+    Raises
+    ------
+    ValueError
+        If there is none; says what the argument may be.
+    """
     ways = {"model": "'module:name' or a TorchScript file", "state": "a file of weights",
             "data": f"one of {', '.join(_sets())}, a folder or a .npz file"}  # fmt: skip
     named = isinstance(path, str | os.PathLike) and str(path)

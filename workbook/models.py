@@ -124,8 +124,7 @@ def lenet5(
     ValueError
         For an option out of range, and images that are too small.
     """
-    if checks.at_least("filter_size", filter_size, 1) % 2 == 0:
-        raise ValueError(f"filter_size must be odd, got {filter_size}")
+    checks.hold("filter_size", filter_size, checks.at_least("filter_size", filter_size, 1) % 2, "odd")
     conv1 = nn.Conv2d(in_shape[0], maps[0], filter_size, padding=filter_size // 2)
     features: Named = [
         ("conv1", _layer(conv=conv1, activation=_act(activation))),

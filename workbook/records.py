@@ -1,8 +1,9 @@
 """A notebook's parameters as typed records: what its dicts have to hold, refused by name before anything runs.
 
 Each module of `workbook.experiments` has RECORDS, the dataclass of each parameter that is a dict or a list of dicts,
-and `check(parameters)`, which refuses what several parameters together cannot be. A notebook without a module has no
-records. A field's range is part of its type: `Count`, `Positive` and the like, or any `Annotated` type with a `Rule`.
+RANGES, the type of each other one, and `check(parameters)`, which refuses what several parameters together cannot be.
+A notebook without a module has none. A range is part of a type: `Count`, `Positive` and the like, or any `Annotated`
+type with a `Rule`.
 """
 
 import dataclasses
@@ -15,6 +16,10 @@ from types import NoneType, SimpleNamespace, UnionType
 from typing import Annotated, Any, Literal, NamedTuple, Union, get_args, get_origin, get_type_hints
 
 import numpy as np
+
+from infolib import checks
+
+MOST = 1_000_000  # of whatever is counted: nothing here is drawn, trained or measured so often within a time limit
 
 
 class Rule(NamedTuple):
@@ -32,13 +37,13 @@ class Rule(NamedTuple):
     holds: Callable[[Any], bool]
 
 
-def at_least(least: float) -> Rule:
-    """The rule that a number is not below the least one.
+def between(least: float, most: float = MOST) -> Rule:
+    """The rule that a number lies in a closed interval.
 
     Parameters
     ----------
-    least : float
-        The least number that is allowed.
+    least, most : float
+        The ends of the interval.
 
     Returns
     -------
@@ -47,17 +52,46 @@ def at_least(least: float) -> Rule:
 
     Examples
     --------
-    >>> matches(9, Annotated[int, at_least(10)]), type_name(Annotated[int, at_least(10)])
-    (False, 'int of at least 10')
+    >>> matches(9, Annotated[int, between(10)]), type_name(Annotated[int, between(10)])
+    (False, 'int from 10 to 1000000')
     """
-    return Rule(f"of at least {least:g}", lambda number: number >= least)
+    return Rule(f"from {least:.15g} to {most:.15g}", lambda number: least <= number <= most)
 
 
-Natural = Annotated[int, at_least(0)]
-Count = Annotated[int, at_least(1)]
-NotNegative = Annotated[float, at_least(0)]
-Positive = Annotated[float, Rule("above 0", lambda number: number > 0)]
-Share = Annotated[float, Rule("from 0 to 1", lambda number: 0 <= number <= 1)]
+def entries(least: int) -> Rule:
+    """The rule that a list has so many entries, each once.
+
+    Parameters
+    ----------
+    least : int
+        The least number of entries.
+
+    Returns
+    -------
+    Rule
+        For use in `Annotated`.
+
+    Examples
+    --------
+    >>> [matches(names, Annotated[list[str], entries(2)]) for names in (["a"], ["a", "a"], ["a", "b"])]
+    [False, False, True]
+    """
+    return Rule(f"of {least} or more, all different", lambda found: least <= len(set(found)) == len(found))
+
+
+RISING = Rule("in rising order", lambda found: list(found) == sorted(set(found)))
+LAYERS = Rule("of one layer or more", bool)
+Natural = Annotated[int, between(0)]
+Count = Annotated[int, between(1)]
+Two = Annotated[int, between(2)]
+Ten = Annotated[int, between(10)]
+Seeds = Annotated[int, Rule(f"from 2 to {MOST}, as an interval takes two", between(2).holds)]
+Units = Annotated[int, between(1, 10_000)]  # of a layer: the weights between two of 10,000 take 0.4 GB
+NotNegative = Annotated[float, between(0)]
+Positive = Annotated[float, between(1e-6)]  # of the data's order: single precision holds the square of a millionth
+Rate = Annotated[float, between(1e-15, 10)]  # of learning; below 1e-9 the weights stay as they are
+Share = Annotated[float, between(0, 1)]
+Part = Annotated[float, between(0.001, 1)]
 
 
 @contextmanager
@@ -93,7 +127,7 @@ def prepared(notebook: str, values: Mapping[str, Any]) -> list[Any]:
         Its name, such as "04_neuron_importance".
     values : mapping
         All parameters by name, as in the `globals()` of a running notebook; other names are left alone. What is
-        annotated there has to be of its type.
+        annotated there has to be of its type. `__profile__` is "quick" or "paper" before a run.
 
     Returns
     -------
@@ -106,15 +140,17 @@ def prepared(notebook: str, values: Mapping[str, Any]) -> list[Any]:
         Names the notebook, the parameter, and of a record its row and field.
     """
     values, module = dict(values), f"workbook.experiments.nb{notebook}"
-    experiment = import_module(module) if find_spec(module) else SimpleNamespace(RECORDS={}, check=lambda _: None)
+    experiment = import_module(module) if find_spec(module) else SimpleNamespace(RECORDS={}, RANGES={}, check=bool)
     kinds = experiment.RECORDS
     with placed(f"notebook {notebook}"):
-        for name, kind in values.get("__annotations__", {}).items():
+        for name, kind in (values.get("__annotations__", {}) | experiment.RANGES).items():
             wanted = kind if name not in kinds else list[object] if get_origin(kind) is list else kind | kinds[name]
-            if name in values and not matches(values[name], wanted):
-                raise ValueError(_refusal(name, kind, values[name]))
+            if name in values:
+                _matched(name, kind, values[name], wanted)
         for name, record in kinds.items():
-            values[name] = built(record, values.get(name), name)
+            rows = values[name] = built(record, values.get(name), name)
+            for i, row in enumerate(rows if isinstance(rows, list) else []):
+                checks.hold(f"{name}[{i}]", row, row not in rows[:i], "different from the rows before it")
         experiment.check(values)
     return [values[name] for name in kinds]
 
@@ -249,7 +285,7 @@ def type_name(kind: Any) -> str:
     Examples
     --------
     >>> type_name(tuple[Count, ...]), type_name(float | None), type_name(Literal["relu", "tanh"])
-    ('list[int of at least 1]', 'float or None', "one of 'relu', 'tanh'")
+    ('list[int from 1 to 1000000]', 'float or None', "one of 'relu', 'tanh'")
     """
     origin, inner = get_origin(kind), get_args(kind)
     if origin in (UnionType, Union):
@@ -263,17 +299,19 @@ def type_name(kind: Any) -> str:
     return "None" if kind is NoneType else kind.__name__ if isinstance(kind, type) else str(kind)
 
 
-def _refusal(name: str, kind: Any, value: Any) -> str:
+def _matched(name: str, kind: Any, value: Any, wanted: Any) -> None:
+    """Refuse what is not as wanted, in the words of a kind."""
     what = "not finite" if isinstance(value, float) and not abs(value) < np.inf else type(value).__name__
-    return f"{name} must be {type_name(kind)}, got {value!r} ({what})"
+    what += ", as YAML takes yes, no, true and false" * (isinstance(value, bool) and "'" in type_name(kind))
+    if not matches(value, wanted):
+        raise ValueError(f"{name} must be {type_name(kind)}, got {value!r} ({what})")
 
 
 def _converted(value: Any, kind: Any, place: str) -> Any:
     """The value of a field, once its type is right."""
     if isinstance(kind, type) and dataclasses.is_dataclass(kind):
         return _built(kind, value, place)
-    if not matches(value, kind):
-        raise ValueError(_refusal(place, kind, value))
+    _matched(place, kind, value, kind)
     return _plain(value)
 
 

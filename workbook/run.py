@@ -267,7 +267,7 @@ def resolve(name: str, profile: str, overrides: Mapping[str, Any]) -> dict[str, 
     if unknown := [key for key in values if key not in known]:
         raise ValueError(f"unknown parameter {unknown[0]!r} of {name}; allowed: {', '.join(known)}")
     defaults, kinds = ({key: getattr(p, part) for key, p in known.items()} for part in ("default", "type"))
-    records.prepared(name, defaults | values | {"__annotations__": kinds})
+    records.prepared(name, defaults | values | {"__annotations__": kinds, "__profile__": profile})
     return values
 
 

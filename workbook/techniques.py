@@ -189,8 +189,7 @@ def pruned(model: Model, share: float) -> Model:
     ValueError
         For a share out of range.
     """
-    if not 0 <= share < 1:
-        raise ValueError(f"share must lie in [0, 1), got {share}")
+    checks.hold("share", share, 0 <= share < 1, "in [0, 1)")
     masked = copy.deepcopy(model)
     prune.global_unstructured(_weights(masked), _Smallest, amount=share)
     return _loaded(model, _unmasked(masked))
@@ -262,8 +261,7 @@ def damaged(model: Model, layer: str, *, share: float = 0.5, seed: int) -> Model
     ValueError
         For a share out of range, and a layer without a Conv2d.
     """
-    if not 0 < share <= 1:
-        raise ValueError(f"share must lie in (0, 1], got {share}")
+    checks.hold("share", share, 0 < share <= 1, "in (0, 1]")
     model = copy.deepcopy(model).eval()
     conv = _first(model, layer, nn.Conv2d)
     n = conv.out_channels

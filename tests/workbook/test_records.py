@@ -52,7 +52,7 @@ def _experiment(monkeypatch):
     """A module of experiments with two parameters that are records."""
     module = ModuleType("workbook.experiments.nb99_made_here")
     module.__spec__ = sys.__spec__
-    module.RECORDS, module.check = {"networks": Network, "pair": Pair}, check
+    module.RECORDS, module.RANGES, module.check = {"networks": Network, "pair": Pair}, {}, check
     monkeypatch.setitem(sys.modules, module.__name__, module)
 
 

@@ -358,7 +358,7 @@ def networks(root, monkeypatch):
     """A notebook with a list of records as a parameter, and its module."""
     module = ModuleType("workbook.experiments.nb05_nets")
     module.__spec__ = sys.__spec__
-    module.RECORDS, module.check = {"networks": Network}, check
+    module.RECORDS, module.RANGES, module.check = {"networks": Network}, {}, check
     monkeypatch.setitem(sys.modules, module.__name__, module)
     rows = 'networks: list[dict] = [\n    {"width": 6},\n    {"width": 3, "weight_decay": 1e-2},\n]  # networks'
     add(root, "05_nets", LEAVE, parameters=f"n: int = 3  # at most\n{rows}")

@@ -250,9 +250,9 @@ def test_what_a_technique_starts_from_stays_as_it_is(net, splits):
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda net, _: techniques.pruned(net, 1.0), r"share must lie in \[0, 1\), got 1.0"),
+        (lambda net, _: techniques.pruned(net, 1.0), r"share must be in \[0, 1\), got 1.0"),
         (lambda net, _: techniques.damaged(net, "pool1", seed=0), "layer must be one with a Conv2d, got 'pool1'"),
-        (lambda net, _: techniques.damaged(net, "conv1", share=0, seed=0), r"share must lie in \(0, 1\], got 0"),
+        (lambda net, _: techniques.damaged(net, "conv1", share=0, seed=0), r"share must be in \(0, 1\], got 0"),
         (lambda net, _: techniques.rescaled(net, "fc1", "output", 2.0), "layer must be one with a .*BatchNorm.*'fc1'"),
         (lambda net, data: techniques.attacked(net, data.x, data.y, eps=0), "eps must be positive, got 0"),
         (lambda net, data: techniques.distilled(net, net, data, temperature=0, **HOW), "temperature must be positive"),

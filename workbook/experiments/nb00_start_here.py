@@ -1,12 +1,16 @@
 """Notebook 00, whose experiment is inline: what its parameters have to be."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Annotated, Any, Literal
 
 from infolib import checks
 from workbook import datasets
+from workbook.records import LAYERS, RISING, Natural, Positive, Rate, Seeds, Ten, Two, Units, entries
 
 RECORDS: dict[str, type] = {}
+RANGES = {"dataset": Literal["digits", "mnist", "fashion-mnist"], "n_train": Ten, "n_seeds": Seeds, "batch_size": Two,
+          "widths": Annotated[list[Units], LAYERS], "learning_rate": Rate, "input_width": Positive,
+          "checkpoints": Annotated[list[Natural], RISING, entries(2)]}  # fmt: skip
 
 
 def check(parameters: Mapping[str, Any]) -> None:
@@ -20,16 +24,9 @@ def check(parameters: Mapping[str, Any]) -> None:
     Raises
     ------
     ValueError
-        For a set that has no images, more images than there are, and options out of range.
+        For more images than there are, and checkpoints before or after all training.
     """
-    p = parameters
-    checks.choice("dataset", p["dataset"], ("digits", "mnist", "fashion-mnist"))
-    _, _, n_test = datasets.sizes(p["dataset"], n_train=checks.at_least("n_train", p["n_train"], 2))
-    for units in p["widths"]:
-        checks.at_least("widths", units, 1)
-    for name in ("batch_size", "n_seeds"):
-        checks.at_least(name, p[name], 2)  # an interval takes two seeds
-    for name in ("learning_rate", "input_width"):
-        checks.positive(name, p[name])
-    checks.increasing("checkpoints", p["checkpoints"], 0)
-    checks.within("n_measured", p["n_measured"], 10, n_test)
+    n_train, _, n_test = datasets.sizes(parameters["dataset"], n_train=parameters["n_train"])
+    checks.within("n_measured", parameters["n_measured"], 10, n_test)
+    at, steps = parameters["checkpoints"], 1000 * -(-n_train // parameters["batch_size"])  # epochs at most
+    checks.hold("checkpoints", at, at[0] == 0 and at[-1] <= steps, f"from 0, untrained, to step {steps} at most")

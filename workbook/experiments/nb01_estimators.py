@@ -1,11 +1,16 @@
 """Notebook 01, whose experiments are inline: what its parameters have to be."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Annotated, Any
 
 from infolib import checks
+from workbook.records import RISING, Count, Positive, Rule, Seeds, Two, Units, between, entries
 
+Samples = Annotated[int, between(8, 20_000)]  # a Gram matrix of more takes 3 GB
+CLAIMED = Rule("with 1 and 25, which claims are about", lambda dimensions: {1, 25} <= {*dimensions})
 RECORDS: dict[str, type] = {}
+RANGES = {"n_samples": Samples, "sizes": Annotated[list[Samples], RISING, entries(1)], "bins": Two, "k": Count,
+          "dimensions": Annotated[list[Units], RISING, CLAIMED], "h": Positive, "n_seeds": Seeds}  # fmt: skip
 
 
 def check(parameters: Mapping[str, Any]) -> None:
@@ -19,14 +24,8 @@ def check(parameters: Mapping[str, Any]) -> None:
     Raises
     ------
     ValueError
-        For too few samples, neighbours or bins, and dimensions or widths that there are not.
+        For as many neighbours or more bins than samples.
     """
-    p = parameters
-    for name, least in (("n_samples", 8), ("bins", 2), ("n_seeds", 2)):
-        checks.at_least(name, p[name], least)
-    checks.increasing("sizes", p["sizes"], 8)
-    checks.increasing("dimensions", p["dimensions"], 1)
-    if p["dimensions"][0] != 1 or 25 not in p["dimensions"]:
-        raise ValueError(f"dimensions must hold 1 and 25, which claims are about, got {p['dimensions']}")
-    checks.within("k", p["k"], 1, min(p["n_samples"], *p["sizes"]) - 1)
-    checks.positive("h", p["h"])
+    least = min(parameters["n_samples"] // 2, *parameters["sizes"])  # intervals are of halves of the samples
+    checks.within("bins", parameters["bins"], 2, least)
+    checks.within("k", parameters["k"], 1, least - 1)

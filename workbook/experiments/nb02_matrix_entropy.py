@@ -2,22 +2,25 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from infolib import checks
-from workbook import datasets, models
-from workbook.records import Count, Natural, Positive
+from workbook import datasets, models, records
+from workbook.records import RISING, Count, Positive, Rate, Rule, Seeds, Two, between
+
+Depth = Literal[20, 32, 44, 56]
+Maps = Annotated[int, between(2, 1000)]  # information is of pairs of maps; it takes time of half a million
 
 
 @dataclass(frozen=True)
 class Network:
     """A LeNet-5 and its training."""
 
-    data: str  # data set
+    data: datasets.Images  # data set
     activation: Literal["relu", "sigmoid", "tanh"]  # of all layers but the last
     optimizer: Literal["adam", "sgd"]  # with the learning rate and momentum below
-    lr: Positive  # learning rate
-    epochs: Natural  # passes through the training images
+    lr: Rate  # learning rate
+    epochs: Count  # passes through the training images
     momentum: float = 0.0  # of sgd
 
     def __post_init__(self) -> None:
@@ -28,8 +31,8 @@ class Network:
 class Filters:
     """How many filters the two convolutional layers have."""
 
-    conv1: Count  # of the first layer
-    conv2: Count  # of the second
+    conv1: Maps  # of the first layer
+    conv2: Maps  # of the second
 
 
 @dataclass(frozen=True)
@@ -42,6 +45,8 @@ class Kernel:
 
 
 RECORDS = {"networks": Network, "swept": Network, "filters": Filters, "kernels": Kernel}
+RANGES = {"filter_size": Annotated[int, between(1, 31)], "batch_size": Two, "n_checkpoints": Two, "n_seeds": Seeds,
+          "depths": Annotated[list[Depth], RISING, Rule("of none or several", lambda d: len(d) != 1)]}  # fmt: skip
 
 
 def check(parameters: Mapping[str, Any]) -> None:
@@ -55,19 +60,21 @@ def check(parameters: Mapping[str, Any]) -> None:
     Raises
     ------
     ValueError
-        For no networks or kernels, images that the filters do not fit, more images than there are, filters without the
-        published 6 and 12, depths that no public ResNet has, and numbers out of range.
+        For networks without those that the claims compare, or two of a kind, two kernels of one order and width, images
+        that the filters do not fit, more images than there are, and filters that do not vary one layer each.
     """
     p = parameters
-    for name in ("networks", "kernels"):
-        checks.at_least(f"the number of {name}", len(p[name]), 1)
+    kinds = [(network.activation, network.data) for network in p["networks"]]
+    both = {kind for kind, _ in kinds} == {"relu", "sigmoid"} and len({*kinds}) == len(kinds)
+    checks.hold("networks", kinds, both, "of activation relu and sigmoid, each once for a data set")
+    orders = [(kernel.alpha, kernel.h) for kernel in p["kernels"]]
+    checks.hold("kernels", orders, 0 < len({*orders}) == len(orders), "one or more that differ in alpha or h")
+    images = [datasets.sizes(network.data)[2] for network in (*p["networks"], p["swept"])]
+    images += [datasets.sizes("cifar10")[2] // p["n_seeds"]] * bool(p["depths"])
+    checks.within("n_measured", p["n_measured"], 10, min(images))
     for network in [*p["networks"], p["swept"]]:
-        _, _, n_test = datasets.sizes(network.data)
-        checks.within("n_measured", p["n_measured"], 10, n_test)
-        models.lenet5(filter_size=p["filter_size"], in_shape=tuple(datasets.checksums()[network.data]["shape"]), seed=0)
-    if Filters(6, 12) not in p["filters"] or len(p["filters"]) < 2:
-        raise ValueError("filters must hold 6 and 12, which the others are compared with, and at least one row more")
-    for name, least in (("batch_size", 2), ("n_checkpoints", 1), ("n_seeds", 2)):
-        checks.at_least(name, p[name], least)
-    if not set(p["depths"]) <= set(models.DEPTHS):
-        raise ValueError(f"depths must be of {', '.join(map(str, models.DEPTHS))}, got {p['depths']}")
+        with records.placed(f"filter_size {p['filter_size']}"):
+            models.lenet5(filter_size=p["filter_size"], in_shape=datasets.checksums()[network.data]["shape"], seed=0)
+    varied = [[f for f in p["filters"] if f.conv2 == 12], [f for f in p["filters"] if f.conv1 == 6]]
+    fit = min(map(len, varied)) >= 2 and sum(map(len, varied)) == len(p["filters"]) + 1  # 6 and 12 is in both
+    checks.hold("filters", p["filters"], fit, "6 and 12, others with 12, and others with 6")

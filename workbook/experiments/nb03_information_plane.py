@@ -16,9 +16,8 @@ from torch.nn.functional import interpolate
 from infolib import checks, training
 from infolib.data import Data, Splits
 from workbook import datasets, models
-from workbook.records import Count, Positive, Rule
+from workbook.records import RISING, Count, Part, Positive, Rate, Two, Units, between, entries
 
-Momentum = Annotated[float, Rule("above 0 and at most 1", lambda momentum: 0 < momentum <= 1)]
 HELD = 1e-9  # a lower learning rate leaves the weights as they are
 
 
@@ -26,9 +25,9 @@ HELD = 1e-9  # a lower learning rate leaves the weights as they are
 class Learning:
     """How a network learns."""
 
-    lr: Positive  # learning rate
+    lr: Rate  # learning rate
     epochs: Count  # passes through the training samples
-    batch_size: Count = 100  # samples in a training step, and in a point of a plane of images
+    batch_size: Two = 100  # samples in a training step, and in a point of a plane of images
     optimizer: Literal["sgd", "adam"] = "adam"  # with the learning rate above
 
     @property
@@ -79,31 +78,36 @@ class Learning:
 class Network(Learning):
     """A perceptron or the small CNN of Wickstrøm et al. 2019 (arXiv 1909.11396), and how its planes are measured."""
 
-    data: Literal["digits", "mnist", "fashion-mnist", "cifar10"]  # data set
-    hidden: tuple[Count, ...]  # units of each hidden layer; none: the small CNN
+    data: datasets.Images  # data set
+    hidden: tuple[Units, ...]  # units of each hidden layer; none: the small CNN
     activation: Literal["relu", "tanh", "sigmoid"]  # of all layers but the last
     optimizer: Literal["sgd", "adam"] = "sgd"  # with the learning rate
     labels: Literal["true", "permuted"] = "true"  # that are learnt
     moments: Count = 1  # beside the first step, at which all planes but `train` are measured
-    width_momentum: Momentum = 0.9  # of the moving average of kernel widths
-    n_bins: Count = 30  # for each unit
+    width_momentum: Part = 0.9  # of the moving average of kernel widths
+    n_bins: Two = 30  # for each unit
+
+    def __post_init__(self) -> None:
+        n, _, n_test = datasets.sizes(self.data, n_val=0)
+        checks.within("batch_size", self.batch_size, 10, min(n, n_test))
 
 
 @dataclass(frozen=True, kw_only=True)
 class Vgg(Learning):
     """A VGG-16 on a part of the images, and how its planes are measured."""
 
-    data: Literal["digits", "mnist", "fashion-mnist", "cifar10"]  # data set
-    width: Positive  # as a share of the published numbers of filters and units
+    data: datasets.Images  # data set
+    width: Part  # as a share of the published numbers of filters and units
     n_train: Count  # training images
     n_val: Count = 1000  # validation images at most
     every: Count  # steps from one point to the next
     validated: Count = 5  # points from one validation to the next
     input_width: Positive = 8 / math.sqrt(2)  # of the images' kernel
-    width_momentum: Momentum = 0.9  # of the moving average of kernel widths
+    width_momentum: Part = 0.9  # of the moving average of kernel widths
 
     def __post_init__(self) -> None:
-        datasets.sizes(self.data, n_train=self.n_train)
+        _, _, n_test = datasets.sizes(self.data, n_train=self.n_train)
+        checks.within("batch_size", self.batch_size, 10, min(self.n_train, n_test))
         if (most := self.n_steps(self.n_train) // (1 if self.lr < HELD else self.validated)) < self.every:
             raise ValueError(f"every must be at most {most}, for a point and one validation, got {self.every}")
 
@@ -113,26 +117,24 @@ class Bits(Learning):
     """A perceptron that learns a task of twelve bits, and how four estimators measure its planes."""
 
     data: Literal["ib", "made-here"]  # the original task, or ours
-    hidden: tuple[Count, ...]  # units of each hidden layer
+    hidden: tuple[Units, ...]  # units of each hidden layer
     activation: Literal["relu", "tanh", "sigmoid"]  # of all layers but the last
-    batch_size: Count = 256  # inputs in a training step
-    n_train: Annotated[int, Rule("from 1 to 4096", lambda n: 1 <= n <= 4096)] = 3481  # inputs to train on
+    batch_size: Two = 256  # inputs in a training step
+    n_train: Annotated[int, between(1, 4096)] = 3481  # inputs to train on
     moments: Count  # beside the first step, at which the planes are measured
-    n_bins: Count = 30  # for each unit
+    n_bins: Two = 30  # for each unit
     noise: Positive = 0.05  # standard deviation, for nearest neighbours
     input_width: Positive = 0.5  # of the inputs' kernel
 
 
 RECORDS = {"networks": Network, "vgg": Vgg, "bits": Bits}
-NAMES = {  # what the claims compare
-    "networks": ["CNN", "ReLU", "ReLU, held", "ReLU, permuted", "tanh", "tanh, held"],
-    "vgg": ["VGG-16", "VGG-16, held"],
-    "bits": ["ReLU", "tanh"],
-}
+RANGES = {"input_width": Positive, "patiences": Annotated[list[Count], RISING, entries(2)], "n_vgg": Count}
+NAMES = {"networks": ["CNN", "ReLU", "ReLU, held", "ReLU, permuted", "tanh", "tanh, held"],  # what the claims compare
+         "vgg": ["VGG-16", "VGG-16, held"], "bits": ["ReLU", "tanh"]}  # fmt: skip
 
 
 def check(parameters: Mapping[str, Any]) -> None:
-    """Refuse ranges that cannot be, other networks than those that the claims compare, and more samples than there are.
+    """Refuse other networks than those that the claims compare, and more seeds than there are images for.
 
     Parameters
     ----------
@@ -149,9 +151,9 @@ def check(parameters: Mapping[str, Any]) -> None:
             raise ValueError(f"{parameter} must hold {'; '.join(names)} once each, got {'; '.join(found)}")
     images = min(datasets.sizes(vgg.data)[0] for vgg in parameters["vgg"])
     checks.within("n_seeds", parameters["n_seeds"], 2, images // 100)  # a hundred images of raw pixels each
-    checks.at_least("n_vgg", parameters["n_vgg"], 1)
-    checks.positive("input_width", parameters["input_width"])
-    checks.increasing("patiences", parameters["patiences"], 1)
+    checks.at_least(
+        "n_vgg", parameters["n_vgg"], 2 if parameters.get("__profile__") == "paper" else 1
+    )  # for an interval
 
 
 def train(network: Network, seed: int) -> tuple[nn.Module, Splits, Iterator[training.Step]]:

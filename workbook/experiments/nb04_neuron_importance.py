@@ -5,12 +5,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Annotated, Any, Literal
 
-from infolib import checks
+from infolib.checks import at_least, hold, within
 from workbook import datasets, records
-from workbook.records import Count, Natural, NotNegative, Positive, Rule, at_least
+from workbook.records import LAYERS, Count, Natural, Rate, Rule, Share, Ten, Two, Units, entries
 
 Dropout = Annotated[float, Rule("from 0 to below 1", lambda p: 0 <= p < 1)]
-Modes = Annotated[tuple[Literal["mean", "zero"], ...], Rule("with 'mean'", lambda modes: "mean" in modes)]
+Modes = Annotated[tuple[Literal["mean", "zero"], ...], Rule("with 'mean'", lambda m: "mean" in m), entries(1)]
+SPANS = {"relu": (0, 1e6), "sigmoid": (0, 1), "tanh": (-1, 1)}  # of activations
 PLAIN: dict[str, Any] = {"weight_decay": 0.0, "dropout": (), "batch_norm": "none", "labels": "true"}
 
 
@@ -18,25 +19,25 @@ PLAIN: dict[str, Any] = {"weight_decay": 0.0, "dropout": (), "batch_norm": "none
 class Network:
     """A group of perceptrons that differ in their seed alone, and how their neurons are scored."""
 
-    data: Literal["digits", "mnist", "fashion-mnist", "cifar10"]  # data set
-    hidden: Annotated[tuple[Count, ...], Rule("of one layer or more", len)]  # units of each hidden layer
+    data: datasets.Images  # data set
+    hidden: Annotated[tuple[Units, ...], LAYERS]  # units of each hidden layer
     activation: Literal["relu", "sigmoid", "tanh"]  # of the hidden layers
-    lr: Positive  # Adam's learning rate
+    lr: Rate  # Adam's learning rate
     epochs: Natural  # passes through the training images; 0 leaves the networks untrained
     n_networks: Count  # seeds 0, 1, ..., each with a split and weights of its own
     batch_size: Count  # images in a training step
     labels: Literal["true", "permuted"] = "true"  # that neurons are scored on; all networks learn the true ones
-    weight_decay: NotNegative = 0.0  # Adam's
+    weight_decay: Share = 0.0  # Adam's
     dropout: tuple[Dropout, ...] = ()  # probability for each hidden layer
     batch_norm: Literal["none", "before", "after"] = "none"  # before or after the activation
     threshold: float | None = None  # activation above which a neuron fires; None is 1/2 for a sigmoid, else 0
 
     def __post_init__(self) -> None:
-        if self.threshold is None:
-            object.__setattr__(self, "threshold", 0.5 if self.activation == "sigmoid" else 0.0)
-        checks.at_least("batch_size", self.batch_size, 1 if self.batch_norm == "none" else 2)
+        threshold = (0.5 if self.activation == "sigmoid" else 0.0) if self.threshold is None else self.threshold
+        object.__setattr__(self, "threshold", within("threshold", threshold, *SPANS[self.activation]))
+        at_least("batch_size", self.batch_size, 1 if self.batch_norm == "none" else 2)
         each = len(self.dropout) in (0, len(self.hidden))
-        _hold("dropout", self.dropout, each, "empty, or a probability for each hidden layer")
+        hold("dropout", self.dropout, each, "empty, or a probability for each hidden layer")
 
     @property
     def name(self) -> str:
@@ -50,8 +51,8 @@ class Network:
 class Protocol:
     """On which images and how neurons are scored and ablated."""
 
-    n_val: Annotated[int, at_least(10)]  # validation images that neurons are scored on
-    n_test: Annotated[int, at_least(10)]  # test images that ablation is measured on
+    n_val: Ten  # validation images that neurons are scored on
+    n_test: Ten  # test images that ablation is measured on
     points: Count  # steps of an ablation curve, at most
     n_random: Count  # random orders for each network and pool of layers
     modes: Modes = ("mean", "zero")  # what neurons are clamped to
@@ -59,6 +60,7 @@ class Protocol:
 
 
 RECORDS = {"networks": Network, "protocol": Protocol, "deep_networks": Network, "deep_protocol": Protocol}
+RANGES = {"upto": Count, "n_top": Two}
 
 
 def check(parameters: Mapping[str, Any]) -> None:
@@ -77,19 +79,20 @@ def check(parameters: Mapping[str, Any]) -> None:
     networks, protocol, deep, deep_protocol = (parameters[name] for name in RECORDS)
     for group, how, name in ((networks, protocol, "networks"), (deep, deep_protocol, "deep_networks")):
         names = [network.name for network in group]
-        _hold(name, names, len(set(names)) == len(names), "of different names")
+        hold(name, names, len(set(names)) == len(names), "of different names")
         for i, network in enumerate(group):
-            with records.placed(f"{name}[{i}]"):
+            with records.placed(f"{name}[{i}] and {name.replace('networks', 'protocol')}"):
                 datasets.sizes(network.data, n_train=1, n_val=how.n_val, n_test=how.n_test)
     judged, fewest = roles(networks), min(sum(network.hidden) for network in networks)
     alike = {(network.hidden, network.n_networks) for network in judged}
     comparable = len(alike) == 1 and len(judged[0].hidden) == 2 <= judged[0].n_networks
-    _hold("networks", alike, comparable, "alike in hidden, two layers, and n_networks, at least 2, for the claims")
-    _hold("modes of protocol", protocol.modes, "zero" in protocol.modes, "mean and zero, which claims compare")
+    hold("networks", alike, comparable, "alike in hidden, two layers, and n_networks, at least 2, for the claims")
+    hold("modes of protocol", protocol.modes, "zero" in protocol.modes, "mean and zero, which claims compare")
     step = math.ceil(max(sum(network.hidden) for network in networks) / protocol.points)
-    _hold("upto", parameters["upto"], step <= parameters["upto"] <= fewest, f"from {step}, the first step, to {fewest}")
+    upto, n_top = parameters["upto"], parameters["n_top"]
+    hold("upto", upto, step <= upto <= fewest, f"from {step}, the first step, to {fewest}, the units of networks")
     last = judged[0].hidden[-1]
-    _hold("n_top", parameters["n_top"], 2 <= parameters["n_top"] <= last, f"from 2 to {last}, the last layer's units")
+    hold("n_top", n_top, 2 <= n_top <= last, f"from 2 to {last}, the last layer's units")
 
 
 def roles(networks: Sequence[Network]) -> list[Network]:
@@ -123,10 +126,5 @@ def roles(networks: Sequence[Network]) -> list[Network]:
         "the first plain relu network with permuted labels": [n for n in networks if n in permuted],
     }
     for kind, found in kinds.items():
-        _hold("networks", [network.name for network in networks], found, f"a list that holds {kind}")
+        hold("networks", [network.name for network in networks], found, f"a list that holds {kind}")
     return [found[0] for found in kinds.values()]
-
-
-def _hold(name: str, value: Any, holds: Any, what: str) -> None:
-    if not holds:
-        raise ValueError(f"{name} must be {what}, got {value!r}")

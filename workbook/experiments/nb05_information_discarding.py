@@ -3,14 +3,14 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from functools import lru_cache
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, Literal
 
 from torch import nn
 
 from infolib import checks
 from infolib.data import Data, Splits
 from workbook import datasets, models, store, techniques
-from workbook.records import Count, Positive, Rule, at_least
+from workbook.records import RISING, Count, Natural, Part, Positive, Rate, Rule, Seeds, Two, Units, between
 from workbook.techniques import Schedule
 
 MAIN = ("untrained", "trained", "permuted labels")
@@ -19,8 +19,6 @@ KINDS = (
     "attacked in training", "autoencoder",
 )  # fmt: skip
 EVEN = Rule("even, as noise comes in pairs", lambda n: n % 2 == 0)
-Two = Annotated[int, at_least(2)]
-Part = Annotated[float, Rule("above 0 and at most 1", lambda share: 0 < share <= 1)]
 Layer = Literal["conv1", "conv2", "conv3", "conv4", "conv5", "conv6", "fc1"]
 
 
@@ -30,14 +28,13 @@ class Search:
 
     grid: Two  # cells along a side of the image
     samples: Annotated[Two, EVEN] = 16  # of noise, in each step
-    held_out: Annotated[int, at_least(4), EVEN] = 128  # samples of noise to judge by; a standard error takes two pairs
+    held_out: Annotated[int, between(4), EVEN] = 128  # samples of noise to judge by; a standard error takes two pairs
     sigma0: Positive = 0.01  # unit of noise; pixels are in [0, 1]
     alpha: Positive = 1.5  # change of a layer's output that is allowed, relative to that under noise of sigma0
     n_test: Count = 2000  # test images
 
     def __post_init__(self) -> None:
-        if self.side % self.grid:
-            raise ValueError(f"grid must divide the side of the images, {self.side}, got {self.grid}")
+        checks.hold("grid", self.grid, self.side % self.grid == 0, f"a divisor of the side of the images, {self.side}")
 
     @property
     def side(self) -> int:
@@ -54,28 +51,28 @@ class Search:
 class Network(Search):
     """Small VGGs on a data set, trained by Adam: one of each of KINDS for a seed. Shares are of 1."""
 
-    data: Literal["digits", "mnist", "fashion-mnist", "cifar10"]  # data set
+    data: datasets.Images  # data set
     clutter: bool  # pieces of other images around each image, so that the object's box is known
     n_train: Count  # training images
-    width: Count  # maps of the first two convolutions
+    width: Units  # maps of the first two convolutions
     epochs: Count  # passes through the training images
-    lr: Positive = 2e-3  # learning rate
+    lr: Rate = 2e-3  # learning rate
     batch_size: Two = 64  # images in a training step
     student_width: Part = 0.5  # share of the width
     student_images: Part = 0.25  # share of the training images
     student_epochs: Count = 3  # times the epochs
     temperature: Positive = 4.0  # of the outputs that a student learns from
-    pruned_share: Annotated[float, Rule("above 0 and below 1", lambda share: 0 < share < 1)] = 0.8  # of the weights
+    pruned_share: Annotated[float, between(0.001, 0.999)] = 0.8  # of the weights
     damaged_layer: Layer = "conv4"  # whose filters are set to 0
     damaged_share: Part = 0.5  # of its filters
-    eps: Positive = 0.1  # the most that an attack changes a pixel
+    eps: Part = 0.1  # the most that an attack changes a pixel
     attack_steps: Count = 2  # of an attack
     further_epochs: Count = 2  # after pruning, and on attacked images
-    further_lr: Positive = 1e-3  # after pruning, and on attacked images
+    further_lr: Rate = 1e-3  # after pruning, and on attacked images
     encoder: Layer = "conv6"  # the autoencoder's last layer before its decoder
-    decoder_width: Count = 16  # maps
+    decoder_width: Units = 16  # maps
     decoder_epochs: Count = 3  # on a layer of a trained network; the autoencoder learns for `epochs`
-    decoder_lr: Positive = 5e-3  # on a layer of a trained network
+    decoder_lr: Rate = 5e-3  # on a layer of a trained network
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -98,7 +95,7 @@ class ResNet(Search):
     n_images: Count = 4  # for each seed others
     grid: Two = 8  # cells along a side
     samples: Annotated[Two, EVEN] = 8  # of noise, in each step
-    held_out: Annotated[int, at_least(4), EVEN] = 64  # samples of noise to judge by
+    held_out: Annotated[int, between(4), EVEN] = 64  # samples of noise to judge by
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -107,6 +104,8 @@ class ResNet(Search):
 
 
 RECORDS = {"networks": Network, "resnets": ResNet}
+BEHIND = Rule("with conv6 and fc1 at its end, behind two others", lambda f: f[-2:] == ["conv6", "fc1"] and len(f) > 3)
+RANGES = {"layers": Annotated[list[Layer], RISING, BEHIND], "n_images": Two, "steps": Natural, "n_seeds": Seeds}
 
 
 def check(parameters: Mapping[str, Any]) -> None:
@@ -124,18 +123,13 @@ def check(parameters: Mapping[str, Any]) -> None:
         than there are, and options out of range.
     """
     layers, networks, n_seeds = (parameters[name] for name in ("layers", "networks", "n_seeds"))
-    for name, least in (("n_images", 2), ("steps", 0), ("n_seeds", 2)):
-        checks.at_least(name, parameters[name], least)
-    if not networks or not networks[0].clutter:
-        raise ValueError("networks must begin with one with clutter: claims are about an object whose place is known")
-    known = get_args(Layer)
-    if layers != [layer for layer in known if layer in layers] or layers[-2:] != ["conv6", "fc1"]:
-        raise ValueError(f"layers must be of {', '.join(known)}, in this order, with conv6 and fc1, got {layers}")
+    clutter = [network.clutter for network in networks]
+    checks.hold("networks", clutter, clutter[:1] == [True], "a list whose first has clutter, which claims need")
     checks.choice("networks[0].damaged_layer", networks[0].damaged_layer, layers[2:-1])
     checks.choice("networks[0].encoder", networks[0].encoder, layers)
     checks.within("n_images", parameters["n_images"], 2, min(network.n_test for network in networks))
-    for resnet in parameters["resnets"]:
-        checks.within("n_seeds", n_seeds, 2, resnet.n_test // resnet.n_images)
+    for i, resnet in enumerate(parameters["resnets"]):
+        checks.within(f"n_images of resnets[{i}]", resnet.n_images, 1, resnet.n_test // n_seeds)
 
 
 @lru_cache(maxsize=1)  # whatever is measured on a network begins with it

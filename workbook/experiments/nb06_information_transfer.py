@@ -8,7 +8,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, Literal
 
 import pandas as pd
 import torch
@@ -18,10 +18,8 @@ from infolib import activations, checks, training
 from infolib.data import Data
 from infolib.measures import transfer
 from workbook import datasets, models, records
-from workbook.records import Count, Natural, NotNegative, Positive, Rule, at_least
+from workbook.records import Count, Natural, NotNegative, Positive, Rate, Rule, Seeds, Ten, Two, Units, between, entries
 
-Name = Literal["digits", "mnist", "fashion-mnist", "cifar10"]  # data sets of ten classes
-Several = Annotated[int, at_least(10)]
 IN_A_ROW = [[], *([*range(first, end)] for first in range(9) for end in range(first + 2, 11))]
 Classes = Annotated[tuple[int, ...], Rule("in a row, two or more, or none", lambda found: [*found] in IN_A_ROW)]
 CLAIMED = ("same", "permuted pixels", "other classes")  # pairs that claims are about
@@ -31,11 +29,11 @@ CLAIMED = ("same", "permuted pixels", "other classes")  # pairs that claims are 
 class Samples:
     """The data set of all experiments whose records name none, and how many samples they take."""
 
-    data: Name  # data set
+    data: datasets.Images  # data set
     n: Count  # that a network is trained on; as many as `small`, or more
-    small: Several  # of the smaller of two sets, and of each of two that a network learns in turn
-    k: Several  # held out, whose labels are sent; also beside `sizes`
-    probe: Several = 100  # whose labels are sent with fixed features
+    small: Ten  # of the smaller of two sets, and of each of two that a network learns in turn
+    k: Ten  # held out, whose labels are sent; also beside `sizes`
+    probe: Ten = 100  # whose labels are sent with fixed features
 
     def __post_init__(self) -> None:
         checks.at_least("n", self.n, self.small)
@@ -48,12 +46,12 @@ class Schedule:
     steps: Natural  # at least so many
     epochs: NotNegative = 0.0  # if they are more
     batch_size: Count = 32  # samples
-    lr: Positive = 1e-3  # learning rate
+    lr: Rate = 1e-3  # learning rate
     at_once: bool = False  # all networks in one batched network: several times as fast if they are tiny
 
     def __post_init__(self) -> None:
-        if self.at_once and self.epochs:
-            raise ValueError(f"epochs must be 0 with at_once, got {self.epochs}")
+        checks.hold("epochs", self.epochs, not (self.at_once and self.epochs), "0 with at_once")
+        checks.hold("steps", self.steps, self.steps or self.epochs, "above 0 without epochs")
 
     @property
     def options(self) -> dict[str, Any]:
@@ -66,7 +64,7 @@ class Schedule:
 class Network(Schedule):
     """The perceptrons under study and their training."""
 
-    hidden: tuple[Count, ...]  # units of each hidden layer
+    hidden: Annotated[tuple[Units, ...], records.LAYERS]  # units of each hidden layer
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,7 +74,7 @@ class Coding(Schedule):
     calibrate: bool = True  # scores times an inverse temperature, chosen on the last quarter of what has been sent
     mixture: bool = True  # of each block with the uniform code
     first: Count = 8  # labels of the first block
-    ratio: Annotated[float, Rule("above 1", lambda ratio: ratio > 1)] = 2.0  # of a block's end to the end before it
+    ratio: Annotated[float, between(1.001, 1000)] = 2.0  # of a block's end to the end before it
 
     def of(self, k: int, extra: Sequence[int] = ()) -> dict[str, Any]:
         """Options of `transfer.compare` and `transfer.prequential_codelength`.
@@ -103,7 +101,7 @@ class Coding(Schedule):
 class Sample:
     """Samples of a data set."""
 
-    data: Name  # data set
+    data: datasets.Images  # data set
     classes: Classes = ()  # none are named: all ten
     pixels: Literal["true", "permuted"] = "true"  # in their order, or in another one
 
@@ -123,10 +121,11 @@ class Sample:
 class Whole(Sample):
     """A data set that is coded as a whole."""
 
-    n: Annotated[int, at_least(8)]  # samples of all classes, of which those of `classes` are taken
+    n: Ten  # samples of all classes, of which those of `classes` are taken
 
     def __post_init__(self) -> None:
         datasets.sizes(self.data, n_train=self.n, n_val=0, n_test=1)
+        checks.at_least("n", self.n, 100 // self.n_classes)
 
     @property
     def name(self) -> str:
@@ -155,7 +154,7 @@ class Forgetting:
     """Tasks that are learnt in turn, and what each method has to hold the ones before by."""
 
     second: Literal["permuted", "split"]  # the same images with permuted pixels; or classes 0 to 4, then 5 to 9
-    tasks: Annotated[int, at_least(2)] = 2  # how many
+    tasks: Two = 2  # how many
     ewc: NotNegative  # strength of elastic weight consolidation
     ewc_samples: Count = 200  # that its Fisher information is measured on
     replay: Count  # stored samples, in equal parts of all tasks before
@@ -163,8 +162,7 @@ class Forgetting:
     temperature: Positive = 2.0  # of its targets
 
     def __post_init__(self) -> None:
-        if self.tasks > 2 and self.second == "split":
-            raise ValueError(f"tasks must be 2 where the classes are split, got {self.tasks}")
+        checks.hold("tasks", self.tasks, self.tasks == 2 or self.second != "split", "2 where the classes are split")
 
     @property
     def classes(self) -> int:
@@ -182,7 +180,7 @@ class Forgetting:
 class ResNet:
     """A public network for CIFAR-10 whose features are compared with pixels."""
 
-    layers: tuple[str, ...]  # where features are taken
+    layers: Annotated[tuple[str, ...], entries(2)]  # where features are taken
     depth: Literal[20, 32, 44, 56] = 20  # of the network
 
     def __post_init__(self) -> None:
@@ -193,6 +191,8 @@ class ResNet:
 
 RECORDS = {"samples": Samples, "network": Network, "coding": Coding, "pairs": Pair, "codes": Whole,
            "forgetting": Forgetting, "resnets": ResNet}  # fmt: skip
+RANGES = {"sets": Annotated[list[datasets.Images], entries(1)], "n_seeds": Seeds,
+          "sizes": Annotated[list[Count], records.RISING, entries(2)]}  # fmt: skip
 
 
 def check(parameters: Mapping[str, Any]) -> None:
@@ -206,25 +206,31 @@ def check(parameters: Mapping[str, Any]) -> None:
     Raises
     ------
     ValueError
-        Names the parameter, for too few seeds, sizes that do not rise, data sets that do not exist, more samples than
-        there are, and a claim's pair or tasks that are missing.
+        Names the parameter, for more samples than there are, no codes, and a claim's pair or tasks that are missing.
     """
     sizes, samples = parameters["sizes"], parameters["samples"]
-    checks.at_least("n_seeds", parameters["n_seeds"], 2)
-    checks.increasing("sizes", sizes, 1)
-    checks.at_least("the number of sizes", len(sizes), 2)
-    for name in parameters["sets"]:
-        _fit("sizes", checks.choice("data set in sets:", name, get_args(Name)), sizes[-1], samples.k)
+    checks.at_least("the number of codes", len(parameters["codes"]), 1)
+    with records.placed("sizes"):
+        for name in parameters["sets"]:
+            datasets.sizes(name, n_train=_and_rest(sizes[-1]), n_val=0, n_test=samples.k)
+    taps = {resnet.layers for resnet in parameters["resnets"]}
+    checks.hold("resnets", taps, len(taps) <= 1, "of the same layers")
+    if taps:
+        checks.within("probe of samples", samples.probe, 10, datasets.sizes("cifar10")[2])
     share = 5 if "split" in {record.second for record in parameters["forgetting"]} else 2  # halves: of split classes
-    _fit("samples", samples.data, share * samples.n // 2, share * samples.k // 2)
+    with records.placed("samples"):
+        datasets.sizes(samples.data, n_train=_and_rest(share * samples.n // 2), n_val=0, n_test=share * samples.k // 2)
     most = max(samples.n * 10 // 9, samples.small * 10 // 9 + samples.k // 2, samples.probe)
     for i, pair in enumerate(parameters["pairs"]):
-        for one in (pair.first, pair.second):  # half of each set is for either role
-            with records.placed(f"pairs[{i}]"):
+        with records.placed(f"pairs[{i}]"):
+            for one in (pair.first, pair.second):  # half of each set is for either role
                 datasets.sizes(one.data, n_train=20 * most // one.n_classes, n_val=0, n_test=0)
+            a, b = (datasets.checksums()[one.data]["shape"] for one in (pair.first, pair.second))
+            checks.hold("second", b, a == b, f"of images of the shape of the first, {a}")
     relations = [pair.columns["relation"] for pair in parameters["pairs"] if pair.first.data == samples.data]
-    if any(relations.count(name) != 1 for name in CLAIMED) or all(r.tasks > 2 for r in parameters["forgetting"]):
-        raise ValueError(f"claims need a pair of {samples.data} for each of {CLAIMED}, and forgetting of 2 tasks")
+    each, tasks = all(relations.count(name) == 1 for name in CLAIMED), [r.tasks for r in parameters["forgetting"]]
+    checks.hold("pairs", relations, each, f"one of {samples.data} for each of {', '.join(CLAIMED)}, as claims need")
+    checks.hold("forgetting", tasks, 2 in tasks, "a list with one of 2 tasks, as claims need")
 
 
 def parts(name: str, seed: int, *, n: int, k: int, noise: float = 0.0) -> tuple[Data, ...]:
@@ -549,9 +555,3 @@ def _left_sums(sizes: Sequence[int], gains: Sequence[float]) -> list[float]:
 def _and_rest(n: int) -> int:
     """How many samples it takes to train on n."""
     return n + max(100, n // 10)
-
-
-def _fit(place: str, name: str, n: int, k: int) -> None:
-    """Refuse what `parts` could not load."""
-    with records.placed(place):
-        datasets.sizes(name, n_train=_and_rest(n), n_val=0, n_test=k)

@@ -3,27 +3,28 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import product
 from typing import Annotated, Any, Literal
 
-from infolib import activations, checks
+from infolib import checks
 from infolib.data import Splits
-from workbook import datasets, models
-from workbook.records import Count, Natural, Positive, Share, at_least
+from workbook import datasets
+from workbook.records import RISING, Count, Natural, Rate, Rule, Seeds, Share, Ten, Two, Units, entries, placed
 
 
 @dataclass(frozen=True)
 class Network:
     """A `models.vgg6` and its training."""
 
-    width: Count  # maps of the first convolution
+    width: Units  # maps of the first convolution
     epochs: Natural  # 0: untrained
     weight_decay: Share = 0.0  # Adam's
     eps: Share = 0.0  # above 0: trained on, on images that are attacked within eps of each pixel
     labels: Literal["true", "permuted"] = "true"  # in training
-    lr: Positive = 2e-3  # of Adam
-    batch_size: Annotated[int, at_least(2)] = 64  # images in a training step
-    attacked_epochs: Natural = 2  # on attacked images
-    attacked_lr: Positive = 1e-3  # on attacked images
+    lr: Rate = 2e-3  # of Adam
+    batch_size: Two = 64  # images in a training step
+    attacked_epochs: Count = 2  # on attacked images
+    attacked_lr: Rate = 1e-3  # on attacked images
 
     @property
     def learnt(self) -> bool:
@@ -46,6 +47,11 @@ class Network:
 
 
 RECORDS = {"networks": Network}
+COMPARED = Rule("with conv6, where networks are compared", lambda layers: "conv6" in layers)
+Layer = Literal["conv1", "conv2", "conv3", "conv4", "conv5", "conv6", "fc1", "output"]
+RANGES = {"sources": Annotated[list[datasets.Images], entries(1)], "steps": Natural, "n_seeds": Seeds, "n_train": Ten,
+          "layers": Annotated[list[Layer], RISING, entries(3), COMPARED], "n_matrix": Ten, "n_units": Ten,
+          "n_noise": Count, "n_labels": Ten}  # fmt: skip
 
 
 def check(parameters: Mapping[str, Any]) -> None:
@@ -59,26 +65,16 @@ def check(parameters: Mapping[str, Any]) -> None:
     Raises
     ------
     ValueError
-        For networks without those that the claims compare, or two alike; layers that there are not; more images than
-        there are; and numbers out of range.
+        For networks without those that the claims compare, or two alike; layers that there are not, or out of order;
+        and more images than there are.
     """
     p, names = parameters, [network.name for network in parameters["networks"]]
-    if len(names) < 4 or len({*names}) < len(names) or not {"untrained", "permuted labels"} <= {*names}:
-        raise ValueError(f"networks must be four that differ, an untrained one and one of permuted labels; got {names}")
-    if not p["networks"][0].learnt:
-        raise ValueError(f"the first of networks must learn, got {names[0]}")
-    known = activations.layers(models.vgg6(width=1, seed=0))
-    for layer in p["layers"]:
-        checks.choice("layers:", layer, known)
-    if "conv6" not in p["layers"] or len(p["layers"]) < 3:
-        raise ValueError(f"layers must hold conv6, where networks are compared, and two others, got {p['layers']}")
-    for name in ("n_matrix", "n_units", "n_labels"):
-        checks.at_least(name, p[name], 10)
-    for name, least in (("n_noise", 1), ("n_seeds", 2), ("steps", 0)):
-        checks.at_least(name, p[name], least)
-    needed = max(p["n_matrix"], 2 * p["n_units"], p["n_noise"], p["n_labels"])
-    for source in p["sources"]:
-        datasets.sizes(source, n_train=checks.at_least("n_train", p["n_train"], 10), n_val=0, n_test=needed)
+    four = 4 <= len({*names}) == len(names) and {"untrained", "permuted labels"} <= {*names}
+    checks.hold("networks", names, four, "four that differ, an untrained one and one of permuted labels")
+    checks.hold("networks[0]", names[0], p["networks"][0].learnt, "one that learns")
+    for source, name in product(p["sources"], ("n_matrix", "n_units", "n_noise", "n_labels")):
+        with placed(f"{name} {p[name]}"):
+            datasets.sizes(source, n_train=p["n_train"], n_val=0, n_test=p[name] * (1 + (name == "n_units")))
 
 
 @lru_cache(maxsize=2)  # networks of one seed are trained and looked at one after another

@@ -103,7 +103,8 @@ def markdown(found: pd.DataFrame, runs: int = RUNS) -> str:
 
 
 def _percent(share: float) -> str:
-    return f"{100 * share:.0f}" if share in (0, 1) or 0.1 <= share <= 0.99 else f"{100 * share:.2g}"
+    """Two digits below 10 and above 99, none for certainty."""
+    return f"{100 * share:.0f}" if share in (0, 1) or 0.1 <= share <= 0.99 else f"{100 * share:.2f}"
 
 
 if __name__ == "__main__":

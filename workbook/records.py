@@ -6,6 +6,7 @@ records. A field's range is part of its type: `Count`, `Positive` and the like, 
 """
 
 import dataclasses
+import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from difflib import get_close_matches
@@ -58,6 +59,38 @@ Count = Annotated[int, at_least(1)]
 NotNegative = Annotated[float, at_least(0)]
 Positive = Annotated[float, Rule("above 0", lambda number: number > 0)]
 Share = Annotated[float, Rule("from 0 to 1", lambda number: 0 <= number <= 1)]
+
+
+def seeds(n: int) -> range:
+    """The seeds of an experiment: the first n, or as many from INFOLIB_SEED_SHIFT on.
+
+    A claim that holds for seeds from 0 on should hold for others too. Where a seed chooses a part of a whole, such as a
+    batch of images, take its place in this range, not the seed.
+
+    Parameters
+    ----------
+    n : int
+        How many.
+
+    Returns
+    -------
+    range
+        0, 1, ..., n - 1, each greater by the shift.
+
+    Raises
+    ------
+    ValueError
+        For a shift that is no integer from 0 to 999999999.
+
+    Examples
+    --------
+    >>> seeds(3)
+    range(0, 3)
+    """
+    text = os.environ.get("INFOLIB_SEED_SHIFT") or "0"
+    if not (text.isascii() and text.isdecimal() and len(text) <= 9):
+        raise ValueError(f"INFOLIB_SEED_SHIFT must be an integer from 0 to 999999999, got {text!r}")
+    return range(int(text), int(text) + n)
 
 
 @contextmanager

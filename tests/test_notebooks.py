@@ -203,5 +203,5 @@ def test_minutes_are_the_same_in_profiles_prose_and_both_tables(name, cells):
 
 def test_seeds_are_those_that_can_be_shifted(cells):
     """`for seed in range(n_seeds)` would be the same seeds again in a run that asks for others."""
-    found = [line for c in code_of(cells) for line in c.source.splitlines() if re.search(r"\brange\(\w*(n_|seed)", line)]
-    assert found == []
+    lines = [line for c in code_of(cells) for line in c.source.splitlines()]
+    assert [line for line in lines if re.search(r"\brange\(\w*(n_|seed)", line)] == []

@@ -199,3 +199,9 @@ def test_minutes_are_the_same_in_profiles_prose_and_both_tables(name, cells):
     assert f"| {read} min | {quick:g} min | {paper:g} min |" in row
     found = next(line for line in (root() / "README.md").read_text().splitlines() if line.startswith(f"| {name[:2]} |"))
     assert f" | {quick:g} | {paper:g} | " in found
+
+
+def test_seeds_are_those_that_can_be_shifted(cells):
+    """`for seed in range(n_seeds)` would be the same seeds again in a run that asks for others."""
+    lines = [line for c in code_of(cells) for line in c.source.splitlines()]
+    assert [line for line in lines if re.search(r"\brange\(\w*(n_|seed)", line)] == []

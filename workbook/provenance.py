@@ -1,4 +1,4 @@
-"""Where a result comes from: commit, versions, device, data; and the files that a run leaves behind."""
+"""Where a result comes from: commit, versions, machine, cache, data; and the files that a run leaves behind."""
 
 import hashlib
 import json
@@ -9,6 +9,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, requires, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
@@ -18,7 +19,7 @@ from packaging.requirements import Requirement
 
 import infolib
 import workbook
-from workbook import MARK, root, rule
+from workbook import MARK, journal, records, root, rule
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -157,6 +158,40 @@ def _version(package: str) -> str | None:
         return None
 
 
+def _processor() -> str:
+    """The model of the processor, as the system calls it."""
+    with suppress(OSError):  # Linux
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+        if models := [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]:
+            return models[0]
+    with suppress(OSError, subprocess.SubprocessError):  # macOS
+        command = ["sysctl", "-n", "machdep.cpu.brand_string"]
+        return subprocess.run(command, capture_output=True, text=True, check=True, timeout=60).stdout.strip()
+    return platform.processor() or platform.machine()
+
+
+def _affinity() -> list[int | None]:
+    """How many processors this process may use, of how many."""
+    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return [usable, os.cpu_count()]
+
+
+def _blas() -> list[str]:
+    """The loaded libraries of linear algebra, with the kind of processor that they take this one for."""
+    from threadpoolctl import threadpool_info
+
+    found = [one for one in threadpool_info() if one["user_api"] == "blas"]
+    names = {f"{one['internal_api']} {one['version']} ({one.get('architecture', 'any')})" for one in found}
+    return [*sorted(names), f"torch {'with' if torch.backends.mkl.is_available() else 'without'} MKL"]
+
+
+def _device() -> str:
+    """The device on which tensors have been in this process: the accelerator, if it has given memory to any."""
+    if torch.cuda.is_available() and torch.cuda.max_memory_allocated():
+        return torch.cuda.get_device_name()
+    return "mps" if torch.backends.mps.is_available() and torch.mps.driver_allocated_memory() else "cpu"
+
+
 def describe() -> dict[str, Any]:
     """Description of what runs in this process.
 
@@ -164,13 +199,19 @@ def describe() -> dict[str, Any]:
     -------
     dict
         Commit of the workbook's own repository, or why there is none ("no_commit"); whether anything but reports/
-        differs from it ("dirty"); profile, Python, platform, device, threads and versions of packages.
+        differs from it ("dirty"); profile, shift of the seeds, Python, platform, model of the processor; "affinity",
+        how many processors this process may use, of how many; "blas", libraries of linear algebra; "device", that of
+        the tensors so far; threads and versions of packages.
     """
     return _repository() | {
         "profile": os.environ.get("INFOLIB_PROFILE", "quick"),
+        "seed_shift": records.seeds(1)[0],
         "python": platform.python_version(),
         "platform": f"{platform.system()} {platform.machine()}",
-        "device": torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu",
+        "processor": _processor(),
+        "affinity": _affinity(),
+        "blas": _blas(),
+        "device": _device(),
         "threads": torch.get_num_threads(),
         "versions": {name: _version(name) for name in PACKAGES},
     }
@@ -188,6 +229,7 @@ def line() -> str:
     return (
         f"infolib {infolib.__version__} ({commit}), torch {d['versions']['torch']}, Python {d['python']}, "
         f"{d['device']}, {d['threads']} threads, {d['profile']} profile"
+        + (f", seeds from {d['seed_shift']}" if d["seed_shift"] else "")
     )
 
 
@@ -200,7 +242,8 @@ def save(
 ) -> str:
     """Write results, verdicts, judged values (.csv), figures/*.png and provenance.json where `infolib run` asked.
 
-    In JupyterLab nobody asked, so nothing is written.
+    In JupyterLab nobody asked, so nothing is written. provenance.json has `describe`, "data", "figures", and "cache",
+    which is `journal.closed`: what was read from the cache, and what it would take to compute it all.
 
     Parameters
     ----------
@@ -228,7 +271,7 @@ def save(
     for name, figure in figures.items():
         figure.savefig(folder / "figures" / f"{name}.png", dpi=150, bbox_inches="tight")
     sets = {source.name: dict(source.sha256) for source in data}
-    record = describe() | {"rule": rule.RULE, "data": sets, "figures": list(figures)}
+    record = describe() | {"rule": rule.RULE, "data": sets, "figures": list(figures), "cache": journal.closed(folder)}
     (folder / "provenance.json").write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
     return f"saved {len(results)} results, {len(book.verdicts)} verdicts, {len(figures)} figures"
 

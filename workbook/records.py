@@ -7,6 +7,7 @@ type with a `Rule`.
 """
 
 import dataclasses
+import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from difflib import get_close_matches
@@ -92,6 +93,38 @@ Positive = Annotated[float, between(1e-6)]  # of the data's order: single precis
 Rate = Annotated[float, between(1e-15, 10)]  # of learning; below 1e-9 the weights stay as they are
 Share = Annotated[float, between(0, 1)]
 Part = Annotated[float, between(0.001, 1)]
+
+
+def seeds(n: int) -> range:
+    """The seeds of an experiment: the first n, or as many from INFOLIB_SEED_SHIFT on.
+
+    A claim that holds for seeds from 0 on should hold for others too. Where a seed chooses a part of a whole, such as a
+    batch of images, take its place in this range, not the seed.
+
+    Parameters
+    ----------
+    n : int
+        How many.
+
+    Returns
+    -------
+    range
+        0, 1, ..., n - 1, each greater by the shift.
+
+    Raises
+    ------
+    ValueError
+        For a shift that is no integer from 0 to 999999999.
+
+    Examples
+    --------
+    >>> seeds(3)
+    range(0, 3)
+    """
+    text = os.environ.get("INFOLIB_SEED_SHIFT") or "0"
+    if not (text.isascii() and text.isdecimal() and len(text) <= 9):
+        raise ValueError(f"INFOLIB_SEED_SHIFT must be an integer from 0 to 999999999, got {text!r}")
+    return range(int(text), int(text) + n)
 
 
 @contextmanager

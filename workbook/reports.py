@@ -14,7 +14,7 @@ import pandas as pd
 from workbook import claims, execution, folders, root, rule
 from workbook import run as runner
 
-RECORD = {"commit", "dirty", "data", "versions", "device", "threads", "figures", "wall_seconds"}
+RECORD = {"commit", "dirty", "data", "versions", "device", "figures"}
 NUMBERS = dict.fromkeys(claims.NUMBERS, "")  # the columns whose empty cells are missing numbers
 COLUMNS = [
     "notebook", "title", "claim", "data", "statement", "role", "paper", "evidence", "expected", "ours", "n", "control",
@@ -323,14 +323,25 @@ def _criterion(row: dict[str, Any]) -> str:
 
 
 def _origin(record: dict[str, Any]) -> str:
+    """Commit, data, versions and machine of a report, and what it took; earlier reports know of none of the last."""
     commit = f"Commit {(record['commit'] or 'unknown')[:9]}" + (" with uncommitted changes" if record["dirty"] else "")
     if why := record.get("no_commit"):
         commit = f"No commit ({why})"
-    data = ", ".join(record["data"]) or "no data set"
-    return (
-        f"{commit}; {data}; torch {record['versions']['torch']}, {record['device']}, "
-        f"{record['threads']} threads, {record['wall_seconds']:.0f} s."
-    )
+    parts = [commit, ", ".join(record["data"]) or "no data set", f"torch {record['versions']['torch']}"]
+    machine = [record.get("processor"), record["device"] if record["device"] != "cpu" else None]
+    parts.append(" and ".join(filter(None, machine)) or "cpu")
+    if record.get("compute_seconds") is not None:
+        parts.append(f"{record['compute_seconds']:.0f} s to compute it all in turn")
+    return "; ".join([*parts, *_read(record.get("cache", {}))]) + "."
+
+
+def _read(cache: dict[str, Any]) -> list[str]:
+    """How much of a report was read from the cache, and when that had been computed."""
+    if not cache.get("read"):
+        return []
+    days = dict.fromkeys(when[:10] if when else "an unknown day" for when in (cache["oldest"], cache["newest"]))
+    computed = ("between " if len(days) > 1 else "on ") + " and ".join(days)
+    return [f"{cache['read']} of {cache['read'] + cache['computed']} results read from the cache, computed {computed}"]
 
 
 def _glyph(row: dict[str, Any]) -> dict[str, float] | None:

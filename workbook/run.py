@@ -29,7 +29,7 @@ import psutil
 from joblib import Parallel, delayed
 
 from infolib import checks
-from workbook import MARK, child, claims, execution, folders, provenance, records, root
+from workbook import MARK, child, claims, execution, folders, journal, provenance, records, root
 
 PROFILES = ("quick", "paper")
 TIME_LIMIT = {"quick": 20.0, "paper": 240.0}  # minutes for one notebook
@@ -272,7 +272,7 @@ def resolve(name: str, profile: str, overrides: Mapping[str, Any]) -> dict[str, 
 
 
 def overridden(name: str, profile: str, overrides: Mapping[str, Any]) -> dict[str, Any]:
-    """Those overrides that differ from what a notebook has in a profile.
+    """Those overrides that differ from what a notebook has in a profile, and "seeds from" if they are shifted.
 
     Parameters
     ----------
@@ -285,13 +285,20 @@ def overridden(name: str, profile: str, overrides: Mapping[str, Any]) -> dict[st
     -------
     dict of str to object
         Value by parameter.
+
+    Raises
+    ------
+    ValueError
+        For a shift that `records.seeds` refuses.
     """
+    shift = records.seeds(1)[0]
     own = {key: parameter.default for key, parameter in parameters(name).items()} | _settings(name).get(profile, {})
-    return {key: value for key, value in overrides.items() if value != own[key]}
+    changed = {key: value for key, value in overrides.items() if value != own[key]}
+    return changed | ({"seeds from": shift} if shift else {})
 
 
 def described(changed: Mapping[str, Any]) -> str:
-    """Overridden parameters in a few words.
+    """Overridden parameters, and seeds that are shifted, in a few words.
 
     Parameters
     ----------
@@ -301,10 +308,10 @@ def described(changed: Mapping[str, Any]) -> str:
     Returns
     -------
     str
-        Such as "n = 7, layers = ['fc1']"; a long value is cut.
+        Such as "n = 7, layers = ['fc1'], seeds from 100"; a long value is cut.
     """
-    texts = {key: str(value) for key, value in changed.items()}
-    return ", ".join(f"{key} = {text if len(text) < 60 else text[:56] + ' …'}" for key, text in texts.items())
+    texts = {f"{key} =" if key.isidentifier() else key: str(value) for key, value in changed.items()}
+    return ", ".join(f"{key} {text if len(text) < 60 else text[:56] + ' …'}" for key, text in texts.items())
 
 
 def _place(notebook: str, profile: str, name: str | None, changed: Mapping[str, Any]) -> Path:
@@ -478,6 +485,8 @@ def _complete(report: Path, job: _Job, first: dict[str, Any], seconds: float) ->
     except ValueError as error:
         return f"{name}: {error}"
     record |= {"parameters": job.values, "overridden": job.changed, "wall_seconds": round(seconds, 1)}
+    record["compute_seconds"] = _without_cache(seconds, record.get("cache", {}))
+    (report / journal.FILE).unlink(missing_ok=True)  # of what ran after the report was saved
     try:
         if job.changed:
             text = described(job.changed).replace("`", "'")
@@ -488,6 +497,15 @@ def _complete(report: Path, job: _Job, first: dict[str, Any], seconds: float) ->
     except Exception as error:  # nbconvert's, jinja's, latex2mathml's: whatever it is, the former report stands
         return f"{name} could not be rendered for a browser: {error}"
     return None
+
+
+def _without_cache(seconds: float, cache: Mapping[str, Any]) -> float | None:
+    """Seconds that a run takes if it computes each result, one after another and each once; None if unknown.
+
+    That is the wall time less the waiting for results, and what it takes to compute these, whenever that was.
+    """
+    core, waited = (cache.get(name) for name in ("core_seconds", "waited_seconds"))
+    return None if core is None or waited is None else round(seconds - waited + core, 1)
 
 
 def _keep_failed(report: Path, job: _Job, error: str) -> str:

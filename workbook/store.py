@@ -24,7 +24,7 @@ from joblib import Parallel, delayed, parallel_config
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from workbook import root
+from workbook import journal, root
 from workbook.reach import content
 
 if TYPE_CHECKING:
@@ -114,7 +114,8 @@ def cached(function: Callable[..., dict[str, Tensor]], *arguments: Any, **option
     """Tensors that `function(*arguments, **options)` returns, read if they were computed before under its `key`.
 
     An entry that is corrupt, or was written under another key, is computed again with a warning. A cache that cannot be
-    written costs a warning, never the result. INFOLIB_FRESH=1 computes everything again and renews the entries.
+    written costs a warning, never the result. INFOLIB_FRESH=1 computes everything again and renews the entries. An
+    entry keeps when and in how many seconds it was computed; a run notes both of what it reads (`workbook.journal`).
 
     Parameters
     ----------
@@ -173,7 +174,7 @@ def tabulate(
     todo = (delayed(_case)(partial(function, *case), name, frames) for case, name in zip(cases, names, strict=True))
     with parallel_config("loky", inner_max_num_threads=1):
         jobs = Parallel(n_jobs=torch.get_num_threads(), return_as="generator")(todo)
-    with warnings.catch_warnings():
+    with journal.waiting(), warnings.catch_warnings():
         warnings.filterwarnings("ignore", "A worker stopped while some jobs")  # a worker grown by 100 MB is renewed
         tables = [pd.concat(part, ignore_index=True) for part in zip(*tqdm(jobs, total=len(cases)), strict=True)]
     return tables if frames else tables[0]
@@ -237,16 +238,18 @@ def _case(compute: partial, name: str, frames: Sequence[str]) -> list["pd.DataFr
 def _kept(kind: str, name: str, compute: Callable[[], dict[str, Tensor]], read: Callable[..., Result]) -> Result:
     """What `read` makes of an entry's tensors; they are computed if there are none that it can read."""
     path = folder() / kind / f"{name}.safetensors"
-    found = None if os.environ.get("INFOLIB_FRESH") == "1" else _found(path, name, read)
-    if found is not None:
-        return found
-    tensors = _plain(compute())
-    try:
-        _write(path, name, tensors)
-    except OSError as error:
-        # One text for the whole folder, so that Python shows it once.
-        warnings.warn(f"results are not cached in {folder()}: {error.strerror}", stacklevel=3)
-    return read(tensors)
+    with journal.timed(kind, name) as clock:
+        found = None if os.environ.get("INFOLIB_FRESH") == "1" else _found(path, name, read, clock)
+        if found is not None:
+            return found
+        tensors = _plain(compute())
+        made = clock.computed()
+        try:
+            _write(path, name, tensors, made)
+        except OSError as error:
+            # One text for the whole folder, so that Python shows it once.
+            warnings.warn(f"results are not cached in {folder()}: {error.strerror}", stacklevel=3)
+        return read(tensors)
 
 
 def _as_tensors(compute: Callable[[], Any]) -> dict[str, Tensor]:
@@ -360,20 +363,23 @@ def _held(tensor: Tensor) -> Tensor:
     return tensor.detach().cpu().resolve_conj().resolve_neg().contiguous()
 
 
-def _found(path: Path, name: str, read: Callable[..., Result]) -> Result | None:
+def _found(path: Path, name: str, read: Callable[..., Result], clock: journal.Clock) -> Result | None:
     """What `read` makes of the entry; None, with a warning if it is corrupt or another's, when there is none to use."""
     if not path.exists():
         return None
     try:
         with safetensors.safe_open(path, framework="pt") as file:
             tensors = {title: file.get_tensor(title) for title in sorted(file.keys())}
-            key, _, digest = (file.metadata() or {}).get("key and content", "").partition(" ")
+            kept = file.metadata() or {}
+        key, _, digest = kept.get("key and content", "").partition(" ")
         if key != name:
             reason = "it was written under another key"
         elif digest != fingerprint(tensors):
             reason = "its content is not what was written"
         else:
-            return read(tensors)
+            result = read(tensors)
+            clock.was_read(kept.get("made"))
+            return result
     except (OSError, safetensors.SafetensorError) as error:
         reason = str(error)
     except (KeyError, IndexError, TypeError, ValueError):
@@ -382,12 +388,13 @@ def _found(path: Path, name: str, read: Callable[..., Result]) -> Result | None:
     return None
 
 
-def _write(path: Path, name: str, tensors: dict[str, Tensor]) -> None:
-    """Write the entry whole or not at all, whoever else is writing it."""
+def _write(path: Path, name: str, tensors: dict[str, Tensor], made: str) -> None:
+    """Write the entry, with when it was made, whole or not at all, whoever else is writing it."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f"{path.name}.{uuid4().hex}.tmp")
     try:
-        temporary.write_bytes(safetensors.torch.save(tensors, {"key and content": f"{name} {fingerprint(tensors)}"}))
+        notes = {"key and content": f"{name} {fingerprint(tensors)}", "made": made}
+        temporary.write_bytes(safetensors.torch.save(tensors, notes))
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)

@@ -1,12 +1,17 @@
 """Of which repository a report names the commit, and what must not change while a notebook runs."""
 
+import json
+import os
+import re
 import subprocess
 
+import pandas as pd
 import pytest
+import torch
 
 import infolib
 import workbook
-from workbook import provenance
+from workbook import claims, provenance, store
 
 NAME = "02_good"
 
@@ -121,3 +126,54 @@ def test_claims_are_compared_where_there_is_no_repository(root):
     (root / "data" / "claims" / f"{NAME}.csv").touch()
     with pytest.raises(ValueError, match=f"data/claims/{NAME}.csv changed"):
         provenance.after(NAME, first)
+
+
+def test_processor_libraries_and_affinity_are_named(monkeypatch):
+    found = provenance.describe()
+    assert re.search("[A-Za-z]{3}", found["processor"])
+    assert any(re.match(r"(openblas|mkl|blis|accelerate) ", name) for name in found["blas"])
+    assert found["blas"][-1] in ("torch with MKL", "torch without MKL")
+    usable, all_ = found["affinity"]
+    assert 1 <= usable <= all_ == os.cpu_count()
+    if hasattr(os, "sched_setaffinity"):
+        monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 5, 7})
+        assert provenance.describe()["affinity"] == [3, os.cpu_count()]
+
+
+def test_device_is_an_accelerator_only_if_it_gave_memory_to_a_tensor(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda: "a GPU")
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
+    for allocated, device in ((0, "cpu"), (512, "a GPU")):
+        monkeypatch.setattr(torch.cuda, "max_memory_allocated", lambda allocated=allocated: allocated)
+        assert provenance.describe()["device"] == device
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: True)
+    for allocated, device in ((0, "cpu"), (512, "mps")):
+        monkeypatch.setattr(torch.mps, "driver_allocated_memory", lambda allocated=allocated: allocated)
+        assert provenance.describe()["device"] == device
+
+
+def test_shifted_seeds_are_told(monkeypatch):
+    monkeypatch.delenv("INFOLIB_SEED_SHIFT", raising=False)
+    assert provenance.describe()["seed_shift"] == 0
+    assert provenance.line().endswith("profile")
+    monkeypatch.setenv("INFOLIB_SEED_SHIFT", "200")
+    assert provenance.describe()["seed_shift"] == 200
+    assert provenance.line().endswith("profile, seeds from 200")
+
+
+def test_a_report_tells_what_was_computed_and_what_was_read(tmp_path, monkeypatch):
+    monkeypatch.setenv("INFOLIB_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("INFOLIB_REPORT", str(tmp_path))
+    monkeypatch.delenv("INFOLIB_FRESH", raising=False)
+    for computed, read in ((1, 0), (0, 1)):
+        store.cached(torch_zero)
+        provenance.save(results=pd.DataFrame(), book=claims.Book([]), figures={})
+        cache = json.loads((tmp_path / "provenance.json").read_text())["cache"]
+        assert (cache["computed"], cache["read"], cache["newest"] is not None) == (computed, read, bool(read))
+        assert not (tmp_path / "cache.jsonl").exists()
+
+
+def torch_zero():
+    return {"a": torch.zeros(1)}

@@ -248,3 +248,17 @@ def test_columns_hold_numbers_and_strings():
 )
 def test_matches(value, kind, expected):
     assert records.matches(value, kind) is expected
+
+
+def test_seeds_begin_at_the_shift(monkeypatch):
+    monkeypatch.delenv("INFOLIB_SEED_SHIFT", raising=False)
+    assert list(records.seeds(3)) == [0, 1, 2]
+    monkeypatch.setenv("INFOLIB_SEED_SHIFT", "100")
+    assert list(records.seeds(3)) == [100, 101, 102]
+
+
+@pytest.mark.parametrize("shift", ["-1", "1.5", "x", "²", "1" * 10])
+def test_a_shift_that_is_no_integer_in_range_is_refused(monkeypatch, shift):
+    monkeypatch.setenv("INFOLIB_SEED_SHIFT", shift)
+    with pytest.raises(ValueError, match=f"INFOLIB_SEED_SHIFT must be an integer from 0 to 999999999, got '{shift}'"):
+        records.seeds(3)

@@ -8,6 +8,7 @@ from html.parser import HTMLParser
 import nbformat
 import pandas as pd
 import pytest
+import torch
 from matplotlib.figure import Figure
 
 from workbook import claims, execution, provenance, reports, rule
@@ -88,7 +89,7 @@ def test_scoreboard_shows_ours_with_interval_verdict_and_origin(root, monkeypatc
     assert row.count("|") - row.count("\\|") == 8  # seven cells: the claim's own bar is escaped
     assert row.endswith("| figure | 3.26 ± 0.1 | 3.26 [3.24, 3.28] | 5 | fails, 0.50 [0.47, 0.52] | ✓ reproduced |")
     assert "[A topic](paper/02_topic/report.ipynb)" in text
-    assert "12 s" in text
+    assert "torch 2" in text
 
 
 def test_scoreboard_holds_the_table_of_the_simulated_rule(root, monkeypatch):
@@ -186,6 +187,40 @@ def test_named_and_overridden_reports_are_marked_and_not_counted(root, monkeypat
     assert board.verdicts["notebook"].tolist() == ["02_topic", "04_other"]
     assert board.verdicts["commit"].tolist() == ["012345678", f"012345678 with n = 7, name = {NASTY}`"]
     assert len(board.sources) == 2
+
+
+@pytest.mark.parametrize(
+    ("changes", "shown"),
+    [
+        ({}, "; An EPYC; 98 s to compute it all in turn; 9 of 12 results read from the cache, "
+             "computed between 2026-10-01 and 2026-11-02."),
+        ({"cache": {"computed": 3, "read": 0}}, "; An EPYC; 98 s to compute it all in turn."),
+        ({"cache": {"computed": 0, "read": 2, "oldest": "2026-10-01T1", "newest": "2026-10-01T2"}, "device": "H200"},
+         "; An EPYC and H200; 98 s to compute it all in turn; 2 of 2 results read from the cache, "
+         "computed on 2026-10-01."),
+        ({"cache": {"computed": 0, "read": 2, "oldest": None, "newest": "2026-10-01T2"}, "compute_seconds": None},
+         "; An EPYC; 2 of 2 results read from the cache, computed between an unknown day and 2026-10-01."),
+    ],
+)  # fmt: skip
+def test_scoreboard_shows_what_a_report_took_and_what_was_read(root, monkeypatch, changes, shown):
+    leave_report(root, monkeypatch, "paper", [3.25, 3.26])
+    path = root / "reports/paper/02_topic/provenance.json"
+    cache = {"computed": 3, "read": 9, "oldest": "2026-10-01T10:00:00+00:00", "newest": "2026-11-02T10:00:00+00:00"}
+    record = {"processor": "An EPYC", "device": "cpu", "compute_seconds": 98.4, "cache": cache} | changes
+    path.write_text(json.dumps(json.loads(path.read_text()) | record))
+    reports.index()
+    (line,) = [line for line in (root / "reports" / "README.md").read_text().splitlines() if "no data set" in line]
+    assert line.endswith(f"; torch {torch.__version__.partition('+')[0]}{shown}")
+
+
+def test_scoreboard_shows_what_an_earlier_report_knows(root, monkeypatch):
+    leave_report(root, monkeypatch, "paper", [3.25, 3.26])
+    path = root / "reports/paper/02_topic/provenance.json"
+    kept = ("commit", "dirty", "data", "versions", "figures", "device", "threads", "wall_seconds")
+    path.write_text(json.dumps({name: json.loads(path.read_text())[name] for name in kept}))
+    reports.index()
+    assert "Commit 012345678 with uncommitted changes; no data set; torch 2" in (root / "reports/README.md").read_text()
+    assert "; cpu." in (root / "reports/README.md").read_text()
 
 
 def test_scoreboard_says_why_there_is_no_commit(root, monkeypatch):

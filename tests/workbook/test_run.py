@@ -43,6 +43,7 @@ def add(root, name, *cells, parameters=PARAMETERS, tags=(), opening=""):
 @pytest.fixture
 def root(tmp_path, monkeypatch):
     """A small workbook of its own with one good notebook."""
+    monkeypatch.delenv("INFOLIB_SEED_SHIFT", raising=False)
     root = tmp_path / "book"
     (root / "notebooks").mkdir(parents=True)
     (root / "notebooks" / "profiles.toml").touch()
@@ -100,6 +101,43 @@ def test_report_with_a_name_has_a_place_of_its_own_beside_the_paper_report(root)
     assert former.read_text() == "the former report"
     runner.run(["02"], profile="paper", overrides={"n": 11})  # what the profile has anyway
     assert (paper / "02_good" / "results.csv").read_text() == "n\n11\n"
+
+
+def test_report_with_shifted_seeds_is_marked_and_keeps_the_paper_report(root, monkeypatch):
+    monkeypatch.setenv("INFOLIB_SEED_SHIFT", "100")
+    tell = "from workbook import records\n(folder / 'results.csv').write_text(str(records.seeds(2)))"
+    add(root, "02_good", f"{LEAVE}\n{tell}")
+    runner.run(["02"], overrides={"n": 7})
+    folder = root / "reports" / "quick" / "02_good"
+    assert (folder / "results.csv").read_text() == "range(100, 102)"
+    changed = json.loads((folder / "provenance.json").read_text())["overridden"]
+    assert runner.described(changed) == "n = 7, seeds from 100"
+    head = nbformat.read(folder / "report.ipynb", as_version=4).cells[0].source
+    assert head == "> **Not the quick profile's own parameters:** `n = 7, seeds from 100`"
+    with pytest.raises(ValueError, match="02_good with seeds from 100 would replace the report of the paper profile"):
+        runner.run(["02"], profile="paper")
+
+
+@pytest.mark.usefixtures("root", "no_kernel")
+def test_bad_shift_of_the_seeds_is_refused_before_a_kernel_starts(monkeypatch):
+    monkeypatch.setenv("INFOLIB_SEED_SHIFT", "-1")
+    with pytest.raises(ValueError, match="INFOLIB_SEED_SHIFT must be an integer from 0 to 999999999, got '-1'"):
+        runner.run()
+
+
+def test_compute_seconds_are_those_without_a_cache(root):
+    folder = root / "reports" / "quick" / "02_good"
+    runner.run()
+    assert json.loads((folder / "provenance.json").read_text())["compute_seconds"] is None  # it saved no journal
+    for core, known in ((5000.0, True), (None, False)):
+        text = json.dumps({"cache": {"core_seconds": core, "waited_seconds": 1000.0}})
+        later = f"(folder / 'provenance.json').write_text({text!r})\n(folder / 'cache.jsonl').touch()"
+        add(root, "02_good", f"{LEAVE}\n{later}")
+        (done,) = runner.run()
+        record = json.loads((folder / "provenance.json").read_text())
+        assert record["compute_seconds"] == (pytest.approx(record["wall_seconds"] + 4000) if known else None)
+        assert done.error is None
+        assert not (folder / "cache.jsonl").exists()
 
 
 def test_claims_that_change_while_a_notebook_runs_fail_it(root):

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
 from functools import lru_cache, partial
 from importlib.metadata import version
 from pathlib import Path
@@ -20,12 +21,12 @@ import pandas as pd
 import pytest
 import torch
 from PIL import Image
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load, load_file, save_file
 from torch import nn
 
 import workbook
 from infolib.data import Data
-from workbook import reach, store
+from workbook import journal, reach, store
 from workbook.store import cached, content, fingerprint, key, tabulate, trained
 
 SCALE = 2.0
@@ -175,11 +176,11 @@ def flip_last_bit(content):
 def test_a_corrupt_entry_is_rebuilt_with_a_warning(folder, damage):
     cached(compute)
     entry = stored(folder)
-    whole = entry.read_bytes()
-    entry.write_bytes(damage(whole))
+    whole = load(entry.read_bytes())
+    entry.write_bytes(damage(entry.read_bytes()))
     with pytest.warns(UserWarning, match="is not used and is computed again"):
         assert cached(compute)["a"] == 3
-    assert stored(folder).read_bytes() == whole
+    torch.testing.assert_close(load(stored(folder).read_bytes()), whole, rtol=0, atol=0)
 
 
 def test_an_entry_under_anothers_name_or_without_a_name_is_rebuilt(folder):
@@ -435,7 +436,7 @@ def test_a_table_of_former_settings_is_not_taken_for_the_present_one(monkeypatch
 SHARED = """
 import os, sys
 import pandas as pd, torch
-from workbook import reach, store
+from workbook import journal, reach, store
 
 SCALE = 2.0
 cell = '''
@@ -459,10 +460,11 @@ print(store.tabulate(told, [(i,) for i in range(5)]).astype(int).to_numpy().toli
 def test_processes_share_the_work_keep_its_order_and_have_one_thread_each(folder, tmp_path):
     script = tmp_path / "script.py"  # a process of its own: the workers end with it
     script.write_text(SHARED)
-    environment = os.environ | {"OMP_NUM_THREADS": "2"}
+    environment = os.environ | {"OMP_NUM_THREADS": "2", "INFOLIB_REPORT": str(tmp_path)}
     run = subprocess.run([sys.executable, script], env=environment, capture_output=True, text=True, check=True)
     assert json.loads(run.stdout) == [[2 * i, 1, 1, 64] for i in range(5)]
     assert len(list((folder / "told").iterdir())) == 5
+    assert journal.closed(tmp_path)["kinds"]["computed"] == {"told": 5}
 
 
 def test_an_interrupted_run_goes_on_where_it_was(tmp_path):
@@ -944,3 +946,105 @@ def test_a_network_is_trained_once(folder):
     assert len(list((folder / "trained").iterdir())) == 3
     assert "infolib.training.fit" in content(lambda: trained)[2]  # whoever calls it hangs on how it trains
     assert "workbook.store._kept" not in content(lambda: trained)[2]
+
+
+# --- the journal of a run ---
+
+
+@pytest.fixture
+def report(tmp_path, monkeypatch):
+    """The folder of a report, and a clock that only `spend` moves."""
+    monkeypatch.setenv("NOW", "0")
+    monkeypatch.setattr(journal.time, "perf_counter", lambda: float(os.environ["NOW"]))
+    monkeypatch.setenv("INFOLIB_REPORT", str(tmp_path))
+    return tmp_path
+
+
+def spend(seconds):
+    os.environ["NOW"] = str(float(os.environ["NOW"]) + seconds)
+
+
+def inner(a):
+    spend(100)
+    return {"a": torch.tensor(a)}
+
+
+def outer(a):
+    spend(7)
+    return cached(inner, a)
+
+
+def frame_of_outer(a):
+    return pd.DataFrame({"a": [int(outer(a)["a"])]})
+
+
+def test_a_run_notes_what_it_computed_and_what_it_read(report):
+    before = datetime.now(UTC).isoformat(timespec="seconds")
+    cached(outer, 1)
+    cached(inner, 1)  # computed for another in this run already
+    cached(inner, 2)
+    found = journal.closed(report)
+    assert (found["computed"], found["read"], found["oldest"], found["newest"]) == (2, 0, None, None)
+    assert found["kinds"] == {"computed": {"outer": 1, "inner": 1}, "read": {}}
+    assert found["core_seconds"] == 207
+    assert not (report / "cache.jsonl").exists()
+    cached(outer, 1)
+    cached(outer, 1)
+    cached(inner, 3)
+    found = journal.closed(report)
+    assert found["kinds"] == {"computed": {"inner": 1}, "read": {"outer": 1}}
+    assert found["core_seconds"] == 207
+    assert before <= found["oldest"] == found["newest"] <= datetime.now(UTC).isoformat()
+    assert journal.closed(report)["core_seconds"] == 0
+
+
+def test_what_two_results_share_takes_its_time_once_read_or_computed(report):
+    for computed, read in ((3, 0), (0, 3)):
+        cached(outer, 1)
+        tabulate(frame_of_outer, [[1], [2]])
+        found = journal.closed(report)
+        assert (found["computed"], found["read"], found["core_seconds"]) == (computed, read, 3 * 7 + 2 * 100)
+
+
+def test_a_result_of_which_a_part_was_read_was_computed_and_its_part_read(report):
+    cached(inner, 1)
+    journal.closed(report)
+    cached(outer, 1)
+    found = journal.closed(report)
+    assert found["kinds"] == {"computed": {"outer": 1}, "read": {"inner": 1}}
+    assert found["core_seconds"] == 107
+
+
+def test_the_time_that_a_notebook_waits_for_results_is_told_from_its_own(report):
+    before = journal.closed(report)["waited_seconds"]
+    cached(outer, 1)
+    spend(1000)
+    tabulate(frame_of_outer, [[1], [2]])
+    assert journal.closed(report)["waited_seconds"] - before == 107 + 7 + 107
+
+
+def test_entries_of_earlier_versions_are_read_with_their_time_unknown(report, folder):
+    cached(outer, 1)
+    (entry,) = (folder / "outer").iterdir()
+    tensors = load(entry.read_bytes())
+    save_file(tensors, entry, {"key and content": f"{entry.stem} {fingerprint(tensors)}"})
+    journal.closed(report)
+    cached(inner, 1)
+    assert journal.closed(report)["core_seconds"] == 100
+    cached(outer, 1)
+    cached(inner, 1)
+    found = journal.closed(report)
+    assert (found["read"], found["oldest"], found["core_seconds"]) == (2, None, None)
+    assert found["newest"] is not None
+
+
+def test_a_journal_that_cannot_be_written_or_was_cut_is_no_error(report, monkeypatch):
+    cached(inner, 1)
+    with open(report / "cache.jsonl", "a") as file:
+        file.write('{"kind": "inn')
+    assert journal.closed(report)["computed"] == 1
+    monkeypatch.setenv("INFOLIB_REPORT", str(report / "nowhere"))
+    assert cached(inner, 2)["a"] == 2
+    monkeypatch.delenv("INFOLIB_REPORT")
+    cached(inner, 3)
+    assert not (report / "cache.jsonl").exists()

@@ -24,7 +24,7 @@ class Network:
     activation: Literal["relu", "sigmoid", "tanh"]  # of the hidden layers
     lr: Rate  # Adam's learning rate
     epochs: Natural  # passes through the training images; 0 leaves the networks untrained
-    n_networks: Count  # seeds 0, 1, ..., each with a split and weights of its own
+    n_networks: Count  # of as many seeds, each with a split and weights of its own
     batch_size: Count  # images in a training step
     labels: Literal["true", "permuted"] = "true"  # that neurons are scored on; all networks learn the true ones
     weight_decay: Share = 0.0  # Adam's

@@ -24,7 +24,10 @@ def call(*arguments):
         (["run", "99"], "unknown notebook '99'; allowed: 00_start_here"),
         (["run", "00", "--profile", "fast"], "unknown profile 'fast'; allowed: quick, paper"),
         (["run", "00", "-p", "sede=3"], "unknown parameter 'sede' of 00_start_here; allowed: "),
-        (["run", "00", "-p", "n_train=[1]"], "notebook 00_start_here: n_train must be int from 10 to 1000000, got [1] (list)"),
+        (
+            ["run", "00", "-p", "n_train=[1]"],
+            "00_start_here: n_train must be int from 10 to 1000000, got [1] (list)",
+        ),
         (["run", "00", "-p", "n_train"], "-p takes NAME=YAML, got 'n_train'"),
         (["run", "00", "-p", "n_train=[1"], "-p n_train: '[1' is not YAML"),
         (["data", "--download", "imagenet"], "imagenet"),

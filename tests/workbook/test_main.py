@@ -24,7 +24,10 @@ def call(*arguments):
         (["run", "99"], "unknown notebook '99'; allowed: 00_start_here"),
         (["run", "00", "--profile", "fast"], "unknown profile 'fast'; allowed: quick, paper"),
         (["run", "00", "-p", "sede=3"], "unknown parameter 'sede' of 00_start_here; allowed: "),
-        (["run", "00", "-p", "n_train=[1]"], "notebook 00_start_here: n_train must be int, got [1] (list)"),
+        (
+            ["run", "00", "-p", "n_train=[1]"],
+            "00_start_here: n_train must be int from 10 to 1000000, got [1] (list)",
+        ),
         (["run", "00", "-p", "n_train"], "-p takes NAME=YAML, got 'n_train'"),
         (["run", "00", "-p", "n_train=[1"], "-p n_train: '[1' is not YAML"),
         (["data", "--download", "imagenet"], "imagenet"),
@@ -103,9 +106,9 @@ def test_word_of_yaml_is_read_as_what_the_parameter_holds(monkeypatch, pair, val
 
 
 def test_report_is_given_a_name_and_the_paper_profile_needs_one(monkeypatch):
-    result = call("run", "00", "--profile", "paper", "-p", "n_train=1e2")
+    result = call("run", "00", "--profile", "paper", "-p", "n_train=1e3")
     assert (result.exit_code, result.output.count("\n")) == (1, 2)
-    assert "00_start_here with n_train = 100 would replace the report of the paper profile" in result.output
+    assert "00_start_here with n_train = 1000 would replace the report of the paper profile" in result.output
     assert "--name" in result.output
     assert "name must be at most 40 letters" in call("run", "00", "--name", "a/b").output
     given = {}

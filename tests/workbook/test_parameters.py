@@ -26,7 +26,7 @@ ABSURD = [
     ("01", "n_samples", 1), ("01", "n_samples", 10**6), ("01", "sizes", []), ("01", "sizes", [100, 50]),
     ("01", "dimensions", []), ("01", "dimensions", [1, 2]), ("01", "dimensions", [1, 25, 10**9]), ("01", "bins", 0),
     ("01", "bins", 51), ("01", "k", 0), ("01", "k", 50), ("01", "h", -1.0), ("01", "h", NAN), ("01", "n_seeds", 1),
-    ("02", "networks", []), ("02", "networks[0].data", "nonsense"), ("02", "networks[0].epochs", 0),
+    ("02", "networks", []), ("02", "networks[0].data", "nonsense"), ("02", "networks[0].epochs", -1),
     ("02", "networks[0].activation", "tanh"), ("02", "networks[1].activation", "sigmoid"), ("02", "swept.lr", 1e308),
     ("02", "swept.momentum", 0.5), ("02", "filters", []), ("02", "filters[0].conv1", 1),
     ("02", "filters[0]", {"conv1": 6, "conv2": 12}), ("02", "filters[3]", {"conv1": 8, "conv2": 8}),
@@ -130,6 +130,27 @@ def test_a_word_that_yaml_takes_for_a_boolean_is_refused_with_its_field_and_why(
         runner.resolve("04_neuron_importance", "quick", {"networks": rows["networks"]})
     with pytest.raises(ValueError, match=r"networks\[0\].lr must be float .*, got False \(bool\)$"):
         runner.resolve("04_neuron_importance", "quick", {"networks": [rows["networks"][1] | {"lr": False}]})
+
+
+BITS = {"data": "ib", "hidden": [10, 7, 5, 4, 3], "lr": 0.01, "epochs": 120, "moments": 6}
+EXERCISES = [
+    ("00", "widths", [48, 2, 48]), ("00", "input_width", 17), ("00", "n_measured", 64), ("01", "bins", 30),
+    ("01", "k", 1), ("01", "h", 5), ("02", "n_measured", 200), ("02", "swept.epochs", 0),
+    ("02", "networks[0].epochs", 0), ("02", "kernels", [{"alpha": 1.01, "h": 5, "h_error": 0.1}]),
+    ("02", "kernels[0].h_error", 100),
+    ("03", "networks[0].epochs", 20), ("03", "networks[5].epochs", 20),
+    ("03", "bits", [BITS | {"activation": "tanh"}, BITS | {"activation": "relu"}]), ("04", "n_top", 50),
+    ("06", "samples.k", 50), ("06", "coding.calibrate", False), ("06", "coding.steps", 20),
+    ("08", "options", {"epochs": 0}), ("08", "n_matrix", 32),
+    ("08", "images", {"source": "digits", "shape": [1, 12, 12]}),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("number", "place", "value"), EXERCISES, ids=str)
+def test_what_an_exercise_asks_for_is_taken(number, place, value):
+    values, _ = own(NOTEBOOKS[number])
+    name, *path = steps(place)
+    assert runner.resolve(NOTEBOOKS[number], "quick", {name: changed(values, [name, *path], value)[name]})
 
 
 # a generated fuzz: every scalar, list and field of every record

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from infolib import checks
 from workbook import datasets, models, records
-from workbook.records import RISING, Count, Positive, Rate, Rule, Seeds, Two, between
+from workbook.records import RISING, Natural, Positive, Rate, Rule, Seeds, Two, between
 
 Depth = Literal[20, 32, 44, 56]
 Maps = Annotated[int, between(2, 1000)]  # information is of pairs of maps; it takes time of half a million
@@ -20,7 +20,7 @@ class Network:
     activation: Literal["relu", "sigmoid", "tanh"]  # of all layers but the last
     optimizer: Literal["adam", "sgd"]  # with the learning rate and momentum below
     lr: Rate  # learning rate
-    epochs: Count  # passes through the training images
+    epochs: Natural  # passes through the training images
     momentum: float = 0.0  # of sgd
 
     def __post_init__(self) -> None:

@@ -269,11 +269,11 @@ ALL = {c.id: c for path in sorted((root() / "data" / "claims").glob("*.toml")) f
 NEVER = r"\b(no|not|never|hardly)\b"
 MORE = r"more|less|below|better|rises|falls|saves|positive|negative|exceeds|at least|correlat|grows|gain|agree|short"
 WORDING = {  # what a statement has to say, and what it may not
-    "value": (r"within|reaches|between|is |no more than", None),
+    "value": (r"within|reaches|between|is |no more than|by at most", None),
     "null": (rf"within|at most|as (much|many)|tends to|is |less than|{NEVER}", r"(changes|differs) .*by more"),
     "differs": (r"changes|differs", NEVER),
     "sign": (MORE, r"(does not|do not) (change|differ)|as (much|many) "),
-    "order": (r"never rises|never falls|no more|most .* then", None),
+    "order": (r"never rises|never falls|no more|no .* over|most .* then", None),
     "trend": (r"grows|rises|falls|becomes|the deeper", r"does not"),
 }
 TURNED = {"increasing": r"falls|smaller|lower|fewer", "decreasing": r"grows|rises(?! by)"}  # of a trend

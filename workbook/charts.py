@@ -82,7 +82,7 @@ def _intervals(ax: Axes, rows: pd.DataFrame) -> None:
         ax.annotate(text, (1.03, y), xycoords=("axes fraction", "data"), va="center", color=colour, fontsize=8)
     ax.tick_params(labelsize="x-small", length=0, pad=1)
     ax.locator_params(axis="x", nbins=5)
-    ax.xaxis.get_offset_text().set_fontsize("x-small")
+    ax.xaxis.set_major_formatter("{x:.6g}")
     ax.grid(visible=False)
     ax.spines[["left", "top", "right"]].set_visible(False)
 

@@ -132,8 +132,8 @@ def _append(line: dict[str, Any]) -> None:
 def closed(folder: Path) -> dict[str, Any]:
     """The journal in a few numbers; it is removed.
 
-    A result that was computed in the run is not counted as read when the run then reads it, nor is one counted that was
-    computed for another.
+    A result that the run computed and then read is not counted as read. A result that was computed for another result
+    is not counted.
 
     Parameters
     ----------

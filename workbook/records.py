@@ -122,7 +122,7 @@ def seeds(n: int) -> range:
     range(0, 3)
     """
     text = os.environ.get("INFOLIB_SEED_SHIFT") or "0"
-    if not (text.isascii() and text.isdecimal() and len(text) <= 9):
+    if not (text.isdecimal() and len(text) <= 9):
         raise ValueError(f"INFOLIB_SEED_SHIFT must be an integer from 0 to 999999999, got {text!r}")
     return range(int(text), int(text) + n)
 

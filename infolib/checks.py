@@ -1,8 +1,13 @@
 """One place where arguments become tensors or a ValueError that names the argument."""
 
+import dataclasses
+import inspect
 import math
-from collections.abc import Collection, Iterable, Sequence
-from typing import Any, TypeVar
+from collections.abc import Callable, Collection, Iterable, Sequence
+from functools import partial, wraps
+from itertools import chain, repeat
+from types import NoneType, UnionType
+from typing import Any, Literal, TypeVar, Union, get_args, get_origin
 
 import numpy as np
 import torch
@@ -418,6 +423,118 @@ def of_type(name: str, value: T, kind: Any, words: str) -> T:
     if not isinstance(value, kind):
         raise ValueError(f"{name} must be {words}, got {type(value).__name__}")
     return value
+
+
+def guard(module: dict[str, Any], *, classes: bool = True) -> None:
+    """Have the public functions and data classes of a module refuse what their annotations do not allow.
+
+    One call at the end of a module, and a function that is added to it is checked too: networks, numbers, words, names,
+    functions, tensors of finite numbers, tables with rows in them. What is annotated as `Any`, and ranges, are left to
+    the functions. Of a table a missing column is said by the table's name, and by that of the argument which names it.
+
+    Parameters
+    ----------
+    module : dict
+        Its `globals()`; of a package, it counts what the package imports from its own modules.
+    classes : bool
+        Whether its data classes too.
+
+    Examples
+    --------
+    >>> def halved(model: nn.Module, share: float, *, name: str = "") -> float:
+    ...     return share / 2
+    >>> space = {"__name__": halved.__module__, "halved": halved}
+    >>> guard(space)
+    >>> space["halved"](nn.ReLU(), "x")
+    Traceback (most recent call last):
+    ValueError: share must be a number, got 'x'
+    """
+    for name, value in list(module.items()):
+        if name[0] == "_" or not str(getattr(value, "__module__", "")).startswith(module["__name__"]):
+            continue
+        if inspect.isfunction(value):
+            module[name] = _guarded(value)
+        elif classes and dataclasses.is_dataclass(value):
+            for part, method in list(vars(value).items()):
+                if inspect.isfunction(method) and (part == "__init__" or part[0] != "_"):
+                    setattr(value, part, _guarded(method))
+
+
+def _guarded(function: Callable) -> Callable:
+    rules, places, rest, frames = {}, [], "", []
+    for p in inspect.signature(function).parameters.values():
+        if p.kind == p.VAR_KEYWORD:  # Unpack of a TypedDict
+            rules |= {name: _rule(hint) for name, hint in get_args(p.annotation)[0].__annotations__.items()}
+            continue
+        rules[p.name] = _rule(p.annotation)
+        frames += [p.name] if rules[p.name] is _rows else []
+        places += [p.name] if p.kind == p.POSITIONAL_OR_KEYWORD else []
+        rest = p.name if p.kind == p.VAR_POSITIONAL else rest
+
+    @wraps(function)
+    def checked(*args: Any, **options: Any) -> Any:
+        given = [*zip(chain(places, repeat(rest)), args, strict=False), *options.items()]
+        for name, value in given:
+            if rule := rules.get(name):
+                rule(name, value)
+        try:
+            return function(*args, **options)
+        except KeyError as error:
+            if not frames:
+                raise
+            naming = [name for name, value in given if isinstance(value, str) and repr(value) in str(error)]
+            raise ValueError(f"{', '.join(frames + naming)}: there is no column {error}") from error
+
+    return checked
+
+
+def _rule(hint: Any) -> Callable[[str, Any], Any] | None:
+    """What refuses a value that a type hint does not allow; None where the function has to see for itself."""
+    if get_origin(hint) in (Union, UnionType):
+        kinds = [one for one in get_args(hint) if one is not NoneType]
+        if len(kinds) < len(get_args(hint)):
+            rule = _rule(Union[tuple(kinds)])  # noqa: UP007
+            return rule and partial(_optional, rule)
+        plain = [get_origin(one) or one for one in kinds]
+        return None if {Tensor, float} & set(plain) else _of_kinds(tuple(plain))
+    if get_origin(hint) is Literal:
+        return partial(choice, allowed=get_args(hint))
+    if get_origin(hint) is Sequence and get_args(hint) == (str,):
+        return names
+    if hint in (special := {bool: _bool, int: _whole, float: _number, Tensor: samples, nn.Module: network}):
+        return special[hint]
+    kind = get_origin(hint) or hint
+    if getattr(kind, "__name__", "") == "DataFrame":
+        return _rows
+    known = isinstance(kind, type) and kind not in (Any, inspect.Parameter.empty)
+    return _of_kinds((kind,)) if known else None
+
+
+def _of_kinds(kinds: tuple[type, ...]) -> Callable[[str, Any], Any]:
+    return partial(of_type, kind=kinds, words=f"of type {' or '.join(kind.__name__ for kind in kinds)}")
+
+
+def _optional(rule: Callable[[str, Any], Any], name: str, value: Any) -> Any:
+    return None if value is None else rule(name, value)
+
+
+def _bool(name: str, value: Any) -> Any:
+    return of_type(name, value, bool | np.bool_, "True or False")
+
+
+def _whole(name: str, value: Any) -> Any:
+    return at_least(name, value, -(2**63))
+
+
+def _number(name: str, value: Any) -> Any:
+    if not isinstance(number := _plain(value), int | float) or math.isnan(number):
+        raise ValueError(f"{name} must be a number, got {value!r}")
+
+
+def _rows(name: str, value: Any) -> Any:
+    if not hasattr(value, "columns") or not len(value):
+        got = "one without rows" if hasattr(value, "columns") else type(value).__name__
+        raise ValueError(f"{name} must be a data frame with rows in it, got {got}")
 
 
 def _plain(value: Any) -> Any:

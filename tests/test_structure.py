@@ -32,7 +32,7 @@ LIBRARY = {
     "training": {"checks", "data", "activations", "_moved"},
     "estimators": {"checks", "_lazy"},
     "measures": {"checks", "data", "activations", "training", "estimators", "_lazy", "_moved"},
-    "plotting": {"_moved"},
+    "plotting": {"checks", "_moved"},
 }
 ALLOWED = {"torch", "numpy", "scipy", "pandas", "tqdm"}  # of others, with what Python brings and opens no file
 PYTHON = {"collections", "contextlib", "contextvars", "copy", "dataclasses", "functools", "importlib", "inspect", "io",

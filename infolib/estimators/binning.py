@@ -155,3 +155,6 @@ def _edges(columns: Tensor, bins: int) -> Tensor:
     beside = torch.where(columns[:, :1] == value, differing, columns[:, :1])  # the first sample of another value
     before = torch.where(first > 0, ordered.gather(1, (first - 1).clamp(min=0)), -math.inf)
     return torch.where((excess < 0) | ((excess == 0) & (beside <= value)), value, before)
+
+
+checks.guard(globals())

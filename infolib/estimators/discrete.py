@@ -397,3 +397,6 @@ def _entropy(counts: Tensor, dim: int | tuple[int, ...], correction: Correction 
         return bits
     checks.choice("correction", correction, ("miller-madow",))
     return bits + ((counts > 0).sum(dim) - 1) / (2 * math.log(2) * n.reshape(bits.shape))
+
+
+checks.guard(globals())

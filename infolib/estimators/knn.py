@@ -151,3 +151,6 @@ def _distances(x: np.ndarray) -> Iterator[Tensor]:
     """Distances of a block of samples to all: (block, n) at a time."""
     every = torch.from_numpy(x)
     return (torch.cdist(block, every, p=math.inf) for block in every.split(BLOCK))
+
+
+checks.guard(globals())

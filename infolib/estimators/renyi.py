@@ -736,3 +736,6 @@ def _spectral_entropy(p: Tensor, alpha: float) -> Tensor:
     else:  # relative to the largest, so that no power underflows
         nats = (alpha * top.squeeze(-1).log() + (p / top).pow(alpha).sum(-1).log()) / (1 - alpha)
     return nats / math.log(2)
+
+
+checks.guard(globals())

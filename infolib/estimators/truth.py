@@ -7,7 +7,7 @@ the true I(X;Y) in bits. What each formula rests on stands in its docstring.
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -18,6 +18,7 @@ from infolib import checks
 from infolib.estimators import discrete
 
 
+@runtime_checkable
 class Distribution(Protocol):
     """A joint distribution of x and y with known mutual information."""
 
@@ -588,3 +589,6 @@ class Patterns:
 def _check_correlation(correlation: float, low: float) -> None:
     if not low <= correlation < 1 or correlation == -1:
         raise ValueError(f"correlation must be at least {low} and below 1, got {correlation}")
+
+
+checks.guard(globals())

@@ -125,3 +125,6 @@ def _paired(x: Any, y: Any) -> tuple[Tensor, Tensor]:
         raise ValueError(f"x and y must have the same n, got {len(x)} and {len(y)}")
     checks.at_least("n", len(x), 2)
     return x, y
+
+
+checks.guard(globals())

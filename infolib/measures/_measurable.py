@@ -1,6 +1,7 @@
 """What the lenses can measure: a layer's output must be a tensor with a row per image that depends on it alone."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import pandas as pd
@@ -168,6 +169,17 @@ def output(model: nn.Module, x: Tensor) -> Any:
     """What the model returns for samples, in eval mode and without gradients."""
     with evaluating(model):
         return forward(model, x.to(device_of(model, x.device)))
+
+
+def logits(model: nn.Module, x: Tensor, recorded: Mapping[str, Tensor]) -> list[str]:
+    """The layers whose output is what the network returns, where that is logits of classes."""
+    out = output(model, x)
+    if not isinstance(out, Tensor) or out.ndim != 2 or out.shape[1] < 2:
+        return []
+    if out.min() >= 0 and torch.allclose(out.sum(1), torch.ones_like(out[:, 0]), atol=1e-3):  # probabilities
+        return []
+    same = partial(torch.allclose, out, rtol=1e-4, atol=1e-4 * float(out.abs().max()))
+    return [layer for layer, t in recorded.items() if t.shape == out.shape and same(t)]
 
 
 def _fault(t: Any, two: Any) -> str:

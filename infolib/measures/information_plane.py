@@ -616,14 +616,16 @@ def prepared(recorded: Mapping[str, Tensor], softmax: Sequence[str], dtype: torc
     Raises
     ------
     ValueError
-        For the softmax of activations that are not of shape (n, classes), with two classes or more.
+        For the softmax of activations that are not of shape (n, classes), with two classes or more, or not there.
 
     Examples
     --------
     >>> prepared({"hidden": torch.zeros(1, 2), "output": torch.zeros(1, 2)}, ["output"], torch.float32)
     {'hidden': tensor([[0., 0.]]), 'output': tensor([[0.5000, 0.5000]])}
     """
-    for layer in softmax:
+    for layer in checks.names("softmax", softmax):
+        if layer not in recorded:
+            raise ValueError(f"softmax must name some of layers, {', '.join(recorded)}, got {layer!r}")
         if recorded[layer].ndim != 2 or recorded[layer].shape[1] < 2:
             shape = tuple(recorded[layer].shape)
             raise ValueError(f"softmax must name layers of logits (n, classes), got {layer!r} of shape {shape}")

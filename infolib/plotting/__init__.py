@@ -2,7 +2,7 @@
 
 from importlib.util import find_spec
 
-from infolib import _moved
+from infolib import _moved, checks
 
 if lacking := [name for name in ("matplotlib", "seaborn", "PIL") if find_spec(name) is None]:
     raise ImportError(f"figures need {', '.join(lacking)}: install information-workbook with its extra, [plot]")
@@ -52,3 +52,4 @@ __all__ = [
 ]
 
 __getattr__ = _moved.attributes(__name__)
+checks.guard(globals())

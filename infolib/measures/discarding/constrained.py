@@ -607,3 +607,6 @@ def checked_images(model: nn.Module, x: Tensor, grid: int) -> Tensor:
     if x.shape[2] % grid or x.shape[3] % grid:
         raise ValueError(f"grid must divide the images' sides, {x.shape[2]} and {x.shape[3]}, got {grid}")
     return x.to(activations.device_of(model), next(model.parameters(), x).dtype)
+
+
+checks.guard(globals(), classes=False)

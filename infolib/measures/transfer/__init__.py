@@ -201,6 +201,8 @@ def replay_codelength(
         costs.append(_coding.label_bits(scores * softplus(b).item(), batch.y))
         if calibrate:
             list(training.descend(calibrator, scaled_loss, [(scores, batch.y)]))
+        if t == len(batches) - 1:  # nothing is coded after it, and batch norm cannot train on what may be one sample
+            break
         back = torch.rand(streams, generator=generator) < 1 / (t + 2)
         places = torch.where(back, 0, places + 1).clamp(max=t)
         model.train()
@@ -665,3 +667,6 @@ def _cells(x: Tensor, *, cells: int) -> Tensor:
     if cells == 1:
         return torch.zeros(len(x), dtype=torch.long)
     return x[:, 0].long() if x.shape[1] == 1 else x.argmax(1)
+
+
+checks.guard(globals())

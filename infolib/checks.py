@@ -3,7 +3,7 @@
 import dataclasses
 import inspect
 import math
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from functools import partial, wraps
 from itertools import chain, repeat
 from types import NoneType, UnionType
@@ -16,8 +16,8 @@ from torch import Tensor, nn
 T = TypeVar("T")
 
 
-def floats(name: str, value: Any, *, min_ndim: int = 1) -> Tensor:
-    """`value` as a tensor of finite real numbers.
+def floats(name: str, value: Any, *, min_ndim: int = 1, finite: bool = True) -> Tensor:
+    """`value` as a tensor of real numbers.
 
     Parameters
     ----------
@@ -27,6 +27,8 @@ def floats(name: str, value: Any, *, min_ndim: int = 1) -> Tensor:
         A tensor or array of float32 or float64 keeps its dtype. Half precision becomes float32, all else float64.
     min_ndim : int
         Least number of dimensions.
+    finite : bool
+        Whether NaN and infinity are refused.
 
     Returns
     -------
@@ -51,7 +53,7 @@ def floats(name: str, value: Any, *, min_ndim: int = 1) -> Tensor:
         tensor = tensor.double()
     if tensor.dtype in (torch.float16, torch.bfloat16):
         tensor = tensor.float()
-    return _filled(name, tensor, min_ndim)
+    return _filled(name, tensor, min_ndim, finite=finite)
 
 
 def integers(name: str, value: Any, *, min_ndim: int = 1) -> Tensor:
@@ -466,7 +468,7 @@ def _guarded(function: Callable) -> Callable:
         if p.kind == p.VAR_KEYWORD:  # Unpack of a TypedDict
             rules |= {name: _rule(hint) for name, hint in get_args(p.annotation)[0].__annotations__.items()}
             continue
-        rules[p.name] = _rule(p.annotation)
+        rules[p.name] = _rule(p.annotation, p.default is p.empty)
         frames += [p.name] if rules[p.name] is _rows else []
         places += [p.name] if p.kind == p.POSITIONAL_OR_KEYWORD else []
         rest = p.name if p.kind == p.VAR_POSITIONAL else rest
@@ -482,14 +484,17 @@ def _guarded(function: Callable) -> Callable:
         except KeyError as error:
             if not frames:
                 raise
-            naming = [name for name, value in given if isinstance(value, str) and repr(value) in str(error)]
+            naming = [name for name, value in given if isinstance(value, str) and value in str(error)]
             raise ValueError(f"{', '.join(frames + naming)}: there is no column {error}") from error
 
     return checked
 
 
-def _rule(hint: Any) -> Callable[[str, Any], Any] | None:
-    """What refuses a value that a type hint does not allow; None where the function has to see for itself."""
+def _rule(hint: Any, some: bool = False) -> Callable[[str, Any], Any] | None:
+    """What refuses a value that a type hint does not allow, or an empty one where there must be `some` in it.
+
+    None where the function has to see for itself.
+    """
     if get_origin(hint) in (Union, UnionType):
         kinds = [one for one in get_args(hint) if one is not NoneType]
         if len(kinds) < len(get_args(hint)):
@@ -499,15 +504,17 @@ def _rule(hint: Any) -> Callable[[str, Any], Any] | None:
         return None if {Tensor, float} & set(plain) else _of_kinds(tuple(plain))
     if get_origin(hint) is Literal:
         return partial(choice, allowed=get_args(hint))
-    if get_origin(hint) is Sequence and get_args(hint) == (str,):
-        return names
-    if hint in (special := {bool: _bool, int: _whole, float: _number, Tensor: samples, nn.Module: network}):
-        return special[hint]
+    if hint in (Any, inspect.Parameter.empty):
+        return None
+    special = {bool: _bool, int: _whole, float: _number, Tensor: samples, nn.Module: network}
+    named = {"DataFrame": _rows, "Data": _data}  # whose modules checks does not import
     kind = get_origin(hint) or hint
-    if getattr(kind, "__name__", "") == "DataFrame":
-        return _rows
-    known = isinstance(kind, type) and kind not in (Any, inspect.Parameter.empty)
-    return _of_kinds((kind,)) if known else None
+    if hint in special or (word := getattr(kind, "__name__", "")) in named:
+        return special.get(hint) or named[word]
+    if kind in (Sequence, Mapping, tuple):
+        each = names if get_args(hint) == (str,) else _rule(get_args(hint)[-1]) if get_args(hint) else None
+        return partial(_held, kind, each, some)
+    return _of_kinds((kind,)) if isinstance(kind, type) else None
 
 
 def _of_kinds(kinds: tuple[type, ...]) -> Callable[[str, Any], Any]:
@@ -523,12 +530,39 @@ def _bool(name: str, value: Any) -> Any:
 
 
 def _whole(name: str, value: Any) -> Any:
-    return at_least(name, value, -(2**63))
+    if not isinstance(_plain(value), int):
+        raise ValueError(f"{name} must be an integer, got {value!r}")
+    return at_least(name, value, 0 if name == "seed" else -(2**63))
 
 
 def _number(name: str, value: Any) -> Any:
     if not isinstance(number := _plain(value), int | float) or math.isnan(number):
         raise ValueError(f"{name} must be a number, got {value!r}")
+
+
+def _held(kind: type, each: Callable[[str, Any], Any] | None, some: bool, name: str, value: Any) -> None:
+    """Refuse what is no mapping or no sequence, an array being one, and what may not be in it."""
+    if each is names:
+        names(name, value)
+    elif (
+        isinstance(value, str | bytes)
+        or isinstance(value, Mapping) != (kind is Mapping)
+        or not hasattr(value, "__len__")
+    ):
+        raise ValueError(f"{name} must be a {kind.__name__.lower()}, got {type(value).__name__}")
+    elif each and hasattr(value, "__getitem__"):
+        for key, one in value.items() if isinstance(value, Mapping) else enumerate(value):
+            each(f"{name}[{key!r}]", one)
+    if some:
+        at_least(f"the number of {name}", len(value), 1)
+
+
+def _data(name: str, value: Any) -> Any:
+    if not {"x", "y"} <= set(getattr(value, "__dataclass_fields__", ())):
+        raise ValueError(f"{name} must be infolib.Data(x, y), got {type(value).__name__}")
+    samples(f"x of {name}", value.x, empty=True)
+    if len(value.y):
+        labels(f"the labels of {name}", value.y)
 
 
 def _rows(name: str, value: Any) -> Any:
@@ -558,13 +592,13 @@ def _tensor(name: str, value: Any, kind: str, dtype: torch.dtype | None = None) 
     return tensor
 
 
-def _filled(name: str, tensor: Tensor, min_ndim: int, *, empty: bool = False) -> Tensor:
+def _filled(name: str, tensor: Tensor, min_ndim: int, *, empty: bool = False, finite: bool = True) -> Tensor:
     """The tensor, if it has so many dimensions, numbers in it, and only finite ones."""
     if tensor.ndim < min_ndim:
         raise ValueError(f"{name} needs at least {min_ndim} dimension(s), got shape {tuple(tensor.shape)}")
     if tensor.numel() == 0 and not empty:
         raise ValueError(f"{name} is empty, got shape {tuple(tensor.shape)}")
-    number = tensor.is_floating_point() and not tensor.is_meta  # a meta tensor holds none
+    number = finite and tensor.is_floating_point() and not tensor.is_meta  # a meta tensor holds none
     if number and not tensor.sum().isfinite() and not tensor.isfinite().all():  # the sum is fast, but may overflow
         raise ValueError(f"{name} must be finite, got NaN or infinity")
     return tensor

@@ -54,7 +54,7 @@ def sign(x: Any, threshold: float = 0.0) -> Tensor:
     >>> sign([[-1.0, 0.0, 2.0]])
     tensor([[0, 0, 1]], dtype=torch.uint8)
     """
-    x = checks.floats("x", x).detach()
+    x, threshold = checks.floats("x", x).detach(), checks.within("threshold", threshold, -math.inf)
     if x.device.type == "cpu":  # NumPy compares several times as fast there
         return torch.from_numpy(x.numpy() > threshold).view(torch.uint8)
     return (x > threshold).view(torch.uint8)

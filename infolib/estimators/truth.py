@@ -164,6 +164,8 @@ class DenseNormal:
     correlation: float = 0.5
 
     def __post_init__(self) -> None:
+        for name in ("dim_x", "dim_y"):
+            checks.at_least(name, getattr(self, name), 1)
         _check_correlation(self.correlation, 0)  # below 0 there is no common cause to sample from
 
     def sample(self, n: int, seed: int) -> tuple[Tensor, Tensor]:
@@ -239,7 +241,7 @@ class StudentT:
     dof: float
 
     def __post_init__(self) -> None:
-        checks.positive("dof", self.dof)
+        checks.within("dof", checks.positive("dof", self.dof), 0)
 
     def sample(self, n: int, seed: int) -> tuple[Tensor, Tensor]:
         """Draw n pairs of x and y.
@@ -375,7 +377,7 @@ class UniformNoise:
     noise: float
 
     def __post_init__(self) -> None:
-        checks.positive("noise", self.noise)
+        checks.within("noise", checks.positive("noise", self.noise), 0)
 
     def sample(self, n: int, seed: int) -> tuple[Tensor, Tensor]:
         """Draw n pairs of x and y.
@@ -546,6 +548,9 @@ class Patterns:
 
     x: Tensor
     y: Tensor
+
+    def __post_init__(self) -> None:
+        checks.labels("y", self.y, len(self.x))
 
     def sample(self, n: int, seed: int) -> tuple[Tensor, Tensor]:
         """Draw n rows with replacement.

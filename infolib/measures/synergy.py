@@ -254,6 +254,7 @@ def point(
     (True, [False, True])
     """
     checks.at_least("the number of layers", len(layers), 2)
+    checks.within("h_error", checks.positive("h_error", h_error), 0)
     roll = partial(torch.roll, shifts=shift, dims=0)
     with activations.replace(model, {layers[0]: roll}):
         table = by_layer(model, x, layers, y=y, h=h, alpha=alpha, max_pairs=max_pairs, seed=seed, softmax=softmax)
@@ -293,6 +294,8 @@ def cumulative(x: Tensor, t: Tensor, *, h: float = 5.0, alpha: float = 1.01) -> 
     ([1, 2, 3], True)
     """
     S = partial(renyi.joint_entropy, alpha=alpha)
+    if len(x) != len(t):
+        raise ValueError(f"x and t must have the same n, got {len(x)} and {len(t)}")
     X, _ = _gram(x.double(), h)
     t = _maps(t.double())
     joint = torch.stack(list(accumulate(renyi.channel_grams(t, width=_width(t, h)), _joint)))
@@ -424,6 +427,11 @@ def _checked(input_gram: Any, channel_grams: Any) -> tuple[Tensor, Tensor]:
     if T.ndim != 3 or T.shape[1:] != X.shape:
         expected = f"(C, {len(X)}, {len(X)}), with the n of input_gram"
         raise ValueError(f"channel_grams must have shape {expected}, got {tuple(T.shape)}")
+    for name, grams in (("input_gram", X), ("channel_grams", T)):
+        if not torch.allclose(
+            traces := grams.diagonal(dim1=-2, dim2=-1).sum(-1), torch.ones((), dtype=T.dtype), atol=1e-5
+        ):
+            raise ValueError(f"{name} must have trace 1, got {traces.tolist()}")
     return X.to(T.device), T
 
 
@@ -499,7 +507,6 @@ def _recorded(
     model: nn.Module, x: Tensor, layers: Sequence[str], softmax: Sequence[str] | None
 ) -> tuple[dict[str, Tensor], Sequence[str]]:
     """Activations in float64, and the layers of which they are softmax(logits)."""
-    checks.at_least("the number of layers", len(layers), 1)
     recorded = activations.collect(model, x, layers)
     softmax = logits(model, x, recorded) if softmax is None else softmax
     return information_plane.prepared(recorded, softmax, torch.float64), softmax
@@ -550,9 +557,13 @@ def _errors(model: nn.Module, x: Tensor, y: Tensor, layers: Sequence[str], reduc
     device = device_of(model, x.device)
     keepers = {place: partial(keep, place) for place in places.values()}
     with evaluating(model), torch.enable_grad(), activations.replace(model, keepers):
-        logits = model(x.to(device))
+        logits = activations.forward(model, x.to(device))
         if missing := [layer for layer, place in places.items() if place not in kept]:
             raise ValueError(f"the forward pass does not reach {', '.join(missing)}")
+        if y.min() < 0 or y.max() >= logits.shape[1]:
+            raise ValueError(
+                f"y must be from 0 to {logits.shape[1] - 1}, the outputs of model, got {y.unique().tolist()}"
+            )
         loss = nn.functional.cross_entropy(logits, y.to(device), reduction=reduction)
     # Not .backward(): the parameters' gradients are the user's. An error that cannot reach a layer is 0 there.
     gradients = torch.autograd.grad(loss, [kept[place] for place in places.values()], materialize_grads=True)

@@ -15,18 +15,8 @@ from infolib.measures.neuron_importance._protocol import RANKED, Analysis, analy
 from infolib.measures.neuron_importance._scores import QUANTITIES, comparisons, scores
 
 __all__ = [
-    "MODES",
-    "QUANTITIES",
-    "RANKED",
-    "Analysis",
-    "Order",
-    "ablation_curves",
-    "analyse",
-    "area",
-    "comparisons",
-    "orders",
-    "rank_correlations",
-    "scores",
-]
+    "MODES", "QUANTITIES", "RANKED", "Analysis", "Order", "ablation_curves", "analyse", "area", "comparisons",
+    "orders", "rank_correlations", "scores",
+]  # fmt: skip
 __getattr__ = _moved.attributes(__name__)
 checks.guard(globals())

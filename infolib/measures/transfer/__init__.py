@@ -185,7 +185,10 @@ def replay_codelength(
     ends = [*range(0, len(data), checks.at_least("batch_size", batch_size, 1)), len(data)]
     model = training.train(initial, data[:0], steps=0, seed=seed)
     b = torch.tensor(math.log(math.e - 1), dtype=torch.float64, requires_grad=True)  # softplus(b) is 1
-    update, calibrator = Adam(model.parameters(), checks.positive("lr", lr), fused=True), Adam([b], 0.02)
+    update, calibrator = (
+        Adam(model.parameters(), checks.within("lr", checks.positive("lr", lr), 0), fused=True),
+        Adam([b], 0.02),
+    )
     generator, places, costs = torch.Generator().manual_seed(seed), torch.zeros(streams, dtype=torch.long), []
     batches = [data[start:stop] for start, stop in pairwise(ends)]
 
@@ -471,6 +474,8 @@ def counting(state: Tensor, prefix: Data, _seed: int = 0) -> Predictor:
     tensor([[0.6000, 0.4000]], dtype=torch.float64)
     """
     counts = state.double().clone()
+    if len(prefix):
+        _coding.check_data(prefix, "prefix")
     cells = partial(_cells, cells=len(counts))
     counts.index_put_((cells(prefix.x), prefix.y), torch.ones(len(prefix), dtype=torch.float64), accumulate=True)
     log_p = (counts / counts.sum(1, keepdim=True)).log()
@@ -518,6 +523,8 @@ def network(
     ValueError: unknown option 'step' of network; allowed: steps, epochs, batch_size, lr, head, memory, term
     """
     train = partial(training.train, head=head, memory=memory, term=term)
+    if len(prefix):
+        _coding.check_data(prefix, "prefix")
     return train(state, prefix, steps=steps, epochs=epochs, batch_size=batch_size, lr=lr, seed=seed)
 
 
@@ -555,6 +562,8 @@ def networks(
     >>> [accuracy(net, data) for net in networks([theta, theta], [data[:0], data], 0, steps=50, lr=0.1)]
     [0.5, 1.0]
     """
+    if not len(states) == len(prefixes) > 0:
+        raise ValueError(f"states and prefixes must be as many, at least one, got {len(states)} and {len(prefixes)}")
     return training.train_many(states, prefixes, seed=seed, steps=steps, batch_size=batch_size, lr=lr)
 
 
@@ -581,6 +590,7 @@ def calibrated(model: nn.Module, data: Data) -> nn.Module:
     >>> after < before / 3
     True
     """
+    _coding.check_data(data)
     return training.fold(model, _coding.inverse_temperature(_coding.scores(model, data.x), data.y))
 
 
@@ -603,6 +613,7 @@ def accuracy(predictor: Predictor, data: Data) -> float:
     >>> accuracy(nn.Identity(), Data(torch.eye(4), torch.tensor([0, 1, 0, 0])))
     0.5
     """
+    _coding.check_data(data)
     return (_coding.scores(predictor, data.x).argmax(1) == data.y).double().mean().item()
 
 
@@ -659,6 +670,9 @@ def _sdl_curve(
 
 
 def _check_apart(pool: Data | None, holdout: Data) -> None:
+    for name, part in (("holdout", holdout), ("pool", pool)):
+        if part is not None:
+            _coding.check_data(part, name)
     if pool is not None and (both := overlap(pool, holdout)):
         raise ValueError(f"holdout must not share samples with pool, got {both} of {len(holdout)} that do")
 

@@ -12,7 +12,7 @@ from torch.nn.functional import cross_entropy, log_softmax
 
 from infolib import checks
 from infolib.activations import evaluating
-from infolib.data import Data
+from infolib.data import Data, labelled
 from infolib.measures import _options
 
 Predictor = Callable[[Tensor], Tensor]
@@ -229,15 +229,15 @@ def block_bits(predictor: Predictor, block: Data, *, mixture: bool = False) -> f
     >>> block_bits(lambda x: torch.zeros(len(x), 4), Data(torch.zeros(3, 1), torch.arange(3)))
     6.0
     """
+    check_data(block, "block")
     return label_bits(scores(predictor, block.x), block.y, mixture=mixture)
 
 
-def check_data(data: Data) -> None:
+def check_data(data: Data, name: str = "data") -> None:
     """Refuse no data, and labels that are none."""
     if len(data) == 0 or len(data.x) != len(data.y):
-        raise ValueError(f"data must hold k >= 1 samples with one label each, got {len(data.x)} and {len(data.y)}")
-    if not data.y.is_floating_point() and data.y.min() < 0:
-        raise ValueError(f"labels must be at least 0, got {int(data.y.min())}")
+        raise ValueError(f"{name} must hold k >= 1 samples with one label each, got {len(data.x)} and {len(data.y)}")
+    labelled(name, data)
 
 
 def check_ends(ends: Sequence[int] | None, data: Data) -> list[int]:

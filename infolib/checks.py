@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from functools import partial, wraps
 from itertools import chain, repeat
 from types import NoneType, UnionType
-from typing import Any, Literal, TypeVar, Union, get_args, get_origin
+from typing import Any, Literal, TypeVar, Union, get_args, get_origin, is_typeddict
 
 import numpy as np
 import torch
@@ -469,7 +469,7 @@ def _guarded(function: Callable) -> Callable:
             rules |= {name: _rule(hint) for name, hint in get_args(p.annotation)[0].__annotations__.items()}
             continue
         rules[p.name] = _rule(p.annotation, p.default is p.empty)
-        frames += [p.name] if rules[p.name] is _rows else []
+        frames += [p.name] if _rows in (rules[p.name], *getattr(rules[p.name], "args", ())) else []
         places += [p.name] if p.kind == p.POSITIONAL_OR_KEYWORD else []
         rest = p.name if p.kind == p.VAR_POSITIONAL else rest
 
@@ -484,7 +484,8 @@ def _guarded(function: Callable) -> Callable:
         except KeyError as error:
             if not frames:
                 raise
-            naming = [name for name, value in given if isinstance(value, str) and value in str(error)]
+            words = [(name, [value] if isinstance(value, str) else value) for name, value in given]
+            naming = [name for name, value in words if type(value) is list and any(str(v) in str(error) for v in value)]
             raise ValueError(f"{', '.join(frames + naming)}: there is no column {error}") from error
 
     return checked
@@ -508,12 +509,14 @@ def _rule(hint: Any, some: bool = False) -> Callable[[str, Any], Any] | None:
         return None
     special = {bool: _bool, int: _whole, float: _number, Tensor: samples, nn.Module: network}
     named = {"DataFrame": _rows, "Data": _data}  # whose modules checks does not import
-    kind = get_origin(hint) or hint
+    kind = Mapping if is_typeddict(hint) else get_origin(hint) or hint
     if hint in special or (word := getattr(kind, "__name__", "")) in named:
         return special.get(hint) or named[word]
     if kind in (Sequence, Mapping, tuple):
-        each = names if get_args(hint) == (str,) else _rule(get_args(hint)[-1]) if get_args(hint) else None
-        return partial(_held, kind, each, some)
+        parts = [part for part in get_args(hint) if part is not ...]
+        each = names if get_args(hint) == (str,) else _rule(parts[-1]) if parts else None
+        size = len(parts) if kind is tuple and ... not in get_args(hint) else None
+        return partial(_held, kind, each, some, size)
     return _of_kinds((kind,)) if isinstance(kind, type) else None
 
 
@@ -540,21 +543,25 @@ def _number(name: str, value: Any) -> Any:
         raise ValueError(f"{name} must be a number, got {value!r}")
 
 
-def _held(kind: type, each: Callable[[str, Any], Any] | None, some: bool, name: str, value: Any) -> None:
+def _held(
+    kind: type, each: Callable[[str, Any], Any] | None, some: bool, size: int | None, name: str, value: Any
+) -> None:
     """Refuse what is no mapping or no sequence, an array being one, and what may not be in it."""
     if each is names:
         names(name, value)
-    elif (
-        isinstance(value, str | bytes)
-        or isinstance(value, Mapping) != (kind is Mapping)
-        or not hasattr(value, "__len__")
-    ):
+    elif isinstance(value, str | bytes) or isinstance(value, Mapping) != (kind is Mapping) or not _sized(value):
         raise ValueError(f"{name} must be a {kind.__name__.lower()}, got {type(value).__name__}")
     elif each and hasattr(value, "__getitem__"):
         for key, one in value.items() if isinstance(value, Mapping) else enumerate(value):
             each(f"{name}[{key!r}]", one)
+    if size is not None and len(value) != size:
+        raise ValueError(f"{name} must have {size} parts, got {len(value)}")
     if some:
         at_least(f"the number of {name}", len(value), 1)
+
+
+def _sized(value: Any) -> bool:
+    return hasattr(value, "__len__") and getattr(value, "ndim", 1) > 0
 
 
 def _data(name: str, value: Any) -> Any:

@@ -96,7 +96,7 @@ def uniform(x: Any, bins: int, *, low: float | None = None, high: float | None =
     checks.at_least("bins", bins, 2)
     low = float(x.min()) if low is None else low
     high = float(x.max()) if high is None else high
-    if not -math.inf < low <= high < math.inf:
+    if not -(most := torch.finfo(x.dtype).max) <= low <= high <= most:
         raise ValueError(f"low and high must be finite, low not above high, got {low} and {high}")
     outside = (x < low) | (x > high)
     position = (x.clamp(low, high) / 2 - low / 2) / (high / 2 - low / 2 if low < high else 1.0)  # in [0, 1]

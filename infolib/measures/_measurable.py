@@ -91,7 +91,7 @@ def checked(model: nn.Module, data: Data, layers: Sequence[str]) -> list[str]:
     ['0', '1']
     """
     checks.at_least("the number of layers", len(layers := checks.names("layers", layers)), 1)
-    checks.of_type("data", data, Data, "infolib.Data(x, y)")
+    checks.at_least("the number of samples of data", len(data), 1)
     if len(checks.labels("y", data.y, len(data.x)).unique()) < 2:
         raise ValueError(f"y must hold at least two classes, got only {int(data.y[0])}")
     table = measurable(model, data.x).set_index("layer")
@@ -210,3 +210,6 @@ def accuracy(model: nn.Module, data: Data) -> tuple[float | str, str]:
     if logits.shape[1] > len(sizes) and right <= float(sizes.max() / len(data)):
         why = f"of {logits.shape[1]} outputs and {len(sizes)} classes, no more are right than of a constant answer"
     return right, why and f"the accuracy of {right:.3g} has no meaning: {why}"
+
+
+checks.guard(globals())

@@ -350,7 +350,7 @@ def clamped_accuracy(
     batch = samples_for("class_information", data, layers, n=n, shares=shares)
     intact, reason = accuracy(model, batch[n:])
     if isinstance(intact, str) or reason:
-        raise ValueError(reason)
+        raise ValueError(f"model and data do not fit: {reason}")
     return _curves(model, batch[n:], _scores(model, batch[:n], layers), shares, intact)
 
 
@@ -646,3 +646,6 @@ def _table(
         how = settings if isinstance(settings, str) else settings[layer]
         rows.append([lens, layer, depth, of, value, UNITS.get(of, "bit"), bounds.get(of, math.nan), n, how, why])
     return pd.DataFrame(rows, columns=COLUMNS)
+
+
+checks.guard(globals())

@@ -328,7 +328,7 @@ def increasing(name: str, values: Sequence[int], least: int) -> Sequence[int]:
     return values
 
 
-def names(name: str, values: Sequence[str]) -> list[str]:
+def names(name: str, values: Iterable[str]) -> list[str]:
     """`values` if they are names, such as those of layers, one after the other.
 
     Parameters
@@ -463,7 +463,8 @@ def guard(module: dict[str, Any], *, classes: bool = True) -> None:
 
 
 def _guarded(function: Callable) -> Callable:
-    rules, places, rest, frames = {}, [], "", []
+    rules: dict[str, Callable[[str, Any], Any] | None] = {}
+    places, rest, frames = [], "", []
     for p in inspect.signature(function).parameters.values():
         if p.kind == p.VAR_KEYWORD:  # Unpack of a TypedDict
             rules |= {name: _rule(hint) for name, hint in get_args(p.annotation)[0].__annotations__.items()}
@@ -476,7 +477,7 @@ def _guarded(function: Callable) -> Callable:
     @wraps(function)
     def checked(*args: Any, **options: Any) -> Any:
         given = [*zip(chain(places, repeat(rest)), args, strict=False), *options.items()]
-        for name, value in given:
+        for name, value in given if options.keys() <= rules.keys() else ():  # a misspelt one is Python's to refuse
             if rule := rules.get(name):
                 rule(name, value)
         try:
@@ -568,8 +569,7 @@ def _data(name: str, value: Any) -> Any:
     if not {"x", "y"} <= set(getattr(value, "__dataclass_fields__", ())):
         raise ValueError(f"{name} must be infolib.Data(x, y), got {type(value).__name__}")
     samples(f"x of {name}", value.x, empty=True)
-    if len(value.y):
-        labels(f"the labels of {name}", value.y)
+    samples(f"the labels of {name}", value.y, empty=True)
 
 
 def _rows(name: str, value: Any) -> Any:

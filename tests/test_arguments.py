@@ -229,7 +229,7 @@ def measures():
     mine = "transfer"
     coins, pool = Data((draw(N, 1) > 0.5).float(), Y), Data(2 + draw(N, 1), Y)
     state, learner = torch.ones(2, 2, dtype=torch.float64), transfer.counting
-    coding = {"calibrate": True, "mixture": False, "batched": False, "bits": transfer.block_bits, "seed": 0}
+    coding = {"calibrate": True, "mixture": False, "batched": False, "bits": None, "seed": 0}
     may = {"seed": "0", "bits": "None", "ends": "None"}
     ends = {"ends": [0, 6, N]}
     code = {"learner": learner, "initial": state, "data": coins} | ends | coding

@@ -124,7 +124,7 @@ def label_mutual_information(x: Any, y: Any, *, k: int = 3) -> Tensor:
     for members in np.split(of.argsort(stable=True).numpy(), size.cumsum(0)[:-1]):
         radius[members] = _nearest(place[members], k + 1)[0][:, k]
     if not radius.all():
-        raise ValueError(f"x has more than k={k} equal samples of one symbol: no density to estimate, use discrete")
+        raise ValueError(f"x: more than k={k} samples of one symbol coincide: no density to estimate, use discrete")
     nearer = _count(place, np.nextafter(radius, 0))
     nats = digamma(len(place)) + digamma(k) - digamma(size[of].numpy()).mean() - digamma(nearer).mean()
     return torch.tensor(nats / math.log(2), dtype=torch.float64, device=x.device)

@@ -702,7 +702,7 @@ def _gram(name: str, A: Gram) -> Tensor:
 
 def _hadamard(A: Tensor, B: Tensor) -> Tensor:
     if A.shape[-1] != B.shape[-1]:
-        raise ValueError(f"A, B and all other grams must have the same n, got {A.shape[-1]} and {B.shape[-1]}")
+        raise ValueError(f"Grams must have the same n, got {A.shape[-1]} and {B.shape[-1]} in A, B, ...")
     return A * B
 
 

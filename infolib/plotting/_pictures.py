@@ -1,6 +1,7 @@
 """Images and maps over images."""
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -9,7 +10,7 @@ from matplotlib.figure import Figure
 from infolib import checks
 
 
-def images(x: Sequence, labels: Sequence, *, n: int = 8) -> Figure:
+def images(x: Any, labels: Any, *, n: int = 8) -> Figure:
     """The first images of a data set with their labels.
 
     Parameters
@@ -42,9 +43,7 @@ def images(x: Sequence, labels: Sequence, *, n: int = 8) -> Figure:
     return figure
 
 
-def heat_maps(
-    x: Sequence, maps: Mapping[str, Sequence], *, unit: str, box: tuple[float, float] | None = None
-) -> Figure:
+def heat_maps(x: Any, maps: Mapping[str, Sequence], *, unit: str, box: tuple[float, float] | None = None) -> Figure:
     """Images next to their maps: a row for each image, a column for each entry of `maps`, one scale of colours.
 
     Parameters
@@ -71,9 +70,9 @@ def heat_maps(
     """
     x = checks.floats("x", x, min_ndim=3).cpu()
     checks.at_least("the number of maps", len(maps), 1)
-    for name, shown in maps.items():
-        if len(checks.floats(f"maps[{name!r}]", shown, min_ndim=3)) != len(x):
-            raise ValueError(f"maps[{name!r}] must have {len(x)} maps, one for each image of x, got {len(shown)}")
+    for name, pictures in maps.items():
+        if len(checks.floats(f"maps[{name!r}]", pictures, min_ndim=3)) != len(x):
+            raise ValueError(f"maps[{name!r}] must have {len(x)} maps, one for each image of x, got {len(pictures)}")
     figure, axes = plt.subplots(len(x), len(maps) + 1, squeeze=False, layout="constrained", dpi=80)
     figure.set_size_inches(1.3 * axes.shape[1] + 0.7, 1.3 * axes.shape[0] + 0.2)
     limits = np.quantile(np.concatenate([np.ravel(values) for values in maps.values()]), [0.01, 0.99])

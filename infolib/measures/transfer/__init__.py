@@ -270,7 +270,7 @@ def information_transfer(
     '2.376178 2.373913'
     """
     checks.choice("adapt", adapt, ("prequential", "static", "sdl_curve"))
-    _check_apart(pool, holdout)
+    _check_apart(pool, holdout, real=options.get("bits") is not None)
     if adapt == "sdl_curve":
         return _sdl_curve(learner, initial, trained, holdout, pool, ends, **options)
     ends = [0, len(holdout)] if adapt == "static" else ends
@@ -324,7 +324,7 @@ def compare(
     >>> compare(torch.full((1, 2), 0.5), trained, data, learner=counting, ends=range(21))["L_IT"].round(6).tolist()
     [0.0, 2.376178]
     """
-    _check_apart(pool, holdout)
+    _check_apart(pool, holdout, real=options.get("bits") is not None)
     every = {"initial": initial} | dict(states)
     codes = _coding.codes(learner, list(every.values()), holdout, ends, **options)
     batched, price = options.get("batched", False), options.get("bits") or _coding.block_bits
@@ -657,8 +657,7 @@ def _sdl_curve(
         raise ValueError("mixture is an option of codes, and adapt='sdl_curve' sends none")
     if pool is None:
         raise ValueError("adapt='sdl_curve' needs the pool that the trained state comes from, got None")
-    ends = _coding.check_ends(ends, pool)
-    _coding.check_data(holdout)
+    ends = _coding.check_ends(ends, pool, real=bits is not None)
     _options.check(learner)
     prefixes, price = [pool[:start] for start in ends[:-1]], bits or _coding.block_bits
     states, prefixes = [initial] * len(prefixes) + [trained], [*prefixes, pool[:0]]
@@ -669,10 +668,10 @@ def _sdl_curve(
     return Transfer(area - floor, area, floor, "sdl_curve")
 
 
-def _check_apart(pool: Data | None, holdout: Data) -> None:
+def _check_apart(pool: Data | None, holdout: Data, *, real: bool) -> None:
     for name, part in (("holdout", holdout), ("pool", pool)):
         if part is not None:
-            _coding.check_data(part, name)
+            _coding.check_data(part, name, real=real)
     if pool is not None and (both := overlap(pool, holdout)):
         raise ValueError(f"holdout must not share samples with pool, got {both} of {len(holdout)} that do")
 

@@ -621,7 +621,7 @@ def test_refusals():
         information_transfer(START, START, data, learner=network, adapt="online")
     with pytest.raises(ValueError, match="'sdl_curve' needs the pool"):
         information_transfer(START, START, data, learner=network, adapt="sdl_curve")
-    for function in (partial(information_transfer, START, START), partial(transfer.compare, START, {})):
+    for function in (partial(information_transfer, START, START), partial(transfer.compare, START, {"b": START})):
         with pytest.raises(ValueError, match="holdout must not share samples with pool, got 5 of 10 that do"):
             function(data[:10], learner=network, pool=data[5:])
     with pytest.raises(ValueError, match="after_a and b_only must differ"):

@@ -36,7 +36,7 @@ LIBRARY = {
 }
 ALLOWED = {"torch", "numpy", "scipy", "pandas", "tqdm"}  # of others, with what Python brings and opens no file
 PYTHON = {"collections", "contextlib", "contextvars", "copy", "dataclasses", "functools", "importlib", "inspect", "io",
-          "itertools", "math", "re", "sys", "typing"}  # fmt: skip
+          "itertools", "math", "re", "sys", "types", "typing"}  # fmt: skip
 FIGURES = {"matplotlib", "seaborn", "PIL"}
 FILES = {"open", "fdopen", "environ", "getenv", "load", "save", "savez", "savetxt", "fromfile", "memmap", "savefig"}
 FILES_LIKE = r"(read|write)_\w+|to_(csv|json|pickle|parquet|excel|hdf|feather|html|latex|file)|(load|save)_?\w*file"

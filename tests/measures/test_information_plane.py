@@ -525,7 +525,7 @@ def test_a_plane_of_other_types_is_refused(batch):
         plane(batch=batch)
     with pytest.raises(ValueError, match="settled: points must be an integer of at least 1, got 0"):
         plane(batch=Data(*batch), settled=(40, 0))
-    with pytest.raises(ValueError, match="planes must be a mapping from names to planes, got list"):
+    with pytest.raises(ValueError, match="planes must be a mapping, got list"):
         information_plane.trajectories(Logits(), [], [plane(batch=Data(*batch))], ["hidden"])
     with pytest.raises(ValueError, match="validation must be a mapping from steps to accuracies, got list"):
         information_plane.early_stops([0.5], [1])

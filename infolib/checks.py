@@ -474,6 +474,10 @@ def _guarded(function: Callable) -> Callable:
         places += [p.name] if p.kind == p.POSITIONAL_OR_KEYWORD else []
         rest = p.name if p.kind == p.VAR_POSITIONAL else rest
 
+    if "bits" in rules:  # a price of the user's own may take labels that are no classes
+        rules |= {name: partial(_data, whole=False) for name, rule in rules.items() if rule is _data}
+        rules |= {"pool": partial(_optional, partial(_data, whole=False))} if "pool" in rules else {}
+
     @wraps(function)
     def checked(*args: Any, **options: Any) -> Any:
         given = [*zip(chain(places, repeat(rest)), args, strict=False), *options.items()]
@@ -565,11 +569,13 @@ def _sized(value: Any) -> bool:
     return hasattr(value, "__len__") and getattr(value, "ndim", 1) > 0
 
 
-def _data(name: str, value: Any) -> Any:
+def _data(name: str, value: Any, *, whole: bool = True) -> Any:
     if not {"x", "y"} <= set(getattr(value, "__dataclass_fields__", ())):
         raise ValueError(f"{name} must be infolib.Data(x, y), got {type(value).__name__}")
     samples(f"x of {name}", value.x, empty=True)
-    samples(f"the labels of {name}", value.y, empty=True)
+    kept = samples(f"the labels of {name}", value.y, empty=True)
+    if whole and len(kept):
+        labels(f"the labels of {name}", kept)
 
 
 def _rows(name: str, value: Any) -> Any:

@@ -84,7 +84,7 @@ def record(model: nn.Module, layers: Sequence[str], *, detach: bool = True) -> I
     >>> outputs
     {'1': tensor([0., 2.])}
     """
-    layers = checks.names("layers", layers)
+    layers, _ = checks.names("layers", layers), checks.of_type("detach", detach, bool, "True or False")
     outputs: dict[str, Tensor] = {}
 
     def keep(layer: str, output: Any) -> None:
@@ -370,6 +370,9 @@ def hooked(model: nn.Module, actions: Mapping[str, Action], *, every: bool = Fal
     """
     modules = _modules(model)
     checks.of_type("actions", actions, Mapping, "a mapping from layers to functions")
+    checks.of_type("every", every, bool, "True or False")
+    for layer, action in actions.items():
+        checks.of_type(f"actions[{layer!r}]", action, Callable, "a function")
     calls = _Calls(actions, {layer: _call(layer, modules) for layer in actions}, every)
     handles = [model.register_forward_pre_hook(calls.begin)]
     handles += [module.register_forward_hook(calls.act) for module in calls.layers]

@@ -1,8 +1,13 @@
 """One place where arguments become tensors or a ValueError that names the argument."""
 
+import dataclasses
+import inspect
 import math
-from collections.abc import Collection, Iterable, Sequence
-from typing import Any, TypeVar
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from functools import partial, wraps
+from itertools import chain, repeat
+from types import NoneType, UnionType
+from typing import Any, Literal, TypeVar, Union, get_args, get_origin, is_typeddict
 
 import numpy as np
 import torch
@@ -11,8 +16,8 @@ from torch import Tensor, nn
 T = TypeVar("T")
 
 
-def floats(name: str, value: Any, *, min_ndim: int = 1) -> Tensor:
-    """`value` as a tensor of finite real numbers.
+def floats(name: str, value: Any, *, min_ndim: int = 1, finite: bool = True) -> Tensor:
+    """`value` as a tensor of real numbers.
 
     Parameters
     ----------
@@ -22,6 +27,8 @@ def floats(name: str, value: Any, *, min_ndim: int = 1) -> Tensor:
         A tensor or array of float32 or float64 keeps its dtype. Half precision becomes float32, all else float64.
     min_ndim : int
         Least number of dimensions.
+    finite : bool
+        Whether NaN and infinity are refused.
 
     Returns
     -------
@@ -46,7 +53,7 @@ def floats(name: str, value: Any, *, min_ndim: int = 1) -> Tensor:
         tensor = tensor.double()
     if tensor.dtype in (torch.float16, torch.bfloat16):
         tensor = tensor.float()
-    return _filled(name, tensor, min_ndim)
+    return _filled(name, tensor, min_ndim, finite=finite)
 
 
 def integers(name: str, value: Any, *, min_ndim: int = 1) -> Tensor:
@@ -350,7 +357,7 @@ def hold(name: str, value: Any, holds: Any, what: str) -> None:
         raise ValueError(f"{name} must be {what}, got {value!r}")
 
 
-def names(name: str, values: Sequence[str]) -> list[str]:
+def names(name: str, values: Iterable[str]) -> list[str]:
     """`values` if they are names, such as those of layers, one after the other.
 
     Parameters
@@ -449,6 +456,163 @@ def of_type(name: str, value: T, kind: Any, words: str) -> T:
     return value
 
 
+def guard(module: dict[str, Any], *, classes: bool = True) -> None:
+    """Have the public functions and data classes of a module refuse what their annotations do not allow.
+
+    One call at the end of a module, and a function that is added to it is checked too: networks, numbers, words, names,
+    functions, tensors of finite numbers, tables with rows in them. What is annotated as `Any`, and ranges, are left to
+    the functions. Of a table a missing column is said by the table's name, and by that of the argument which names it.
+
+    Parameters
+    ----------
+    module : dict
+        Its `globals()`; of a package, it counts what the package imports from its own modules.
+    classes : bool
+        Whether its data classes too.
+
+    Examples
+    --------
+    >>> def halved(model: nn.Module, share: float, *, name: str = "") -> float:
+    ...     return share / 2
+    >>> space = {"__name__": halved.__module__, "halved": halved}
+    >>> guard(space)
+    >>> space["halved"](nn.ReLU(), "x")
+    Traceback (most recent call last):
+    ValueError: share must be a number, got 'x'
+    """
+    for name, value in list(module.items()):
+        if name[0] == "_" or not str(getattr(value, "__module__", "")).startswith(module["__name__"]):
+            continue
+        if inspect.isfunction(value):
+            module[name] = _guarded(value)
+        elif classes and dataclasses.is_dataclass(value):
+            for part, method in list(vars(value).items()):
+                if inspect.isfunction(method) and (part == "__init__" or part[0] != "_"):
+                    setattr(value, part, _guarded(method))
+
+
+def _guarded(function: Callable) -> Callable:
+    rules: dict[str, Callable[[str, Any], Any] | None] = {}
+    places, rest, frames = [], "", []
+    for p in inspect.signature(function).parameters.values():
+        if p.kind == p.VAR_KEYWORD:  # Unpack of a TypedDict
+            rules |= {name: _rule(hint) for name, hint in get_args(p.annotation)[0].__annotations__.items()}
+            continue
+        rules[p.name] = _rule(p.annotation, p.default is p.empty)
+        frames += [p.name] if _rows in (rules[p.name], *getattr(rules[p.name], "args", ())) else []
+        places += [p.name] if p.kind == p.POSITIONAL_OR_KEYWORD else []
+        rest = p.name if p.kind == p.VAR_POSITIONAL else rest
+
+    if "bits" in rules:  # a price of the user's own may take labels that are no classes
+        rules |= {name: partial(_data, whole=False) for name, rule in rules.items() if rule is _data}
+        rules |= {"pool": partial(_optional, partial(_data, whole=False))} if "pool" in rules else {}
+
+    @wraps(function)
+    def checked(*args: Any, **options: Any) -> Any:
+        given = [*zip(chain(places, repeat(rest)), args, strict=False), *options.items()]
+        for name, value in given if options.keys() <= rules.keys() else ():  # a misspelt one is Python's to refuse
+            if rule := rules.get(name):
+                rule(name, value)
+        try:
+            return function(*args, **options)
+        except KeyError as error:
+            if not frames:
+                raise
+            words = [(name, [value] if isinstance(value, str) else value) for name, value in given]
+            naming = [name for name, value in words if type(value) is list and any(str(v) in str(error) for v in value)]
+            raise ValueError(f"{', '.join(frames + naming)}: there is no column {error}") from error
+
+    return checked
+
+
+def _rule(hint: Any, some: bool = False) -> Callable[[str, Any], Any] | None:
+    """What refuses a value that a type hint does not allow, or an empty one where there must be `some` in it.
+
+    None where the function has to see for itself.
+    """
+    if get_origin(hint) in (Union, UnionType):
+        kinds = [one for one in get_args(hint) if one is not NoneType]
+        if len(kinds) < len(get_args(hint)):
+            rule = _rule(Union[tuple(kinds)])  # noqa: UP007
+            return rule and partial(_optional, rule)
+        plain = [get_origin(one) or one for one in kinds]
+        return None if {Tensor, float} & set(plain) else _of_kinds(tuple(plain))
+    if get_origin(hint) is Literal:
+        return partial(choice, allowed=get_args(hint))
+    if hint in (Any, inspect.Parameter.empty):
+        return None
+    special = {bool: _bool, int: _whole, float: _number, Tensor: samples, nn.Module: network}
+    named = {"DataFrame": _rows, "Data": _data}  # whose modules checks does not import
+    kind = Mapping if is_typeddict(hint) else get_origin(hint) or hint
+    if hint in special or (word := getattr(kind, "__name__", "")) in named:
+        return special.get(hint) or named[word]
+    if kind in (Sequence, Mapping, tuple):
+        parts = [part for part in get_args(hint) if part is not ...]
+        each = names if get_args(hint) == (str,) else _rule(parts[-1]) if parts else None
+        size = len(parts) if kind is tuple and ... not in get_args(hint) else None
+        return partial(_held, kind, each, some, size)
+    return _of_kinds((kind,)) if isinstance(kind, type) else None
+
+
+def _of_kinds(kinds: tuple[type, ...]) -> Callable[[str, Any], Any]:
+    return partial(of_type, kind=kinds, words=f"of type {' or '.join(kind.__name__ for kind in kinds)}")
+
+
+def _optional(rule: Callable[[str, Any], Any], name: str, value: Any) -> Any:
+    return None if value is None else rule(name, value)
+
+
+def _bool(name: str, value: Any) -> Any:
+    return of_type(name, value, bool | np.bool_, "True or False")
+
+
+def _whole(name: str, value: Any) -> Any:
+    if not isinstance(_plain(value), int):
+        raise ValueError(f"{name} must be an integer, got {value!r}")
+    return at_least(name, value, 0 if name == "seed" else -(2**63))
+
+
+def _number(name: str, value: Any) -> Any:
+    if not isinstance(number := _plain(value), int | float) or math.isnan(number):
+        raise ValueError(f"{name} must be a number, got {value!r}")
+
+
+def _held(
+    kind: type, each: Callable[[str, Any], Any] | None, some: bool, size: int | None, name: str, value: Any
+) -> None:
+    """Refuse what is no mapping or no sequence, an array being one, and what may not be in it."""
+    if each is names:
+        names(name, value)
+    elif isinstance(value, str | bytes) or isinstance(value, Mapping) != (kind is Mapping) or not _sized(value):
+        raise ValueError(f"{name} must be a {kind.__name__.lower()}, got {type(value).__name__}")
+    elif each and hasattr(value, "__getitem__"):
+        for key, one in value.items() if isinstance(value, Mapping) else enumerate(value):
+            each(f"{name}[{key!r}]", one)
+    if size is not None and len(value) != size:
+        raise ValueError(f"{name} must have {size} parts, got {len(value)}")
+    if some:
+        at_least(f"the number of {name}", len(value), 1)
+
+
+def _sized(value: Any) -> bool:
+    return hasattr(value, "__len__") and getattr(value, "ndim", 1) > 0
+
+
+def _data(name: str, value: Any, *, whole: bool = True) -> Any:
+    if not {"x", "y"} <= set(getattr(value, "__dataclass_fields__", ())):
+        raise ValueError(f"{name} must be infolib.Data(x, y), got {type(value).__name__}")
+    samples(f"x of {name}", value.x, empty=True)
+    kept = samples(f"the labels of {name}", value.y, empty=True)
+    if whole and len(kept):
+        labels(f"the labels of {name}", kept)
+
+
+def _rows(name: str, value: Any) -> Any:
+    if not hasattr(value, "columns") or not len(value):
+        got = "one without rows" if hasattr(value, "columns") else type(value).__name__
+        raise ValueError(f"{name} must be a data frame with rows in it, got {got}")
+
+
 def _plain(value: Any) -> Any:
     """Python's number for one of NumPy or torch, None for a bool."""
     if getattr(value, "ndim", None) == 0:
@@ -470,13 +634,13 @@ def _tensor(name: str, value: Any, kind: str, dtype: torch.dtype | None = None) 
     return tensor
 
 
-def _filled(name: str, tensor: Tensor, min_ndim: int, *, empty: bool = False) -> Tensor:
+def _filled(name: str, tensor: Tensor, min_ndim: int, *, empty: bool = False, finite: bool = True) -> Tensor:
     """The tensor, if it has so many dimensions, numbers in it, and only finite ones."""
     if tensor.ndim < min_ndim:
         raise ValueError(f"{name} needs at least {min_ndim} dimension(s), got shape {tuple(tensor.shape)}")
     if tensor.numel() == 0 and not empty:
         raise ValueError(f"{name} is empty, got shape {tuple(tensor.shape)}")
-    number = tensor.is_floating_point() and not tensor.is_meta  # a meta tensor holds none
+    number = finite and tensor.is_floating_point() and not tensor.is_meta  # a meta tensor holds none
     if number and not tensor.sum().isfinite() and not tensor.isfinite().all():  # the sum is fast, but may overflow
         raise ValueError(f"{name} must be finite, got NaN or infinity")
     return tensor

@@ -220,6 +220,7 @@ def minimise(
     True
     """
     checks.of_type("loss", loss, Callable, "a function of a batch's indices")
+    checks.of_type("progress", progress, bool, "True or False")
     n, epochs = checks.at_least("n", n, 1), checks.at_least("epochs", epochs, 0)
     batch_size, seed = checks.at_least("batch_size", batch_size, 1), checks.at_least("seed", seed, 0)
     update = _optimiser(model, optimizer, lr=lr, momentum=momentum, weight_decay=weight_decay)
@@ -266,6 +267,7 @@ def descend(optimizer: Optimizer, loss: Callable[[T], Tensor], batches: Iterable
     >>> list(descend(SGD([w], lr=0.25), lambda factor: factor * w.square(), [1.0, 2.0]))
     [(1.0, 1.0), (2.0, 0.5)]
     """
+    checks.of_type("batches", batches, Iterable, "batches"), checks.of_type("loss", loss, Callable, "a function")
     lr = checks.of_type("optimizer", optimizer, Optimizer, "a torch.optim.Optimizer").param_groups[0]["lr"]
     for number, batch in enumerate(batches, start=1):
         value = loss(batch)
@@ -544,7 +546,8 @@ def fold(model: nn.Module, factor: float) -> nn.Module:
     model, factor = copy.deepcopy(checks.network("model", model)), checks.within("factor", factor, 0)
     with torch.no_grad():
         for parameter in last_linear(model).parameters():
-            parameter.mul_(factor)
+            if not parameter.mul_(factor).isfinite().all():
+                raise ValueError(f"factor must be so small that weights stay finite, got {factor}")
     return model
 
 

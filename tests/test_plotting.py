@@ -140,6 +140,15 @@ def test_images_show_their_labels():
     assert [ax.get_title() for ax in figure.axes] == ["0", "1", "2"]
 
 
+def test_one_image_and_one_quantity_are_drawn(neurons):
+    (ax,) = plotting.images(torch.zeros(1, 1, 4, 4), [7], n=1).axes
+    assert ax.get_title() == "7"
+    (ax,) = plotting.violins(neurons, ["class information"]).axes
+    assert ax.get_ylabel() == "class information  [bits]"
+    with pytest.raises(ValueError, match="n=3 is more than there are of x and labels, 2 and 2"):
+        plotting.images(torch.zeros(2, 1, 4, 4), [7, 8], n=3)
+
+
 @pytest.fixture
 def neurons():
     rows = [
@@ -396,7 +405,7 @@ def test_lens_page_draws_all_networks_or_refuses(look):
     assert len(figure.axes[0].get_legend().get_texts()) == 20
     with pytest.raises(ValueError, match="table must hold 1 to 20 networks, got 21"):
         plotting.lens_page(of_networks(look, 21))
-    with pytest.raises(ValueError, match="table must hold 1 to 20 networks, got 0"):
+    with pytest.raises(ValueError, match="table must be a data frame with rows in it, got one without rows"):
         plotting.lens_page(look[:0])
     with pytest.raises(ValueError, match="first must be one of trained, untrained, got 'tained'"):
         plotting.lens_page(look, first="tained")

@@ -32,11 +32,11 @@ LIBRARY = {
     "training": {"checks", "data", "activations", "_moved"},
     "estimators": {"checks", "_lazy"},
     "measures": {"checks", "data", "activations", "training", "estimators", "_lazy", "_moved"},
-    "plotting": {"_moved"},
+    "plotting": {"checks", "_moved"},
 }
 ALLOWED = {"torch", "numpy", "scipy", "pandas", "tqdm"}  # of others, with what Python brings and opens no file
 PYTHON = {"collections", "contextlib", "contextvars", "copy", "dataclasses", "functools", "importlib", "inspect", "io",
-          "itertools", "math", "re", "sys", "typing"}  # fmt: skip
+          "itertools", "math", "re", "sys", "types", "typing"}  # fmt: skip
 FIGURES = {"matplotlib", "seaborn", "PIL"}
 FILES = {"open", "fdopen", "environ", "getenv", "load", "save", "savez", "savetxt", "fromfile", "memmap", "savefig"}
 FILES_LIKE = r"(read|write)_\w+|to_(csv|json|pickle|parquet|excel|hdf|feather|html|latex|file)|(load|save)_?\w*file"
@@ -239,7 +239,7 @@ def test_code_lines_are_what_is_left_without_words():
     assert code_lines(text) == {4, 5, 7, 9, 10}
 
 
-@pytest.mark.parametrize(("package", "most"), [("infolib", 4300), ("workbook", 3250)])
+@pytest.mark.parametrize(("package", "most"), [("infolib", 4450), ("workbook", 4000)])
 def test_packages_modules_and_functions_keep_their_size(package, most):
     sizes, functions = {}, {}
     for name, path in MODULES.items():

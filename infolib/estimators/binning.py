@@ -54,7 +54,7 @@ def sign(x: Any, threshold: float = 0.0) -> Tensor:
     >>> sign([[-1.0, 0.0, 2.0]])
     tensor([[0, 0, 1]], dtype=torch.uint8)
     """
-    x = checks.floats("x", x).detach()
+    x, threshold = checks.floats("x", x).detach(), checks.within("threshold", threshold, -math.inf)
     if x.device.type == "cpu":  # NumPy compares several times as fast there
         return torch.from_numpy(x.numpy() > threshold).view(torch.uint8)
     return (x > threshold).view(torch.uint8)
@@ -96,7 +96,7 @@ def uniform(x: Any, bins: int, *, low: float | None = None, high: float | None =
     checks.at_least("bins", bins, 2)
     low = float(x.min()) if low is None else low
     high = float(x.max()) if high is None else high
-    if not -math.inf < low <= high < math.inf:
+    if not -(most := torch.finfo(x.dtype).max) <= low <= high <= most:
         raise ValueError(f"low and high must be finite, low not above high, got {low} and {high}")
     outside = (x < low) | (x > high)
     position = (x.clamp(low, high) / 2 - low / 2) / (high / 2 - low / 2 if low < high else 1.0)  # in [0, 1]
@@ -155,3 +155,6 @@ def _edges(columns: Tensor, bins: int) -> Tensor:
     beside = torch.where(columns[:, :1] == value, differing, columns[:, :1])  # the first sample of another value
     before = torch.where(first > 0, ordered.gather(1, (first - 1).clamp(min=0)), -math.inf)
     return torch.where((excess < 0) | ((excess == 0) & (beside <= value)), value, before)
+
+
+checks.guard(globals())

@@ -77,7 +77,7 @@ def joint_entropy(codes: Any, *, correction: Correction | None = None) -> Tensor
     >>> joint_entropy([[0, 0], [0, 1], [1, 0], [1, 1]])
     tensor(2., dtype=torch.float64)
     """
-    return entropy(symbols(codes), correction=correction)
+    return entropy(symbols(_codes(codes)), correction=correction)
 
 
 def conditional_entropy(codes: Any, y: Any, *, correction: Correction | None = None) -> Tensor:
@@ -336,16 +336,16 @@ def symbols(*variables: Any) -> Tensor:
     >>> symbols([0, 0, 1, 1], [5, 6, 5, 5])
     tensor([0, 1, 2, 2])
     """
-    columns = [_codes(variable) for variable in variables]
+    columns = [_codes(variable, "variables") for variable in variables]
     if len({len(column) for column in columns}) != 1:
         raise ValueError(f"variables must have the same n, got {[len(column) for column in columns]}")
     rows = torch.cat([column.reshape(len(column), -1) for column in columns], dim=1)
     return rows.unique(dim=0, return_inverse=True)[1]
 
 
-def _codes(codes: Any) -> Tensor:
-    codes = checks.integers("codes", codes)
-    checks.at_least("n", len(codes), 2)
+def _codes(codes: Any, name: str = "codes") -> Tensor:
+    codes = checks.integers(name, codes)
+    checks.at_least(f"{name}: n", len(codes), 2)
     return codes
 
 
@@ -397,3 +397,6 @@ def _entropy(counts: Tensor, dim: int | tuple[int, ...], correction: Correction 
         return bits
     checks.choice("correction", correction, ("miller-madow",))
     return bits + ((counts > 0).sum(dim) - 1) / (2 * math.log(2) * n.reshape(bits.shape))
+
+
+checks.guard(globals())

@@ -53,10 +53,10 @@ def mutual_information(x: Any, y: Any, *, k: int = 5, estimator: Literal[1, 2] =
     >>> mutual_information(x, x, k=1) > 4
     tensor(True)
     """
-    if estimator not in (1, 2):
+    if isinstance(estimator, bool):
         raise ValueError(f"estimator must be 1 or 2, got {estimator}")
     samples = [checks.floats("x", x), checks.floats("y", y)]
-    n = checks.at_least("n", len(samples[0]), 2)
+    n = checks.at_least("x: n", len(samples[0]), 2)
     if len(samples[1]) != n:
         raise ValueError(f"x and y must have the same n, got {n} and {len(samples[1])}")
     if checks.at_least("k", k, 1) >= n:
@@ -124,7 +124,7 @@ def label_mutual_information(x: Any, y: Any, *, k: int = 3) -> Tensor:
     for members in np.split(of.argsort(stable=True).numpy(), size.cumsum(0)[:-1]):
         radius[members] = _nearest(place[members], k + 1)[0][:, k]
     if not radius.all():
-        raise ValueError(f"more than k={k} samples of one symbol coincide: no density to estimate, use discrete")
+        raise ValueError(f"x: more than k={k} samples of one symbol coincide: no density to estimate, use discrete")
     nearer = _count(place, np.nextafter(radius, 0))
     nats = digamma(len(place)) + digamma(k) - digamma(size[of].numpy()).mean() - digamma(nearer).mean()
     return torch.tensor(nats / math.log(2), dtype=torch.float64, device=x.device)
@@ -151,3 +151,6 @@ def _distances(x: np.ndarray) -> Iterator[Tensor]:
     """Distances of a block of samples to all: (block, n) at a time."""
     every = torch.from_numpy(x)
     return (torch.cdist(block, every, p=math.inf) for block in every.split(BLOCK))
+
+
+checks.guard(globals())

@@ -59,7 +59,7 @@ def squared_distances(x: Any) -> Tensor:
             [25.,  0.]], dtype=torch.float64)
     """
     x = checks.floats("x", x)
-    checks.at_least("n", len(x), 2)
+    checks.at_least("x: n", len(x), 2)
     return _squared_distances(x.reshape(len(x), -1))
 
 
@@ -125,7 +125,7 @@ def channel_grams(x: Any, *, width: float | Tensor) -> Tensor:
     torch.Size([3, 4, 4])
     """
     x = checks.floats("x", x, min_ndim=2)
-    checks.at_least("n", len(x), 2)
+    checks.at_least("x: n", len(x), 2)
     squared = _squared_distances(x.reshape(*x.shape[:2], -1).transpose(0, 1))  # (channels, n, n)
     return _gaussian(squared, _width(width, squared)[..., None, None]) / len(x)
 
@@ -214,7 +214,7 @@ def joint_entropy(*grams: Gram, alpha: float = 1.01) -> Tensor:
     >>> joint_entropy(label_gram([0, 0, 1, 1]), label_gram([0, 1, 0, 1]))
     tensor(2., dtype=torch.float64)
     """
-    return _entropy(_gram("A", grams), alpha=alpha)
+    return _entropy(_gram("grams", grams), alpha=alpha)
 
 
 def conditional_entropy(A: Gram, B: Gram, *, alpha: float = 1.01) -> Tensor:
@@ -335,8 +335,8 @@ def total_correlation(*grams: Gram, alpha: float = 1.01) -> Tensor:
     >>> total_correlation(*[label_gram([0, 0, 1, 1])] * 3)
     tensor(2., dtype=torch.float64)
     """
-    S = partial(entropy, alpha=alpha)
-    joint = S(grams)
+    S = partial(joint_entropy, alpha=alpha)
+    joint = S(*grams)
     return reduce(torch.add, [S(A) for A in grams]) - joint
 
 
@@ -365,10 +365,10 @@ def dual_total_correlation(*grams: Gram, alpha: float = 1.01) -> Tensor:
     >>> dual_total_correlation(*[label_gram([0, 0, 1, 1])] * 3)
     tensor(1., dtype=torch.float64)
     """
-    S = partial(entropy, alpha=alpha)
+    S = partial(joint_entropy, alpha=alpha)
     C = len(grams)
-    joint = S(grams)
-    return reduce(torch.add, [S(grams[:c] + grams[c + 1 :]) for c in range(C)]) - (C - 1) * joint
+    joint = S(*grams)
+    return reduce(torch.add, [S(*grams[:c], *grams[c + 1 :]) for c in range(C)]) - (C - 1) * joint
 
 
 def label_entropy(y: Any, *, alpha: float = 1.01) -> Tensor:
@@ -524,8 +524,8 @@ def silverman_width(x: Any, *, h: float = 5.0) -> float:
     2.5
     """
     x = checks.floats("x", x)
-    n = checks.at_least("n", len(x), 2)
-    return checks.positive("h", h) * n ** (-1 / (4 + x[0].numel()))
+    n = checks.at_least("x: n", len(x), 2)
+    return checks.within("h", checks.positive("h", h), 0) * n ** (-1 / (4 + x[0].numel()))
 
 
 def alignment_width(
@@ -585,13 +585,16 @@ def alignment_width(
     n = len(squared)
     y = _labels(y, n).to(squared.device)
     above = torch.ones_like(squared, dtype=torch.bool).triu(diagonal=1)  # each pair once
+    checks.at_least("points", points, 1)
+    if checks.within("low", checks.positive("low", low), 0) > checks.within("high", low if high is None else high, 0):
+        raise ValueError(f"low and high must rise, got {low} and {high}")
     pairs, agree = squared[above], (y[:, None] == y)[above].to(squared.dtype)
     if pairs.max() == 0:
         raise ValueError("x is constant: no width can be chosen by alignment")
     if widths is None:
         high = 10 * 2 * float(pairs.sqrt().sum()) / n**2 / math.sqrt(2) if high is None else high
-        widths = torch.linspace(low, high, checks.at_least("points", points, 1), dtype=torch.float64)
-    widths = _width(widths, squared).reshape(-1)
+        widths = torch.linspace(low, high, points, dtype=torch.float64)
+    widths = _width(checks.floats("widths", widths, min_ndim=0), squared).reshape(-1)
     every = torch.ones_like(agree)
     if bins is not None:
         pairs, agree, every = _histogram(pairs, agree, checks.at_least("bins", bins, 2))
@@ -660,7 +663,7 @@ def _gaussian(squared: Tensor, width: Tensor) -> Tensor:
 
 
 def _width(width: Any, like: Tensor) -> Tensor:
-    width = torch.as_tensor(width, dtype=like.dtype, device=like.device)
+    width = checks.floats("width", width, min_ndim=0, finite=False).to(like)
     if not (width > 0).all():
         raise ValueError(f"width must be positive, got {width.tolist()}")
     return width
@@ -668,7 +671,7 @@ def _width(width: Any, like: Tensor) -> Tensor:
 
 def _labels(y: Any, n: int | None = None) -> Tensor:
     y = checks.labels("y", y, n)
-    checks.at_least("n", len(y), 2)
+    checks.at_least("y: n", len(y), 2)
     return y
 
 
@@ -677,7 +680,7 @@ def _square(name: str, matrix: Any) -> Tensor:
     matrix = checks.floats(name, matrix, min_ndim=2)
     if matrix.shape[-1] != matrix.shape[-2]:
         raise ValueError(f"{name} must be square, got shape {tuple(matrix.shape)}")
-    checks.at_least("n", matrix.shape[-1], 2)
+    checks.at_least(f"{name}: n", matrix.shape[-1], 2)
     low, high = matrix.aminmax()
     if (matrix - matrix.mT).amax() > TOLERANCE * torch.maximum(-low, high):  # the difference is its own negative
         raise ValueError(f"{name} must be symmetric")
@@ -699,7 +702,7 @@ def _gram(name: str, A: Gram) -> Tensor:
 
 def _hadamard(A: Tensor, B: Tensor) -> Tensor:
     if A.shape[-1] != B.shape[-1]:
-        raise ValueError(f"Grams must have the same n, got {A.shape[-1]} and {B.shape[-1]}")
+        raise ValueError(f"Grams must have the same n, got {A.shape[-1]} and {B.shape[-1]} in A, B, ...")
     return A * B
 
 
@@ -736,3 +739,6 @@ def _spectral_entropy(p: Tensor, alpha: float) -> Tensor:
     else:  # relative to the largest, so that no power underflows
         nats = (alpha * top.squeeze(-1).log() + (p / top).pow(alpha).sum(-1).log()) / (1 - alpha)
     return nats / math.log(2)
+
+
+checks.guard(globals())

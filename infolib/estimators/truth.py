@@ -7,7 +7,7 @@ the true I(X;Y) in bits. What each formula rests on stands in its docstring.
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -18,6 +18,7 @@ from infolib import checks
 from infolib.estimators import discrete
 
 
+@runtime_checkable
 class Distribution(Protocol):
     """A joint distribution of x and y with known mutual information."""
 
@@ -163,6 +164,8 @@ class DenseNormal:
     correlation: float = 0.5
 
     def __post_init__(self) -> None:
+        for name in ("dim_x", "dim_y"):
+            checks.at_least(name, getattr(self, name), 1)
         _check_correlation(self.correlation, 0)  # below 0 there is no common cause to sample from
 
     def sample(self, n: int, seed: int) -> tuple[Tensor, Tensor]:
@@ -238,7 +241,7 @@ class StudentT:
     dof: float
 
     def __post_init__(self) -> None:
-        checks.positive("dof", self.dof)
+        checks.within("dof", checks.positive("dof", self.dof), 0)
 
     def sample(self, n: int, seed: int) -> tuple[Tensor, Tensor]:
         """Draw n pairs of x and y.
@@ -374,7 +377,7 @@ class UniformNoise:
     noise: float
 
     def __post_init__(self) -> None:
-        checks.positive("noise", self.noise)
+        checks.within("noise", checks.positive("noise", self.noise), 0)
 
     def sample(self, n: int, seed: int) -> tuple[Tensor, Tensor]:
         """Draw n pairs of x and y.
@@ -546,6 +549,9 @@ class Patterns:
     x: Tensor
     y: Tensor
 
+    def __post_init__(self) -> None:
+        checks.labels("y", self.y, len(self.x))
+
     def sample(self, n: int, seed: int) -> tuple[Tensor, Tensor]:
         """Draw n rows with replacement.
 
@@ -588,3 +594,6 @@ class Patterns:
 def _check_correlation(correlation: float, low: float) -> None:
     if not low <= correlation < 1 or correlation == -1:
         raise ValueError(f"correlation must be at least {low} and below 1, got {correlation}")
+
+
+checks.guard(globals())

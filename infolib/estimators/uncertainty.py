@@ -120,8 +120,11 @@ def subsampling_interval(
 
 
 def _paired(x: Any, y: Any) -> tuple[Tensor, Tensor]:
-    x, y = torch.as_tensor(x), torch.as_tensor(y)
+    x, y = checks.samples("x", x), checks.samples("y", y)
     if len(x) != len(y):
         raise ValueError(f"x and y must have the same n, got {len(x)} and {len(y)}")
-    checks.at_least("n", len(x), 2)
+    checks.at_least("x: n", len(x), 2)
     return x, y
+
+
+checks.guard(globals())

@@ -128,7 +128,9 @@ def pair(pairs: pd.DataFrame, one: str, two: str) -> pd.Series:
     _columns("pairs", pairs, ["one", "two", "correlation"])
     rows = pairs[(pairs["one"] == one) & (pairs["two"] == two)]
     if rows.empty:
-        raise ValueError(f"there is no pair {one!r}, {two!r}; quantities come in the order {', '.join(QUANTITIES)}")
+        raise ValueError(
+            f"there is no pair {one!r}, {two!r} (one, two); quantities come in the order {', '.join(QUANTITIES)}"
+        )
     return rows.set_index(RUN)["correlation"]
 
 
@@ -143,3 +145,6 @@ def _spearman(a: np.ndarray, b: np.ndarray, what: str) -> float:
         raise ValueError(f"{what} have {both.sum()} values in common, and a correlation takes at least 3")
     a, b = (rankdata(values[both].round(9)) for values in (a, b))  # equal values are equal on any machine
     return float(np.corrcoef(a, b)[0, 1]) if np.ptp(a) and np.ptp(b) else 0.0
+
+
+checks.guard(globals())

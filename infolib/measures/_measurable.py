@@ -1,6 +1,7 @@
 """What the lenses can measure: a layer's output must be a tensor with a row per image that depends on it alone."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import pandas as pd
@@ -90,7 +91,7 @@ def checked(model: nn.Module, data: Data, layers: Sequence[str]) -> list[str]:
     ['0', '1']
     """
     checks.at_least("the number of layers", len(layers := checks.names("layers", layers)), 1)
-    checks.of_type("data", data, Data, "infolib.Data(x, y)")
+    checks.at_least("the number of samples of data", len(data), 1)
     if len(checks.labels("y", data.y, len(data.x)).unique()) < 2:
         raise ValueError(f"y must hold at least two classes, got only {int(data.y[0])}")
     table = measurable(model, data.x).set_index("layer")
@@ -170,6 +171,17 @@ def output(model: nn.Module, x: Tensor) -> Any:
         return forward(model, x.to(device_of(model, x.device)))
 
 
+def logits(model: nn.Module, x: Tensor, recorded: Mapping[str, Tensor]) -> list[str]:
+    """The layers whose output is what the network returns, where that is logits of classes."""
+    out = output(model, x)
+    if not isinstance(out, Tensor) or out.ndim != 2 or out.shape[1] < 2:
+        return []
+    if out.min() >= 0 and torch.allclose(out.sum(1), torch.ones_like(out[:, 0]), atol=1e-3):  # probabilities
+        return []
+    same = partial(torch.allclose, out, rtol=1e-4, atol=1e-4 * float(out.abs().max()))
+    return [layer for layer, t in recorded.items() if t.shape == out.shape and same(t)]
+
+
 def _fault(t: Any, two: Any) -> str:
     """Why an output for three images, compared with that for the first two, cannot be measured; empty if it can."""
     if not isinstance(t, Tensor) or not isinstance(two, Tensor):
@@ -198,3 +210,6 @@ def accuracy(model: nn.Module, data: Data) -> tuple[float | str, str]:
     if logits.shape[1] > len(sizes) and right <= float(sizes.max() / len(data)):
         why = f"of {logits.shape[1]} outputs and {len(sizes)} classes, no more are right than of a constant answer"
     return right, why and f"the accuracy of {right:.3g} has no meaning: {why}"
+
+
+checks.guard(globals())

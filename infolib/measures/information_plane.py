@@ -18,7 +18,7 @@ estimator does not take is refused when the plane is described, before a network
 """
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import chain
@@ -239,7 +239,7 @@ def neighbours(
     3.17
     """
     y, rows = _labels(x, y, recorded), []
-    checks.positive("noise", noise)
+    checks.within("noise", checks.positive("noise", noise), 0)
     sample = torch.arange(len(x)).repeat_interleave(checks.at_least("copies", copies, 2))
     for layer, t in recorded.items():
         generator = torch.Generator().manual_seed(checks.at_least("seed", seed, 0))
@@ -510,7 +510,7 @@ def drawn_from(data: Data, size: int, *, seed: int) -> Callable[[Step], Data]:
     """
     checks.at_least("seed", seed, 0)
     if checks.at_least("size", size, 2) > len(checks.of_type("data", data, Data, "infolib.Data(x, y)")):
-        raise ValueError(f"size={size} is more than the {len(data)} samples there are")
+        raise ValueError(f"size={size} is more than the {len(data)} samples there are in data")
 
     def batch(step: Step) -> Data:
         mixed = np.random.SeedSequence([seed, step.step]).generate_state(1)[0]  # torch would drop all but 32 bits
@@ -596,7 +596,7 @@ def _rows(
     return [row | {"softmax": row["layer"] in softmax} for row in rows]
 
 
-def prepared(recorded: Mapping[str, Tensor], softmax: Sequence[str], dtype: torch.dtype) -> dict[str, Tensor]:
+def prepared(recorded: Mapping[str, Tensor], softmax: Collection[str], dtype: torch.dtype) -> dict[str, Tensor]:
     """Activations as they enter an estimator: in its precision, and those of some layers as softmax(logits).
 
     Parameters
@@ -616,14 +616,16 @@ def prepared(recorded: Mapping[str, Tensor], softmax: Sequence[str], dtype: torc
     Raises
     ------
     ValueError
-        For the softmax of activations that are not of shape (n, classes), with two classes or more.
+        For the softmax of activations that are not of shape (n, classes), with two classes or more, or not there.
 
     Examples
     --------
     >>> prepared({"hidden": torch.zeros(1, 2), "output": torch.zeros(1, 2)}, ["output"], torch.float32)
     {'hidden': tensor([[0., 0.]]), 'output': tensor([[0.5000, 0.5000]])}
     """
-    for layer in softmax:
+    for layer in checks.names("softmax", softmax):
+        if layer not in recorded:
+            raise ValueError(f"softmax must name some of layers, {', '.join(recorded)}, got {layer!r}")
         if recorded[layer].ndim != 2 or recorded[layer].shape[1] < 2:
             shape = tuple(recorded[layer].shape)
             raise ValueError(f"softmax must name layers of logits (n, classes), got {layer!r} of shape {shape}")
@@ -666,3 +668,6 @@ def _width(squared: Tensor, search: Callable[[Tensor], Tensor], former: float | 
         return math.inf
     best = float(search(squared))
     return best if former is None else momentum * former + (1 - momentum) * best
+
+
+checks.guard(globals())

@@ -51,7 +51,7 @@ from infolib.estimators import binning, discrete, renyi
 from infolib.measures import _options, information_plane, synergy, transfer
 from infolib.measures._agreement import QUANTITIES, agreement, between_lenses, pair
 from infolib.measures._lens_options import SHARES, Options, samples_for
-from infolib.measures._measurable import accuracy, balanced, checked, measurable, output
+from infolib.measures._measurable import accuracy, balanced, checked, logits, measurable
 from infolib.measures.discarding import Discarding, box, concentration, strict_information_discarding
 
 __all__ = [
@@ -188,7 +188,7 @@ def information(
     layers = checked(model, data, layers)
     batch = samples_for("information", data, layers, n=n, alpha=alpha, softmax=softmax)
     recorded = _collected(model, batch.x, layers)
-    softmax = _logits(model, batch.x, recorded) if softmax is None else softmax
+    softmax = logits(model, batch.x, recorded) if softmax is None else softmax
     entering = information_plane.prepared(recorded, softmax, torch.float64)
     scaled = {layer: t / (_rms(t.flatten(1)[:, None]) or 1.0) for layer, t in entering.items()}
     x, width = batch.x.to(scaled[layers[0]]), WIDTH * _rms(batch.x.flatten(1)[:, None])
@@ -350,7 +350,7 @@ def clamped_accuracy(
     batch = samples_for("class_information", data, layers, n=n, shares=shares)
     intact, reason = accuracy(model, batch[n:])
     if isinstance(intact, str) or reason:
-        raise ValueError(reason)
+        raise ValueError(f"model and data do not fit: {reason}")
     return _curves(model, batch[n:], _scores(model, batch[:n], layers), shares, intact)
 
 
@@ -518,17 +518,6 @@ def _collected(model: nn.Module, x: Tensor, layers: Names) -> dict[str, Tensor]:
     return {layer: checks.floats(f"the output of layer {layer!r}", t) for layer, t in recorded.items()}
 
 
-def _logits(model: nn.Module, x: Tensor, recorded: Mapping[str, Tensor]) -> list[str]:
-    """The layers whose output is what the network returns, where that is logits of classes."""
-    out = output(model, x)
-    if not isinstance(out, Tensor) or out.ndim != 2 or out.shape[1] < 2:
-        return []
-    if out.min() >= 0 and torch.allclose(out.sum(1), torch.ones_like(out[:, 0]), atol=1e-3):  # probabilities
-        return []
-    same = partial(torch.allclose, out, rtol=1e-4, atol=1e-4 * float(out.abs().max()))
-    return [layer for layer, t in recorded.items() if t.shape == out.shape and same(t)]
-
-
 def _aligned(width: float) -> str:
     """A layer's width, for the settings."""
     if math.isinf(width):
@@ -657,3 +646,6 @@ def _table(
         how = settings if isinstance(settings, str) else settings[layer]
         rows.append([lens, layer, depth, of, value, UNITS.get(of, "bit"), bounds.get(of, math.nan), n, how, why])
     return pd.DataFrame(rows, columns=COLUMNS)
+
+
+checks.guard(globals())

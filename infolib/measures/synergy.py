@@ -31,6 +31,8 @@ from torch import Tensor, nn
 from infolib import activations, checks
 from infolib.activations import device_of, evaluating
 from infolib.estimators import renyi
+from infolib.measures import information_plane
+from infolib.measures._measurable import logits
 
 CHUNK = 2**17  # kernel values held at once: little memory, and they stay in the processor's cache
 NOTHING = 1e-9  # bits, well above rounding: a pair with no more information than this has no shares
@@ -126,6 +128,7 @@ def by_layer(
     alpha: float = 1.01,
     max_pairs: int | None = None,
     seed: int = 0,
+    softmax: Sequence[str] | None = None,
 ) -> pd.DataFrame:
     """Information of each layer's feature maps, `decompose`, in bits on one batch in eval mode: a row per layer.
 
@@ -146,13 +149,15 @@ def by_layer(
         Factor of the kernel width, as in `forward_chain`.
     alpha, max_pairs, seed
         As `decompose` takes them.
+    softmax : sequence of str, optional
+        As `forward_chain` takes it.
 
     Returns
     -------
     DataFrame
         Columns: layer; I(X;T), RS(X;T), WN(X;T), RS share(X;T), WN share(X;T), the standard errors RS error(X;T),
         WN error(X;T), share error(X;T), and S(X); with labels the same of T;Y, and S(Y); S(T), maps, pairs (how many
-        were measured), pair_seed, width, input_width, h, alpha, n.
+        were measured), pair_seed, softmax (whether it is of softmax), width, input_width, h, alpha, n.
 
     Raises
     ------
@@ -165,7 +170,7 @@ def by_layer(
     >>> by_layer(net, x, ["0", "2"])[["layer", "maps", "pairs"]].values.tolist()
     [['0', 2, 1], ['2', 1, 0]]
     """
-    recorded = _recorded(model, x, layers)
+    recorded, softmaxed = _recorded(model, x, layers, softmax)
     S = partial(renyi.joint_entropy, alpha=alpha)
     X, input_width = _gram(x.to(recorded[layers[0]]), h)
     about: dict[str, tuple[float, _Entropy]] = {"X": (float(S(X)), partial(S, X))}
@@ -181,7 +186,13 @@ def by_layer(
         row: dict[str, Any] = {"layer": layer}
         for (variable, (entropy, _)), joint in zip(about.items(), joints, strict=True):
             row |= _columns(variable, _decomposition(entropy, own, joint, pairs))
-        row |= {"S(T)": float(own[-1]), "maps": len(T), "pairs": len(pairs), "pair_seed": seed}
+        row |= {
+            "S(T)": float(own[-1]),
+            "maps": len(T),
+            "pairs": len(pairs),
+            "pair_seed": seed,
+            "softmax": layer in softmaxed,
+        }
         rows.append(row | {"width": width, "input_width": input_width, "h": h, "alpha": alpha, "n": len(x)})
     return pd.DataFrame(rows)
 
@@ -198,6 +209,7 @@ def point(
     max_pairs: int | None = None,
     seed: int = 0,
     shift: int = 0,
+    softmax: Sequence[str] | None = None,
 ) -> pd.DataFrame:
     """Information of maps, pairs of maps and errors of each layer in bits on one batch, or of mismatched images.
 
@@ -220,6 +232,8 @@ def point(
         As `decompose` takes them.
     shift : int
         0, or that of the control.
+    softmax : sequence of str, optional
+        As `forward_chain` takes it.
 
     Returns
     -------
@@ -240,9 +254,10 @@ def point(
     (True, [False, True])
     """
     checks.at_least("the number of layers", len(layers), 2)
+    checks.within("h_error", checks.positive("h_error", h_error), 0)
     roll = partial(torch.roll, shifts=shift, dims=0)
     with activations.replace(model, {layers[0]: roll}):
-        table = by_layer(model, x, layers, y=y, h=h, alpha=alpha, max_pairs=max_pairs, seed=seed)
+        table = by_layer(model, x, layers, y=y, h=h, alpha=alpha, max_pairs=max_pairs, seed=seed, softmax=softmax)
     with activations.replace(model, {layers[-2]: roll}):  # behind it, all but the last layer's errors stay in place
         errors = error_chain(model, x, roll(y), layers, h=h_error, alpha=alpha)
     errors = errors[["layer", "S(δK)", "S(δ)", "I(δK;δ)"]]
@@ -279,6 +294,8 @@ def cumulative(x: Tensor, t: Tensor, *, h: float = 5.0, alpha: float = 1.01) -> 
     ([1, 2, 3], True)
     """
     S = partial(renyi.joint_entropy, alpha=alpha)
+    if len(x) != len(t):
+        raise ValueError(f"x and t must have the same n, got {len(x)} and {len(t)}")
     X, _ = _gram(x.double(), h)
     t = _maps(t.double())
     joint = torch.stack(list(accumulate(renyi.channel_grams(t, width=_width(t, h)), _joint)))
@@ -288,16 +305,22 @@ def cumulative(x: Tensor, t: Tensor, *, h: float = 5.0, alpha: float = 1.01) -> 
 
 
 def forward_chain(
-    model: nn.Module, x: Tensor, layers: Sequence[str], *, h: float = 5.0, alpha: float = 1.01
+    model: nn.Module,
+    x: Tensor,
+    layers: Sequence[str],
+    *,
+    h: float = 5.0,
+    alpha: float = 1.01,
+    softmax: Sequence[str] | None = None,
 ) -> pd.DataFrame:
     """Information I(X;T) of each layer in bits on one batch, in eval mode: a frame with one row per layer.
 
     The first inequality of Yu et al. 2021: I(X;T1) >= I(X;T2) >= ... >= I(X;TK), so that I(X;T) should fall down the
     frame, for layers in order of depth. An activation (n, C, ...) enters as the joint of its C maps, one of (n, units)
     as a single variable, and so does x. All maps of a layer have the width h n^(-1 / (4 + d)), d values per map, of
-    `renyi.silverman_width`; it does not depend on the scale of the data. The layer `output` enters as softmax(logits),
-    as in `information_plane.point`: our choice, the paper leaves it open. Next to h = 5 it is small: of ten classes,
-    all distinguished at n = 128, 0.6 bits are left.
+    `renyi.silverman_width`; it does not depend on the scale of the data. The network's output enters as
+    softmax(logits): our choice, the paper leaves it open. Next to h = 5 it is small: of ten classes, all distinguished
+    at n = 128, 0.6 bits are left.
 
     Parameters
     ----------
@@ -309,11 +332,14 @@ def forward_chain(
         Dotted names, in order of depth.
     h, alpha : float
         Factor of the kernel width; order of the Rényi entropy.
+    softmax : sequence of str, optional
+        Layers of logits (n, classes) that enter as softmax(logits); () for none. Without it those of the layers whose
+        output is what the network returns, unless these are probabilities already.
 
     Returns
     -------
     DataFrame
-        Columns: layer, I(X;T), S(T), S(X), maps, width, input_width, h, alpha, n.
+        Columns: layer, I(X;T), S(T), S(X), maps, width, input_width, h, alpha, n, softmax.
 
     Raises
     ------
@@ -326,9 +352,10 @@ def forward_chain(
     >>> forward_chain(net, x, ["0", "2"])[["layer", "maps", "n"]].values.tolist()
     [['0', 2, 6], ['2', 1, 6]]
     """
-    recorded = _recorded(model, x, layers)
+    recorded, softmaxed = _recorded(model, x, layers, softmax)
     start = x.to(recorded[layers[0]])
-    return pd.DataFrame(_chain(start, recorded, symbols=("X", "T", "input_width"), h=h, alpha=alpha))
+    rows = _chain(start, recorded, symbols=("X", "T", "input_width"), h=h, alpha=alpha)
+    return pd.DataFrame(rows).assign(softmax=[layer in softmaxed for layer in recorded])
 
 
 def error_chain(
@@ -400,6 +427,11 @@ def _checked(input_gram: Any, channel_grams: Any) -> tuple[Tensor, Tensor]:
     if T.ndim != 3 or T.shape[1:] != X.shape:
         expected = f"(C, {len(X)}, {len(X)}), with the n of input_gram"
         raise ValueError(f"channel_grams must have shape {expected}, got {tuple(T.shape)}")
+    for name, grams in (("input_gram", X), ("channel_grams", T)):
+        if not torch.allclose(
+            traces := grams.diagonal(dim1=-2, dim2=-1).sum(-1), torch.ones((), dtype=T.dtype), atol=1e-5
+        ):
+            raise ValueError(f"{name} must have trace 1, got {traces.tolist()}")
     return X.to(T.device), T
 
 
@@ -471,13 +503,13 @@ def _columns(variable: str, d: Decomposition) -> dict[str, float]:
 # Activations and errors as Grams
 
 
-def _recorded(model: nn.Module, x: Tensor, layers: Sequence[str]) -> dict[str, Tensor]:
-    """Activations in float64; the layer `output` as softmax(logits)."""
-    checks.at_least("the number of layers", len(layers), 1)
-    recorded = {layer: t.double() for layer, t in activations.collect(model, x, layers).items()}
-    if "output" in recorded:
-        recorded["output"] = recorded["output"].softmax(dim=1)
-    return recorded
+def _recorded(
+    model: nn.Module, x: Tensor, layers: Sequence[str], softmax: Sequence[str] | None
+) -> tuple[dict[str, Tensor], Sequence[str]]:
+    """Activations in float64, and the layers of which they are softmax(logits)."""
+    recorded = activations.collect(model, x, layers)
+    softmax = logits(model, x, recorded) if softmax is None else softmax
+    return information_plane.prepared(recorded, softmax, torch.float64), softmax
 
 
 def _maps(t: Tensor) -> Tensor:
@@ -525,9 +557,13 @@ def _errors(model: nn.Module, x: Tensor, y: Tensor, layers: Sequence[str], reduc
     device = device_of(model, x.device)
     keepers = {place: partial(keep, place) for place in places.values()}
     with evaluating(model), torch.enable_grad(), activations.replace(model, keepers):
-        logits = model(x.to(device))
+        logits = activations.forward(model, x.to(device))
         if missing := [layer for layer, place in places.items() if place not in kept]:
             raise ValueError(f"the forward pass does not reach {', '.join(missing)}")
+        if y.min() < 0 or y.max() >= logits.shape[1]:
+            raise ValueError(
+                f"y must be from 0 to {logits.shape[1] - 1}, the outputs of model, got {y.unique().tolist()}"
+            )
         loss = nn.functional.cross_entropy(logits, y.to(device), reduction=reduction)
     # Not .backward(): the parameters' gradients are the user's. An error that cannot reach a layer is 0 there.
     gradients = torch.autograd.grad(loss, [kept[place] for place in places.values()], materialize_grads=True)
@@ -541,4 +577,10 @@ def _pre_activation(model: nn.Module, layer: str) -> str:
         for name, module in model.named_modules(remove_duplicate=False)
         if isinstance(module, nn.Linear | nn.Conv2d) and f"{name}.".startswith(f"{layer}.")
     ]
+    block = layer.partition("#")[0]
+    if not inside and (within := _pre_activation(model, block) if block != layer else block) != block:
+        raise ValueError(f"layers must name the weights in {layer!r}, and the number of their call: {within}#1, ...")
     return inside[-1] if inside else layer
+
+
+checks.guard(globals())

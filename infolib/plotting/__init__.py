@@ -2,7 +2,7 @@
 
 from importlib.util import find_spec
 
-from infolib import _moved
+from infolib import _moved, checks
 
 if lacking := [name for name in ("matplotlib", "seaborn", "PIL") if find_spec(name) is None]:
     raise ImportError(f"figures need {', '.join(lacking)}: install information-workbook with its extra, [plot]")
@@ -24,31 +24,10 @@ from infolib.plotting._scores import agreement, dots, scatter, violins
 from infolib.plotting._style import BAND, INK, light_png, sequential, theme
 
 __all__ = [
-    "BAND",
-    "INK",
-    "PLANES",
-    "ablation",
-    "ablation_modes",
-    "agreement",
-    "codelengths",
-    "depth_profile",
-    "dots",
-    "estimates",
-    "heat_maps",
-    "images",
-    "information_over_training",
-    "layer_planes",
-    "lens_page",
-    "light_png",
-    "lines",
-    "neuron_plane",
-    "panels",
-    "planes",
-    "rank_matrix",
-    "scatter",
-    "sequential",
-    "theme",
-    "violins",
-]
+    "BAND", "INK", "PLANES", "ablation", "ablation_modes", "agreement", "codelengths", "depth_profile", "dots",
+    "estimates", "heat_maps", "images", "information_over_training", "layer_planes", "lens_page", "light_png",
+    "lines", "neuron_plane", "panels", "planes", "rank_matrix", "scatter", "sequential", "theme", "violins",
+]  # fmt: skip
 
 __getattr__ = _moved.attributes(__name__)
+checks.guard(globals())

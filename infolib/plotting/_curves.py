@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 import seaborn as sns
 from matplotlib.axes import Axes
+from matplotlib.colors import is_color_like
 from matplotlib.figure import Figure
 
 from infolib.plotting._style import BAND, INK, LEGEND, band, grid, pool_name, sequential, sequential_for, with_unit
@@ -123,7 +124,12 @@ def lines(
     ('I(T;Y)  [bits]', [1.5, 11.5])
     """
     ax = ax or plt.gca()
-    colours = colours or sequential_for(table[hue])
+    colours = sequential_for(table[hue]) if colours is None else colours
+    for level in table[hue].unique():
+        if not is_color_like(colours.get(level)):
+            raise ValueError(
+                f"colours must have a colour for each value of {hue}, got {colours.get(level)!r} of {level!r}"
+            )
     for level in dict.fromkeys(table[hue]):
         rows = table[table[hue] == level]
         control = rows[dotted].astype(bool) if dotted else pd.Series(False, index=rows.index)

@@ -13,6 +13,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.gridspec import GridSpec
 
+from infolib import checks
 from infolib.plotting._style import INK, sequential
 
 GREY, TAN, FRAME = "#8a929c", "#c9772b", "#56b4e9"
@@ -90,6 +91,12 @@ def lens_page(
     ('I(X;T)\n[bits]', ['conv1', 'fc1'])
     """
     networks = _networks(table, first)
+    if len(images):
+        checks.floats("images", images, min_ndim=3)
+    if maps is not None:
+        checks.at_least("the number of maps", len(maps), 1)
+    for layer, shown in (maps or {}).items():
+        checks.floats(f"maps[{layer!r}]", shown, min_ndim=2)
     by_place = [table[table["network"] == network].groupby("depth")["layer"].first() for network in networks]
     names = pd.concat(by_place).groupby(level=0).unique()  # at each place
     own = by_place[0].reindex(names.index)

@@ -1,13 +1,16 @@
 """Images and maps over images."""
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.figure import Figure
 
+from infolib import checks
 
-def images(x: Sequence, labels: Sequence, *, n: int = 8) -> Figure:
+
+def images(x: Any, labels: Any, *, n: int = 8) -> Figure:
     """The first images of a data set with their labels.
 
     Parameters
@@ -29,17 +32,18 @@ def images(x: Sequence, labels: Sequence, *, n: int = 8) -> Figure:
     >>> [ax.get_title() for ax in images(np.zeros((5, 1, 4, 4)), [7, 2, 1, 0, 4], n=3).axes]
     ['7', '2', '1']
     """
-    figure, axes = plt.subplots(1, n, figsize=(n, 1.3), layout="constrained")
-    for ax, image, label in zip(axes, x[:n], labels[:n], strict=True):
+    x, labels = checks.floats("x", x, min_ndim=3), checks.labels("labels", labels)
+    if min(len(x), len(labels)) < checks.at_least("n", n, 1):
+        raise ValueError(f"n={n} is more than there are of x and labels, {len(x)} and {len(labels)}")
+    figure, axes = plt.subplots(1, n, figsize=(n, 1.3), squeeze=False, layout="constrained")
+    for ax, image, label in zip(axes[0], x[:n].cpu(), labels[:n], strict=True):
         ax.imshow(np.moveaxis(np.asarray(image), 0, -1), cmap="gray_r")  # which colours are spared
         ax.set_title(int(label), fontsize="small")
         ax.axis("off")
     return figure
 
 
-def heat_maps(
-    x: Sequence, maps: Mapping[str, Sequence], *, unit: str, box: tuple[float, float] | None = None
-) -> Figure:
+def heat_maps(x: Any, maps: Mapping[str, Sequence], *, unit: str, box: tuple[float, float] | None = None) -> Figure:
     """Images next to their maps: a row for each image, a column for each entry of `maps`, one scale of colours.
 
     Parameters
@@ -64,6 +68,11 @@ def heat_maps(
     >>> [ax.get_title() for ax in figure.axes[:-1]], figure.axes[-1].get_ylabel()
     (['image', 'conv1'], 'H  [bits]')
     """
+    x = checks.floats("x", x, min_ndim=3).cpu()
+    checks.at_least("the number of maps", len(maps), 1)
+    for name, pictures in maps.items():
+        if len(checks.floats(f"maps[{name!r}]", pictures, min_ndim=3)) != len(x):
+            raise ValueError(f"maps[{name!r}] must have {len(x)} maps, one for each image of x, got {len(pictures)}")
     figure, axes = plt.subplots(len(x), len(maps) + 1, squeeze=False, layout="constrained", dpi=80)
     figure.set_size_inches(1.3 * axes.shape[1] + 0.7, 1.3 * axes.shape[0] + 0.2)
     limits = np.quantile(np.concatenate([np.ravel(values) for values in maps.values()]), [0.01, 0.99])

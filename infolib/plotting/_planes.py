@@ -9,6 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 
+from infolib import checks
 from infolib.plotting._style import INK, LEGEND, grid, sequential, with_unit
 
 PLANES = (("I(X;T)", "I(T;Y)"), ("WN(X;T)", "WN(T;Y)"))  # the information plane, and the modified one of Yu et al.
@@ -40,6 +41,7 @@ def planes(table: pd.DataFrame, planes: Sequence[tuple[str, str]] = PLANES, *, r
     [[5.5, 0.0], [5.5, 2.0]]
     """
     names, layers = (list(dict.fromkeys(table[by])) for by in (row, "layer"))
+    checks.at_least("the number of planes", len(planes), 1)
     figure, axes = grid(len(names), len(planes))
     for name, columns in zip(names, axes, strict=True):
         for ax, plane in zip(columns, planes, strict=True):

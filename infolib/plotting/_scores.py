@@ -8,6 +8,7 @@ import pandas as pd
 import seaborn as sns
 from matplotlib.figure import Figure
 
+from infolib import checks
 from infolib.plotting._style import INK, LEGEND, pool_name, sequential
 
 
@@ -19,7 +20,7 @@ def violins(scores: pd.DataFrame, quantities: Sequence[str]) -> Figure:
     scores : DataFrame
         Columns `layer`, `quantity`, `value` and `null`, the 95 % quantile with permuted labels; both in bits.
     quantities : sequence of str
-        Names of at least two quantities, a panel for each.
+        Names of the quantities, a panel for each.
 
     Returns
     -------
@@ -33,9 +34,12 @@ def violins(scores: pd.DataFrame, quantities: Sequence[str]) -> Figure:
     >>> [ax.get_ylabel() for ax in violins(scores, ["entropy", "class information"]).axes]
     ['entropy  [bits]', 'class information  [bits]']
     """
-    figure, axes = plt.subplots(1, len(quantities), figsize=(3.7 * len(quantities), 3.6), layout="constrained")
-    layers = list(dict.fromkeys(scores["layer"]))
-    for ax, quantity in zip(axes, quantities, strict=True):
+    for quantity in quantities:
+        checks.choice("quantities", quantity, set(scores["quantity"]))
+    many = len(quantities)
+    figure, axes = plt.subplots(1, many, figsize=(3.7 * many, 3.6), squeeze=False, layout="constrained")
+    layers = list(dict.fromkeys(scores.dropna(subset="value")["layer"]))
+    for ax, quantity in zip(axes[0], quantities, strict=True):
         rows = scores[scores["quantity"] == quantity]
         sns.violinplot(rows, x="layer", y="value", hue="layer", palette=sequential(len(layers)), cut=0, inner="box",
                        density_norm="width", linewidth=1, ax=ax)  # fmt: skip
@@ -73,7 +77,7 @@ def dots(table: pd.DataFrame, x: str, y: str, *, hue: str, column: str, shared: 
     >>> [text.get_text() for text in ax.get_yticklabels()]
     ['mlp', 'cnn']
     """
-    columns, order, hues = (list(dict.fromkeys(table[name])) for name in (column, y, hue))
+    columns, order, hues = (list(dict.fromkeys(table[[x, name]][name])) for name in (column, y, hue))
     figure, axes = plt.subplots(1, len(columns), sharex=shared, sharey=True, squeeze=False, layout="constrained")
     figure.set_size_inches(3.2 * len(columns) + 3.5, 0.5 * len(order) + 1.3)
     dodge = 0.4 if len(hues) > 1 else False  # seaborn divides by the number of hues minus one
@@ -114,7 +118,7 @@ def scatter(table: pd.DataFrame, x: str, quantities: Sequence[str], *, hue: str)
     >>> scatter(table, "accuracy", ["H"], hue="kind").axes[0].get_ylabel()
     'H  [bits]'
     """
-    size = (3.6 * len(quantities) + 1.8, 3.3)
+    table, size = table[[x, hue, *(q for q in quantities if q not in (x, hue))]], (3.6 * len(quantities) + 1.8, 3.3)
     figure, axes = plt.subplots(1, len(quantities), figsize=size, squeeze=False, layout="constrained")
     for ax, quantity in zip(axes[0], quantities, strict=True):
         sns.scatterplot(table, x=x, y=quantity, hue=hue, style=hue, s=45, ax=ax)

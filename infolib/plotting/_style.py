@@ -12,6 +12,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from PIL import Image
 
+from infolib import checks
+
 INK, BAND = "#33383f", "#cfe6dd"
 LEGEND: dict[str, Any] = {"fontsize": "x-small", "loc": "upper left", "bbox_to_anchor": (1, 1), "frameon": False}
 Shared = Literal["none", "row", "col"]  # which panels have one axis
@@ -83,7 +85,7 @@ def sequential(n: int) -> list[tuple[float, float, float]]:
     >>> sum(light) > sum(dark)
     True
     """
-    return sns.color_palette("viridis_r", n + 1)[1:]
+    return sns.color_palette("viridis_r", checks.at_least("n", n, 1) + 1)[1:]
 
 
 def sequential_for(levels: pd.Series) -> dict:

@@ -120,7 +120,7 @@ def test_quantile_bins_of_distinct_values_are_equally_filled_per_unit(n, bins):
         (lambda: binning.uniform([], 2), "x is empty"),
         (lambda: binning.uniform([0.0, 1.0], 1), "bins must be an integer of at least 2, got 1"),
         (lambda: binning.uniform([0.0, 1.0], 2, low=1.0, high=0.0), "low not above high, got 1.0 and 0.0"),
-        (lambda: binning.uniform([0.0, 1.0], 2, low=math.nan), "low and high must be finite, .* got nan"),
+        (lambda: binning.uniform([0.0, 1.0], 2, low=math.nan), "low must be a number, got nan"),
         (lambda: binning.uniform([0.0, 1.0], 2, high=math.inf), "low and high must be finite, .* got 0.0 and inf"),
         (lambda: binning.quantile([0.0, math.nan], 2), "x must be finite"),
         (lambda: binning.quantile([0.0, 1.0], 1), "bins must be an integer of at least 2, got 1"),

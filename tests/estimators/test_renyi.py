@@ -420,7 +420,7 @@ EYE = torch.eye(3) / 3
         (lambda: renyi.mutual_information(EYE, torch.eye(4) / 4), "Grams must have the same n, got 3 and 4"),
         (lambda: renyi.conditional_mutual_information(EYE, EYE, 2 * EYE), "C must have trace 1"),
         (lambda: renyi.entropy(EYE, alpha=0), "alpha must be positive, got 0"),
-        (lambda: renyi.joint_entropy(EYE, EYE, alpha=math.nan), "alpha must be positive, got nan"),
+        (lambda: renyi.joint_entropy(EYE, EYE, alpha=math.nan), "alpha must be a number, got nan"),
         (lambda: renyi.label_entropy([0, 1], alpha=-1), "alpha must be positive, got -1"),
         (lambda: renyi.label_gram([0.0, 1.0]), "y must be integers"),
         (lambda: renyi.label_gram([1]), "n must be an integer of at least 2, got 1"),

@@ -148,7 +148,7 @@ def test_samples_follow_the_seed(distribution):
         (lambda: truth.DenseNormal(correlation=-0.1), "correlation must be at least 0"),
         (lambda: truth.SparseNormal(dim_x=1, dim_y=3, pairs=2), "pairs must be between 1"),
         (lambda: truth.StudentT(truth.SparseNormal(), dof=0), "dof must be positive, got 0"),
-        (lambda: truth.UniformNoise(math.nan), "noise must be positive, got nan"),
+        (lambda: truth.UniformNoise(math.nan), "noise must be a number, got nan"),
         (lambda: truth.Channel(((0.5, 0.6),)), "table must hold joint probabilities"),
         (lambda: truth.Channel(((1.5, -0.5),)), "table must hold joint probabilities"),
         (lambda: truth.symmetric_channel(1, 0.1), "symbols must be an integer of at least 2, got 1"),

@@ -289,7 +289,7 @@ def test_search_settles_after_so_many_points(batch):
 @pytest.mark.parametrize("momentum", [-0.1, 1.1, math.nan])
 def test_momentum_outside_of_its_range_is_refused(batch, momentum):
     x, y = batch
-    with pytest.raises(ValueError, match="momentum must be a number from 0 to 1, got"):
+    with pytest.raises(ValueError, match=r"momentum must be a number.*, got"):
         information_plane.matrix_based(x, y, {"t": x}, input_width=1.0, momentum=momentum)
 
 
@@ -365,7 +365,7 @@ def test_a_misspelt_option_is_refused_before_the_first_step_and_the_first_activa
     with pytest.raises(ValueError, match=message):
         information_plane.trajectory(None, steps(), *batch, ["output"], at=[5], input_wdith=1.0)
     with pytest.raises(ValueError, match="needs the option 'input_width', got alpha"):
-        information_plane.trajectory(None, steps(), *batch, ["output"], alpha=2)
+        information_plane.trajectory(nn.Identity(), steps(), *batch, ["output"], alpha=2)
 
 
 def test_an_estimator_may_wrap_another_and_take_whatever_that_takes(batch):
@@ -386,7 +386,7 @@ def test_the_short_form_has_every_option_of_the_estimator_but_those_of_the_plane
 
 def test_no_planes_are_refused(batch):
     net = models.mlp([5, 4, 2], seed=0)
-    with pytest.raises(ValueError, match="planes is empty"):
+    with pytest.raises(ValueError, match="the number of planes must be"):
         information_plane.trajectories(net, fit(net, batch), {}, ["output"])
 
 
@@ -408,7 +408,7 @@ def test_early_stopping_waits_for_an_improvement():
     assert information_plane.early_stops(validation, [1, 2, 3]) == {1: 2, 2: 5, 3: 6}
     with pytest.raises(ValueError, match="patience must be an integer of at least 1, got 0"):
         information_plane.early_stops(validation, [0])
-    with pytest.raises(ValueError, match="validation is empty"):
+    with pytest.raises(ValueError, match="the number of validation must be"):
         information_plane.early_stops({}, [1])
 
 
@@ -501,7 +501,7 @@ def test_softmax_is_an_argument_and_a_column_and_one_layer_has_the_same_bits_und
     ({"softmax": ["fc"]}, "softmax must name some of layers, hidden, got 'fc'"),
     ({"layers": ["maps"], "softmax": ["maps"]}, r"softmax must name layers of logits \(n, classes\), got 'maps'"),
     ({"dtype": torch.long}, r"dtype must be of floating point, got torch\.int64"),
-    ({"estimator": "binned"}, "estimator must be a function, got str"),
+    ({"estimator": "binned"}, "estimator must be of type Callable, got str"),
     ({"input_width": -1.0}, r"input_width must be positive, got -1\.0"),
     ({"low": 2.0, "high": 1.0}, "high must be above low=2, got 1"),
 ])  # fmt: skip
@@ -515,17 +515,17 @@ def test_activations_of_other_samples_are_refused(batch):
     for estimator in (partial(matrix_based, input_width=1.0), partial(binned, bins=3), partial(neighbours, noise=1.0)):
         with pytest.raises(ValueError, match=r"recorded\['fc'\] must have 60 rows, one per sample, got 3"):
             estimator(*batch, {"fc": torch.zeros(3, 2)})
-        with pytest.raises(ValueError, match="recorded is empty"):
+        with pytest.raises(ValueError, match="the number of recorded must be"):
             estimator(*batch, {})
 
 
 def test_a_plane_of_other_types_is_refused(batch):
     plane = partial(information_plane.Plane, estimator=partial(binned, bins=3))
-    with pytest.raises(ValueError, match=r"batch must be infolib\.Data\(x, y\) or a function of a step, got tuple"):
+    with pytest.raises(ValueError, match=r"batch must be of type Data or Callable, got tuple"):
         plane(batch=batch)
     with pytest.raises(ValueError, match="settled: points must be an integer of at least 1, got 0"):
         plane(batch=Data(*batch), settled=(40, 0))
-    with pytest.raises(ValueError, match="planes must be a mapping from names to planes, got list"):
+    with pytest.raises(ValueError, match="planes must be a mapping, got list"):
         information_plane.trajectories(Logits(), [], [plane(batch=Data(*batch))], ["hidden"])
     with pytest.raises(ValueError, match="validation must be a mapping from steps to accuracies, got list"):
         information_plane.early_stops([0.5], [1])

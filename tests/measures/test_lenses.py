@@ -501,9 +501,9 @@ def test_all_five_lenses_give_one_tidy_table_in_the_order_of_the_forward_pass(ne
     ("codelength", "n"),
 ])  # fmt: skip
 def test_a_misspelt_option_is_refused_before_the_first_lens_measures(lens, allowed):
-    """Nothing is measured: there is no model, and there are no data."""
+    """Nothing is measured: the model has no layers, and there are no data."""
     with pytest.raises(ValueError, match=f"unknown option 'samplse' of {lens}; allowed: {allowed}$"):
-        lenses.look(None, None, LAYERS, **{lens: {"samplse": 8}})
+        lenses.look(nn.Identity(), Data(torch.zeros(0, 1), torch.zeros(0)), LAYERS, **{lens: {"samplse": 8}})
 
 
 def test_the_typed_options_are_those_of_the_lenses():
@@ -721,7 +721,7 @@ def test_arguments_of_another_kind_are_refused_by_name(net, data, name, value, m
 
 
 def test_a_lens_whose_options_are_no_mapping_is_refused(net, data):
-    with pytest.raises(ValueError, match="codelength must be a mapping from options to values, got int"):
+    with pytest.raises(ValueError, match="codelength must be a mapping, got int"):
         lenses.look(net, data, ["conv"], codelength=8)
 
 

@@ -418,6 +418,34 @@ def test_a_layer_and_its_last_weights_name_the_same_error(net, images):
     assert table.iloc[0].equals(table.iloc[1])
 
 
+def test_the_call_of_a_block_does_not_stand_for_its_weights(images):
+    block = nn.Sequential(nn.Linear(3, 3), nn.ReLU())
+    net = nn.Sequential(OrderedDict(flat=nn.Flatten(), first=nn.Linear(288, 3), block=block, again=block))
+    with pytest.raises(ValueError, match=r"layers must name the weights in 'block#1', .*: block\.0#1, \.\.\."):
+        synergy.error_chain(net, *images, ["block#1", "again.0#2"])
+    table = synergy.error_chain(net, *images, ["first", "block.0#1", "block.0#2"])
+    assert table["layer"].tolist() == ["block.0#1", "first"]
+
+
+def test_softmax_is_of_logits_whatever_their_name_and_an_argument(images):
+    x, _ = images
+    torch.manual_seed(0)
+    linear, last = nn.Linear(288, 3), nn.Linear(3, 3)
+    named, other = (nn.Sequential(OrderedDict([("flat", nn.Flatten()), (a, linear), (b, last)])).eval()
+                    for a, b in (("output", "head"), ("hidden", "output")))  # fmt: skip
+    one, two = (
+        synergy.forward_chain(named, x, ["output", "head"]),
+        synergy.forward_chain(other, x, ["hidden", "output"]),
+    )
+    assert one["I(X;T)"].tolist() == two["I(X;T)"].tolist()
+    assert one["softmax"].tolist() == two["softmax"].tolist() == [False, True]
+    bare = synergy.by_layer(named, x, ["output", "head"], softmax=())
+    assert bare["softmax"].tolist() == [False, False]
+    assert bare["I(X;T)"][1] > 2 * two["I(X;T)"][1]
+    with pytest.raises(ValueError, match="softmax must name some of layers, output, head, got 'conv9'"):
+        synergy.by_layer(named, x, ["output", "head"], softmax=["conv9"])
+
+
 def test_a_layer_that_the_loss_does_not_depend_on_has_no_error(images):
     class Cut(nn.Module):
         def __init__(self):
@@ -466,7 +494,7 @@ def test_the_model_is_left_as_it_was(used, images):
     synergy.forward_chain(used, x, ["conv1", "output"])
     synergy.by_layer(used, x, ["conv1", "output"], y=y)
     assert synergy.error_chain(used, x, y, ["conv1", "output"]).equals(first)  # no dropout: the same again
-    with pytest.raises(IndexError):
+    with pytest.raises(ValueError, match=r"y must be from 0 to 2"):
         synergy.error_chain(used, x, y + 7, ["conv1", "output"])
     assert state(used) == before
     assert torch.equal(torch.get_rng_state(), rng)
@@ -504,7 +532,7 @@ def test_grams_of_other_shapes_are_refused(x_shape, t_shape, message):
     ("options", "message"),
     [
         ({"max_pairs": 0}, "max_pairs must be an integer of at least 1, got 0"),
-        ({"max_pairs": 2.5}, "max_pairs must be an integer of at least 1, got 2.5"),
+        ({"max_pairs": 2.5}, "max_pairs must be an integer, got 2.5"),
         ({"seed": -1}, "seed must be an integer of at least 0, got -1"),
         ({"alpha": 0}, "alpha must be positive, got 0"),
     ],

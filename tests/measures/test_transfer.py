@@ -527,6 +527,15 @@ def test_replay_streams_save_bits_and_a_trained_start_saves_more():
     assert replay_codelength(trained, data, streams=8, lr=5e-3).bits < 0.7 * lengths[1]
 
 
+def test_replay_codes_a_last_batch_of_one_for_a_network_with_batch_norm():
+    net = nn.Sequential(nn.Linear(4, 8), nn.BatchNorm1d(8), nn.Linear(8, 4))
+    data = Data(torch.rand(17, 4), torch.arange(17) % 4)
+    found = replay_codelength(net, data, batch_size=8, streams=2)
+    assert found.ends == [0, 8, 16, 17]
+    assert found.costs.isfinite().all()
+    assert torch.equal(found.costs[:2], replay_codelength(net, data[:16], batch_size=8, streams=2).costs)
+
+
 def test_replay_walks_through_the_past_as_a_slow_version_does():
     data, batch = digits(40), 4
     found = replay_codelength(START, data, batch_size=batch, streams=2, lr=1e-2, calibrate=False, seed=9)
@@ -596,7 +605,7 @@ def test_refusals():
     code = partial(prequential_codelength, partial(network, **SMALL), START)
     with pytest.raises(ValueError, match="data must hold k >= 1 samples with one label each, got 0 and 0"):
         code(data[:0])
-    with pytest.raises(ValueError, match="labels must be at least 0, got -1"):
+    with pytest.raises(ValueError, match="the labels of data must be at least 0, got -1"):
         code(Data(data.x, data.y - data.y - 1))
     with pytest.raises(ValueError, match=r"ends must rise from 0 to 40, got \[0, 8, 8, 40\]"):
         code(data, ends=[0, 8, 8, 40])
@@ -604,7 +613,7 @@ def test_refusals():
         (0, {}, "k must be an integer of at least 1, got 0"),
         (5, {"first": 0}, "first must be an integer of at least 1, got 0"),
         (5, {"ratio": 1}, "ratio must be a number above 1, got 1"),
-        (5, {"ratio": math.nan}, "ratio must be a number above 1, got nan"),
+        (5, {"ratio": math.nan}, "ratio must be a number, got nan"),
     ):
         with pytest.raises(ValueError, match=message):
             block_ends(k, **options)
@@ -612,7 +621,7 @@ def test_refusals():
         information_transfer(START, START, data, learner=network, adapt="online")
     with pytest.raises(ValueError, match="'sdl_curve' needs the pool"):
         information_transfer(START, START, data, learner=network, adapt="sdl_curve")
-    for function in (partial(information_transfer, START, START), partial(transfer.compare, START, {})):
+    for function in (partial(information_transfer, START, START), partial(transfer.compare, START, {"b": START})):
         with pytest.raises(ValueError, match="holdout must not share samples with pool, got 5 of 10 that do"):
             function(data[:10], learner=network, pool=data[5:])
     with pytest.raises(ValueError, match="after_a and b_only must differ"):

@@ -18,6 +18,7 @@ everything alike discards nothing; nor need a deeper layer discard more.
 Values are in bits of differential entropy, negative for small σ; a nat is 1.4427 bits.
 """
 
+from infolib import checks
 from infolib.measures.discarding._cells import box, concentration, table
 from infolib.measures.discarding._maps import comparability, grad_cam, jacobian, perturbation, sensitivity
 from infolib.measures.discarding._reconstruction import Reconstruction, reconstruction_uncertainty
@@ -35,3 +36,4 @@ __all__ = [
     "jacobian", "measured", "perturbation", "reconstruction_uncertainty", "sensitivity",
     "strict_information_discarding", "table",
 ]  # fmt: skip
+checks.guard(globals())

@@ -1,7 +1,7 @@
 """What the cells of an image discard: where the object is, and tables."""
 
-import math
 from collections.abc import Mapping
+from typing import Any
 
 import pandas as pd
 import torch
@@ -11,7 +11,7 @@ from infolib import checks
 from infolib.measures.discarding._strict import Discarding
 
 
-def concentration(entropy: Tensor, foreground: Tensor) -> Tensor:
+def concentration(entropy: Any, foreground: Any) -> Tensor:
     """Concentration ρ = mean H_i of the background - mean H_i of the foreground, in bits (the paper's eq. 5).
 
     Parameters
@@ -36,8 +36,10 @@ def concentration(entropy: Tensor, foreground: Tensor) -> Tensor:
     >>> concentration(torch.tensor([[2.0, 0.0], [0.0, 2.0]]), torch.tensor([[False, True], [True, False]]))
     tensor(2.)
     """
-    entropy, mask = torch.as_tensor(entropy), torch.as_tensor(foreground)
-    checks.floats("entropy", entropy.nan_to_num(0, math.inf, -math.inf), min_ndim=2)
+    entropy = checks.floats("entropy", entropy, min_ndim=2, finite=False)
+    if entropy.isinf().any():
+        raise ValueError("entropy must be finite, or NaN, got infinity")
+    mask = checks.samples("foreground", foreground)
     if mask.dtype != torch.bool or mask.shape not in (entropy.shape, entropy.shape[-2:]):
         raise ValueError(
             f"foreground must be boolean of shape {tuple(entropy.shape[-2:])}, got {mask.dtype} {tuple(mask.shape)}"

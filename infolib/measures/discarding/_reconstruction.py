@@ -8,6 +8,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from infolib import checks
 from infolib.measures.discarding import constrained
 from infolib.measures.discarding.constrained import Problem
 
@@ -86,6 +87,7 @@ def reconstruction_uncertainty(
     >>> r.unperturbed, bool(r.code > r.unperturbed)  # ½ log2 1e-6: the decoder is exact
     (tensor([-9.9658]), True)
     """
+    checks.at_least("steps", steps, 0)
     problems, results = partial(constrained.problems, model, x, layer, grid=grid, rectify=rectify, seed=seed), []
     for problem in problems(sigma0=sigma0, alpha=alpha, held_out=held_out, samples=samples):
         results.append(_reconstructed(problem, decoder, steps=steps, samples=samples))

@@ -173,7 +173,7 @@ def certify(
     >>> certify(net, half, "0", torch.ones(1, 2, 2)).mean.round(decimals=4)  # a layer that is linear, with equal cells
     tensor([-4.3043], dtype=torch.float64)
     """
-    sigma = checks.floats("sigma", sigma)
+    sigma, _ = checks.floats("sigma", sigma), checks.at_least("held_out", held_out, 2)
     if sigma.ndim != 3 or len(sigma) != len(x) or sigma.shape[1] != sigma.shape[2] or not (sigma > 0).all():
         raise ValueError(f"sigma must be positive, of shape ({len(x)}, grid, grid), got {tuple(sigma.shape)}")
     thetas = iter(sigma.log())

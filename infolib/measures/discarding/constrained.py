@@ -249,7 +249,9 @@ def antithetic(samples: int, x: Tensor, generator: torch.Generator) -> Tensor:
     >>> noise.shape, noise.sum().item()
     (torch.Size([4, 1, 2, 2]), 0.0)
     """
-    half = torch.randn(samples // 2, *x.shape[1:], generator=generator, dtype=x.dtype).to(x.device)
+    half = torch.randn(
+        checks.at_least("samples", samples, 2) // 2, *x.shape[1:], generator=generator, dtype=x.dtype
+    ).to(x.device)
     return torch.cat([half, -half])
 
 
@@ -281,6 +283,7 @@ def moving(
     >>> moving(net, torch.tensor([0.2, 0.7]).view(2, 1, 1, 1), "0")
     tensor([False,  True])
     """
+    checks.at_least("held_out", held_out, 2), checks.within("sigma0", checks.positive("sigma0", sigma0), 0)
     still = torch.ones(len(x), dtype=torch.bool, device=x.device)
     with tapped(model, layer, rectify=rectify) as features, torch.no_grad():
         clean = features(x)
@@ -311,7 +314,7 @@ def cell_sums(t: Tensor, grid: int) -> Tensor:
     tensor([[10, 18],
             [42, 50]])
     """
-    h, w = t.shape[-2:]
+    (h, w), grid = t.shape[-2:], checks.at_least("grid", grid, 1)
     return t.reshape(*t.shape[:-2], grid, h // grid, grid, w // grid).sum((-3, -1))
 
 
@@ -607,3 +610,6 @@ def checked_images(model: nn.Module, x: Tensor, grid: int) -> Tensor:
     if x.shape[2] % grid or x.shape[3] % grid:
         raise ValueError(f"grid must divide the images' sides, {x.shape[2]} and {x.shape[3]}, got {grid}")
     return x.to(activations.device_of(model), next(model.parameters(), x).dtype)
+
+
+checks.guard(globals(), classes=False)

@@ -8,24 +8,15 @@ scored. The network is an `nn.Sequential` in eval mode; a layer's output must re
 through nothing but modules that treat each neuron on its own, such as pooling or normalisation.
 """
 
-from infolib import _moved
+from infolib import _moved, checks
 from infolib.measures.neuron_importance._chain import MODES
 from infolib.measures.neuron_importance._curves import Order, ablation_curves, area, orders
 from infolib.measures.neuron_importance._protocol import RANKED, Analysis, analyse, rank_correlations
 from infolib.measures.neuron_importance._scores import QUANTITIES, comparisons, scores
 
 __all__ = [
-    "MODES",
-    "QUANTITIES",
-    "RANKED",
-    "Analysis",
-    "Order",
-    "ablation_curves",
-    "analyse",
-    "area",
-    "comparisons",
-    "orders",
-    "rank_correlations",
-    "scores",
-]
+    "MODES", "QUANTITIES", "RANKED", "Analysis", "Order", "ablation_curves", "analyse", "area", "comparisons",
+    "orders", "rank_correlations", "scores",
+]  # fmt: skip
 __getattr__ = _moved.attributes(__name__)
+checks.guard(globals())

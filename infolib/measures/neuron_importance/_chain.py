@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn.functional import conv2d, cross_entropy
 
 from infolib.activations import device_of
-from infolib.data import Data
+from infolib.data import Data, labelled
 
 Mode = Literal["mean", "zero"]
 MODES: tuple[Mode, ...] = ("mean", "zero")
@@ -62,8 +62,7 @@ def check(model: nn.Module, data: Data) -> None:
     """Raises ValueError for a model in training mode, and for data whose labels are not the model's."""
     if any(module.training for module in model.modules()):
         raise ValueError("model is in training mode: dropout would blur activations; call model.eval() first")
-    if len(data) == 0:
-        raise ValueError("data is empty")
+    data = labelled("data", data)
     with torch.no_grad():
         classes = model(data.x[:1].to(device_of(model))).shape[1]
     if len(data) < classes:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from infolib import checks
-from infolib.data import Data
+from infolib.data import Data, labelled
 from infolib.measures.neuron_importance import _chain
 
 AT_ONCE = 16  # steps of an ablation whose logits are evaluated together
@@ -142,7 +142,10 @@ def ablation_curves(
     if points is not None:
         checks.at_least("points", points, 1)
     pools: dict[tuple[str, ...], list[Order]] = {}
+    if means is not None:
+        labelled("means", means)
     for order in orders:
+        checks.of_type("orders", order, Order, "a sequence of Order")
         pools.setdefault(tuple(order.layers), []).append(order)
     if not pools:
         raise ValueError("orders is empty")

@@ -82,6 +82,7 @@ def analyse(
     >>> found.scores["quantity"].nunique(), found.curves["quantity"].nunique()  # with a random order
     (8, 7)
     """
+    checks.at_least("the number of modes", len(modes), 1)
     scored = scores(model, splits.val, layers, quantise=quantise, permutations=permutations, seed=seed)
     table = pd.concat([scored, comparisons(model, splits.val, layers)], ignore_index=True)
     found = orders(table[table["quantity"].isin(RANKED)], random=random, seed=seed)

@@ -7,7 +7,7 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
-from infolib import activations
+from infolib import activations, checks
 from infolib.data import Data
 from infolib.estimators import binning, discrete
 from infolib.estimators.uncertainty import permutation_null
@@ -67,6 +67,7 @@ def scores(
     """
     _chain.check(model, data)
     _chain.cut(model, layers)
+    checks.at_least("permutations", permutations, 1)
     tables = []
     for layer, t in activations.collect(model, data.x, layers).items():
         codes = quantise(_chain.by_neuron(t).mean(2)).cpu()

@@ -185,7 +185,10 @@ def replay_codelength(
     ends = [*range(0, len(data), checks.at_least("batch_size", batch_size, 1)), len(data)]
     model = training.train(initial, data[:0], steps=0, seed=seed)
     b = torch.tensor(math.log(math.e - 1), dtype=torch.float64, requires_grad=True)  # softplus(b) is 1
-    update, calibrator = Adam(model.parameters(), checks.positive("lr", lr), fused=True), Adam([b], 0.02)
+    update, calibrator = (
+        Adam(model.parameters(), checks.within("lr", checks.positive("lr", lr), 0), fused=True),
+        Adam([b], 0.02),
+    )
     generator, places, costs = torch.Generator().manual_seed(seed), torch.zeros(streams, dtype=torch.long), []
     batches = [data[start:stop] for start, stop in pairwise(ends)]
 
@@ -201,6 +204,8 @@ def replay_codelength(
         costs.append(_coding.label_bits(scores * softplus(b).item(), batch.y))
         if calibrate:
             list(training.descend(calibrator, scaled_loss, [(scores, batch.y)]))
+        if t == len(batches) - 1:  # nothing is coded after it, and batch norm cannot train on what may be one sample
+            break
         back = torch.rand(streams, generator=generator) < 1 / (t + 2)
         places = torch.where(back, 0, places + 1).clamp(max=t)
         model.train()
@@ -265,7 +270,7 @@ def information_transfer(
     '2.376178 2.373913'
     """
     checks.choice("adapt", adapt, ("prequential", "static", "sdl_curve"))
-    _check_apart(pool, holdout)
+    _check_apart(pool, holdout, real=options.get("bits") is not None)
     if adapt == "sdl_curve":
         return _sdl_curve(learner, initial, trained, holdout, pool, ends, **options)
     ends = [0, len(holdout)] if adapt == "static" else ends
@@ -319,7 +324,7 @@ def compare(
     >>> compare(torch.full((1, 2), 0.5), trained, data, learner=counting, ends=range(21))["L_IT"].round(6).tolist()
     [0.0, 2.376178]
     """
-    _check_apart(pool, holdout)
+    _check_apart(pool, holdout, real=options.get("bits") is not None)
     every = {"initial": initial} | dict(states)
     codes = _coding.codes(learner, list(every.values()), holdout, ends, **options)
     batched, price = options.get("batched", False), options.get("bits") or _coding.block_bits
@@ -469,6 +474,8 @@ def counting(state: Tensor, prefix: Data, _seed: int = 0) -> Predictor:
     tensor([[0.6000, 0.4000]], dtype=torch.float64)
     """
     counts = state.double().clone()
+    if len(prefix):
+        _coding.check_data(prefix, "prefix")
     cells = partial(_cells, cells=len(counts))
     counts.index_put_((cells(prefix.x), prefix.y), torch.ones(len(prefix), dtype=torch.float64), accumulate=True)
     log_p = (counts / counts.sum(1, keepdim=True)).log()
@@ -516,6 +523,8 @@ def network(
     ValueError: unknown option 'step' of network; allowed: steps, epochs, batch_size, lr, head, memory, term
     """
     train = partial(training.train, head=head, memory=memory, term=term)
+    if len(prefix):
+        _coding.check_data(prefix, "prefix")
     return train(state, prefix, steps=steps, epochs=epochs, batch_size=batch_size, lr=lr, seed=seed)
 
 
@@ -553,6 +562,8 @@ def networks(
     >>> [accuracy(net, data) for net in networks([theta, theta], [data[:0], data], 0, steps=50, lr=0.1)]
     [0.5, 1.0]
     """
+    if not len(states) == len(prefixes) > 0:
+        raise ValueError(f"states and prefixes must be as many, at least one, got {len(states)} and {len(prefixes)}")
     return training.train_many(states, prefixes, seed=seed, steps=steps, batch_size=batch_size, lr=lr)
 
 
@@ -579,6 +590,7 @@ def calibrated(model: nn.Module, data: Data) -> nn.Module:
     >>> after < before / 3
     True
     """
+    _coding.check_data(data)
     return training.fold(model, _coding.inverse_temperature(_coding.scores(model, data.x), data.y))
 
 
@@ -601,6 +613,7 @@ def accuracy(predictor: Predictor, data: Data) -> float:
     >>> accuracy(nn.Identity(), Data(torch.eye(4), torch.tensor([0, 1, 0, 0])))
     0.5
     """
+    _coding.check_data(data)
     return (_coding.scores(predictor, data.x).argmax(1) == data.y).double().mean().item()
 
 
@@ -644,8 +657,7 @@ def _sdl_curve(
         raise ValueError("mixture is an option of codes, and adapt='sdl_curve' sends none")
     if pool is None:
         raise ValueError("adapt='sdl_curve' needs the pool that the trained state comes from, got None")
-    ends = _coding.check_ends(ends, pool)
-    _coding.check_data(holdout)
+    ends = _coding.check_ends(ends, pool, real=bits is not None)
     _options.check(learner)
     prefixes, price = [pool[:start] for start in ends[:-1]], bits or _coding.block_bits
     states, prefixes = [initial] * len(prefixes) + [trained], [*prefixes, pool[:0]]
@@ -656,7 +668,10 @@ def _sdl_curve(
     return Transfer(area - floor, area, floor, "sdl_curve")
 
 
-def _check_apart(pool: Data | None, holdout: Data) -> None:
+def _check_apart(pool: Data | None, holdout: Data, *, real: bool) -> None:
+    for name, part in (("holdout", holdout), ("pool", pool)):
+        if part is not None:
+            _coding.check_data(part, name, real=real)
     if pool is not None and (both := overlap(pool, holdout)):
         raise ValueError(f"holdout must not share samples with pool, got {both} of {len(holdout)} that do")
 
@@ -665,3 +680,6 @@ def _cells(x: Tensor, *, cells: int) -> Tensor:
     if cells == 1:
         return torch.zeros(len(x), dtype=torch.long)
     return x[:, 0].long() if x.shape[1] == 1 else x.argmax(1)
+
+
+checks.guard(globals())

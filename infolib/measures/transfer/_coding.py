@@ -12,7 +12,7 @@ from torch.nn.functional import cross_entropy, log_softmax
 
 from infolib import checks
 from infolib.activations import evaluating
-from infolib.data import Data
+from infolib.data import Data, labelled
 from infolib.measures import _options
 
 Predictor = Callable[[Tensor], Tensor]
@@ -109,7 +109,7 @@ def codes(
     seed: int = 0,
 ) -> list[Codelength]:
     """A code of the same data from each state, all with the same blocks and seed."""
-    ends = check_ends(ends, data)
+    ends = check_ends(ends, data, real=bits is not None)
     _options.check(learner)
     price = bits or partial(block_bits, mixture=mixture)
     blocks = list(pairwise(ends))
@@ -229,20 +229,21 @@ def block_bits(predictor: Predictor, block: Data, *, mixture: bool = False) -> f
     >>> block_bits(lambda x: torch.zeros(len(x), 4), Data(torch.zeros(3, 1), torch.arange(3)))
     6.0
     """
+    check_data(block, "block")
     return label_bits(scores(predictor, block.x), block.y, mixture=mixture)
 
 
-def check_data(data: Data) -> None:
+def check_data(data: Data, name: str = "data", *, real: bool = False) -> None:
     """Refuse no data, and labels that are none."""
     if len(data) == 0 or len(data.x) != len(data.y):
-        raise ValueError(f"data must hold k >= 1 samples with one label each, got {len(data.x)} and {len(data.y)}")
-    if not data.y.is_floating_point() and data.y.min() < 0:
-        raise ValueError(f"labels must be at least 0, got {int(data.y.min())}")
+        raise ValueError(f"{name} must hold k >= 1 samples with one label each, got {len(data.x)} and {len(data.y)}")
+    if not real:
+        labelled(name, data)
 
 
-def check_ends(ends: Sequence[int] | None, data: Data) -> list[int]:
+def check_ends(ends: Sequence[int] | None, data: Data, *, real: bool) -> list[int]:
     """The ends of the blocks, those of `block_ends` if there are none."""
-    check_data(data)
+    check_data(data, real=real)
     k, ends = len(data), block_ends(len(data)) if ends is None else list(ends)
     if len(ends) < 2 or ends[0] != 0 or ends[-1] != k or any(stop <= start for start, stop in pairwise(ends)):
         raise ValueError(f"ends must rise from 0 to {k}, got {ends}")

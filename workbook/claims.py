@@ -1,17 +1,6 @@
 """Claims as data, and the book of those that a notebook judges.
 
-A claim is written to `data/claims/NN_topic.toml` before the run that judges it. Its `kind` says which statistic of each
-seed is held against which range of acceptance (tolerance t, expectation e):
-
-kind     values per seed  statistic                                     accepted
-value    one number       the number                                    [e - t, e + t]
-null     one number       the number                                    [-t, t]
-sign     one number       the number                                    [t, inf) or (-inf, -t]
-differs  one number       the number                                    (-inf, -t] and [t, inf)
-order    a sequence       its smallest step in the direction e          [-t, inf)
-trend    a sequence       Spearman's correlation with its index         [t, 1] or [-1, -t]
-
-The verdict is by the rule of `workbook.rule`.
+A claim is written to `data/claims/NN_topic.toml` before the run that judges it, by the rule of `workbook.rule`.
 """
 
 import ast
@@ -20,25 +9,16 @@ import math
 import os
 import tomllib
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any
 
 import numpy as np
 import pandas as pd
-from scipy import stats
 
-from infolib import checks
 from workbook import records, root, rule
+from workbook.rule import Claim
 
-DIRECTIONS = ("increasing", "decreasing")
-EXPECTED = {"sign": ("positive", "negative"), "order": DIRECTIONS, "trend": DIRECTIONS}  # else a number
-Kind = Literal["value", "null", "sign", "differs", "order", "trend"]
-Evidence = Literal[
-    "text", "abstract", "figure", "authors' output", "authors' code", "restated", "reconstructed", "ours"
-]
-Profile = Literal["quick", "paper"]
-Quote = Annotated[str, records.Rule("of at most 25 words", lambda text: len(text.split()) <= 25)]
 NUMBERS = ("ours", "low", "high", "control_mean", "control_low", "control_high", "paired_mean", "paired_low",
            "paired_high", "positive_mean", "positive_low", "positive_high", "at_bound", "needed")  # fmt: skip
 COLUMNS = [
@@ -49,150 +29,6 @@ COLUMNS = [
 ]  # fmt: skip
 GIVEN = ("claim", "control", "positive", "at_bound")  # the roles of values
 VALUES = ["claim", "role", "data", "seed", "value"]
-
-
-@dataclass(frozen=True)
-class Claim:
-    """One statement, with what we expect and how far off still counts, fixed before the run.
-
-    Parameters
-    ----------
-    id, statement : str
-        Name of the claim, which begins with the notebook's number: "05-e8-adversarial". The statement, which stands
-        alone.
-    paper, where : str
-        The paper and the place in it.
-    evidence : str
-        What the expectation rests on: the paper's "text", "abstract" or a "figure"; "authors' output" or "authors'
-        code"; "restated" by others; "reconstructed" by us from what is known; or "ours".
-    kind : str
-        "value", "null", "sign", "differs", "order" or "trend": see the table at the head of this module.
-    expected : float or str
-        A number for "value", 0 for "null" and "differs", else a sign or a direction.
-    tolerance : float
-        At least 0, in the unit of the statistic.
-    why : str
-        Reason for this tolerance.
-    quote : str
-        At most 25 words of the source, if there are words.
-    control : str
-        The experiment in which the statement should fail, and why; empty while there is none.
-    positive : str
-        The experiment in which the statement is true, so that a measure that can see says so; empty if there is none.
-    no_positive : str
-        Why no positive control can be made.
-    scale : str
-        Our experiment's size next to the source's: "as published", "authors' run", "reduced" or "toy", then shares.
-    role : str
-        "finding", or "check" for what has to hold of a measure.
-    needs : str
-        The least profile that can judge the claim: "quick" or "paper".
-    """
-
-    id: str
-    statement: str
-    paper: str
-    where: str
-    evidence: Evidence
-    kind: Kind
-    expected: float | str
-    tolerance: float
-    why: str
-    quote: Quote = ""
-    control: str = ""
-    positive: str = ""
-    no_positive: str = ""
-    scale: str = ""
-    role: Literal["finding", "check"] = "finding"
-    needs: Profile = "quick"
-
-    def __post_init__(self) -> None:
-        checks.within("tolerance", self.tolerance, 0, math.inf)
-        if self.kind in EXPECTED:
-            checks.choice(f"expected {self.kind}", str(self.expected), EXPECTED[self.kind])
-        elif isinstance(self.expected, str) or (self.kind != "value" and self.expected != 0):
-            raise ValueError(f"expected must be {'a number' if self.kind == 'value' else '0'}, got {self.expected!r}")
-        if self.positive and self.no_positive:
-            raise ValueError("no_positive must be empty where there is a positive control")
-
-    @property
-    def accepted(self) -> tuple[float, float]:
-        """The range in which the statistic of this kind upholds the claim; for "differs" that of its absolute value."""
-        t = self.tolerance
-        if self.kind == "differs":
-            return t, math.inf
-        if not isinstance(self.expected, str):
-            return self.expected - t, self.expected + t
-        if self.kind == "order":
-            return -t, math.inf
-        return (-self.most, -t) if self.side < 0 else (t, self.most)
-
-    @property
-    def side(self) -> int:
-        """Where the statistic lies if the claim holds: above 0 (1), below (-1), or on either side (0)."""
-        if self.kind == "order":
-            return 1
-        return {"positive": 1, "increasing": 1, "negative": -1, "decreasing": -1}.get(str(self.expected), 0)
-
-    @property
-    def most(self) -> float:
-        """The largest absolute value of the statistic."""
-        return 1.0 if self.kind == "trend" else math.inf
-
-    def place(self, low: float, high: float) -> str:
-        """Where an interval of the statistic lies: "inside" of the accepted range, "outside", or "across" an edge.
-
-        Parameters
-        ----------
-        low, high : float
-            Its ends.
-
-        Returns
-        -------
-        str
-        """
-        least, most = self.accepted
-        ranges = [(least, most), (-most, -least)] if self.kind == "differs" else [(least, most)]
-        if any(least <= low and high <= most for least, most in ranges):
-            return "inside"
-        return "outside" if all(high < least or low > most for least, most in ranges) else "across"
-
-    def statistic(self, value: Any) -> float:
-        """The number that one seed contributes: see the table at the head of this module.
-
-        Parameters
-        ----------
-        value : float or array-like, shape (steps,)
-            Result of the seed; a sequence for "order" and "trend".
-
-        Returns
-        -------
-        float
-
-        Raises
-        ------
-        ValueError
-            For a value of the wrong shape or not finite.
-        """
-        value = np.asarray(value, dtype=float)
-        sequence = self.kind in ("order", "trend")
-        if value.ndim != sequence or (sequence and len(value) < 2):
-            wanted = "a sequence of at least 2 numbers" if sequence else "one number"
-            raise ValueError(f"claim {self.id} ({self.kind}) takes {wanted} per seed, got shape {value.shape}")
-        if not np.isfinite(value).all():
-            raise ValueError(f"claim {self.id} was given a value that is not finite: {value}")
-        if self.kind == "order":
-            steps = np.diff(value)
-            return float(min(-steps if self.expected == "decreasing" else steps))
-        return _rank_correlation(value) if self.kind == "trend" else float(value)
-
-
-def _rank_correlation(value: np.ndarray) -> float:
-    """Spearman's, of a sequence with its index; a constant sequence has none, so 0."""
-    if np.ptp(value) == 0:
-        return 0.0
-    with np.errstate(invalid="ignore"):  # of two numbers scipy also wants a p-value
-        return float(stats.spearmanr(value, range(len(value))).statistic)
 
 
 def load_claims(name: str, folder: Path | None = None) -> list[Claim]:

@@ -374,12 +374,28 @@ def _named(name: str) -> list[str]:
             f"a function uses {name}, and what it reaches by it cannot be told: import and name what it needs, or give "
             "it as an argument"
         )
-    return ["name", name, *_versions(name.partition(".")[0])]
+    return ["name", name, *versions(name.partition(".")[0])]
 
 
 @cache
-def _versions(module: str) -> list[str]:
-    """Versions of the distributions that an installed module is of."""
+def versions(module: str) -> list[str]:
+    """Versions of the distributions that an installed module is of.
+
+    Parameters
+    ----------
+    module : str
+        Its name, without a dot.
+
+    Returns
+    -------
+    list of str
+        Empty for a module of Python's own.
+
+    Examples
+    --------
+    >>> versions("math")
+    []
+    """
     return [version(name) for name in sorted(_distributions().get(module, []))]
 
 

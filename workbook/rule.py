@@ -1,6 +1,17 @@
-"""What a verdict word means.
+"""What a claim is, and what a verdict word means.
 
-An interval is the 95 % t-interval of the mean over seeds of a claim's statistic (`workbook.claims`), cut to what the
+A claim's `kind` says which statistic of each seed is held against which range of acceptance (tolerance t, expectation
+e):
+
+kind     values per seed  statistic                                     accepted
+value    one number       the number                                    [e - t, e + t]
+null     one number       the number                                    [-t, t]
+sign     one number       the number                                    [t, inf) or (-inf, -t]
+differs  one number       the number                                    (-inf, -t] and [t, inf)
+order    a sequence       its smallest step in the direction e          [-t, inf)
+trend    a sequence       Spearman's correlation with its index         [t, 1] or [-1, -t]
+
+An interval is the 95 % t-interval of the mean over seeds of a claim's statistic, cut to what the
 statistic can be. It lies inside the accepted range, outside, or across an edge. A verdict is the first
 of these words that fits:
 
@@ -23,14 +34,15 @@ finding: it states what has to hold of the measure, passes where it does for eve
 
 import math
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from functools import cache
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple
 
 import numpy as np
 from scipy import stats
 
-if TYPE_CHECKING:
-    from workbook.claims import Claim
+from infolib import checks
+from workbook import records
 
 RULE = 2  # the version of these words; the first had `partly reproduced`
 SYMBOL = {
@@ -39,7 +51,159 @@ SYMBOL = {
 }  # fmt: skip  # from the strongest to the weakest
 CHECKED = {"passes": "✓", "fails": "✗"}
 VERDICTS = tuple(SYMBOL)
+DIRECTIONS = ("increasing", "decreasing")
+EXPECTED = {"sign": ("positive", "negative"), "order": DIRECTIONS, "trend": DIRECTIONS}  # else a number
+Kind = Literal["value", "null", "sign", "differs", "order", "trend"]
+Evidence = Literal[
+    "text", "abstract", "figure", "authors' output", "authors' code", "restated", "reconstructed", "ours"
+]
+Profile = Literal["quick", "paper"]
+Quote = Annotated[str, records.Rule("of at most 25 words", lambda text: len(text.split()) <= 25)]
 LEAST, LEAST_ALIKE, MANY = 5, 6, 1000  # seeds for a verdict, and of a trend on which all agree; more are not counted on
+
+
+@dataclass(frozen=True)
+class Claim:
+    """One statement, with what we expect and how far off still counts, fixed before the run.
+
+    Parameters
+    ----------
+    id, statement : str
+        Name of the claim, which begins with the notebook's number: "05-e8-adversarial". The statement, which stands
+        alone.
+    paper, where : str
+        The paper and the place in it.
+    evidence : str
+        What the expectation rests on: the paper's "text", "abstract" or a "figure"; "authors' output" or "authors'
+        code"; "restated" by others; "reconstructed" by us from what is known; or "ours".
+    kind : str
+        "value", "null", "sign", "differs", "order" or "trend": see the table at the head of this module.
+    expected : float or str
+        A number for "value", 0 for "null" and "differs", else a sign or a direction.
+    tolerance : float
+        At least 0, in the unit of the statistic.
+    why : str
+        Reason for this tolerance.
+    quote : str
+        At most 25 words of the source, if there are words.
+    control : str
+        The experiment in which the statement should fail, and why; empty while there is none.
+    positive : str
+        The experiment in which the statement is true, so that a measure that can see says so; empty if there is none.
+    no_positive : str
+        Why no positive control can be made.
+    scale : str
+        Our experiment's size next to the source's: "as published", "authors' run", "reduced" or "toy", then shares.
+    role : str
+        "finding", or "check" for what has to hold of a measure.
+    needs : str
+        The least profile that can judge the claim: "quick" or "paper".
+    """
+
+    id: str
+    statement: str
+    paper: str
+    where: str
+    evidence: Evidence
+    kind: Kind
+    expected: float | str
+    tolerance: float
+    why: str
+    quote: Quote = ""
+    control: str = ""
+    positive: str = ""
+    no_positive: str = ""
+    scale: str = ""
+    role: Literal["finding", "check"] = "finding"
+    needs: Profile = "quick"
+
+    def __post_init__(self) -> None:
+        checks.within("tolerance", self.tolerance, 0, math.inf)
+        if self.kind in EXPECTED:
+            checks.choice(f"expected {self.kind}", str(self.expected), EXPECTED[self.kind])
+        elif isinstance(self.expected, str) or (self.kind != "value" and self.expected != 0):
+            raise ValueError(f"expected must be {'a number' if self.kind == 'value' else '0'}, got {self.expected!r}")
+        if self.positive and self.no_positive:
+            raise ValueError("no_positive must be empty where there is a positive control")
+
+    @property
+    def accepted(self) -> tuple[float, float]:
+        """The range in which the statistic of this kind upholds the claim; for "differs" that of its absolute value."""
+        t = self.tolerance
+        if self.kind == "differs":
+            return t, math.inf
+        if not isinstance(self.expected, str):
+            return self.expected - t, self.expected + t
+        if self.kind == "order":
+            return -t, math.inf
+        return (-self.most, -t) if self.side < 0 else (t, self.most)
+
+    @property
+    def side(self) -> int:
+        """Where the statistic lies if the claim holds: above 0 (1), below (-1), or on either side (0)."""
+        if self.kind == "order":
+            return 1
+        return {"positive": 1, "increasing": 1, "negative": -1, "decreasing": -1}.get(str(self.expected), 0)
+
+    @property
+    def most(self) -> float:
+        """The largest absolute value of the statistic."""
+        return 1.0 if self.kind == "trend" else math.inf
+
+    def place(self, low: float, high: float) -> str:
+        """Where an interval of the statistic lies: "inside" of the accepted range, "outside", or "across" an edge.
+
+        Parameters
+        ----------
+        low, high : float
+            Its ends.
+
+        Returns
+        -------
+        str
+        """
+        least, most = self.accepted
+        ranges = [(least, most), (-most, -least)] if self.kind == "differs" else [(least, most)]
+        if any(least <= low and high <= most for least, most in ranges):
+            return "inside"
+        return "outside" if all(high < least or low > most for least, most in ranges) else "across"
+
+    def statistic(self, value: Any) -> float:
+        """The number that one seed contributes: see the table at the head of this module.
+
+        Parameters
+        ----------
+        value : float or array-like, shape (steps,)
+            Result of the seed; a sequence for "order" and "trend".
+
+        Returns
+        -------
+        float
+
+        Raises
+        ------
+        ValueError
+            For a value of the wrong shape or not finite.
+        """
+        value = np.asarray(value, dtype=float)
+        sequence = self.kind in ("order", "trend")
+        if value.ndim != sequence or (sequence and len(value) < 2):
+            wanted = "a sequence of at least 2 numbers" if sequence else "one number"
+            raise ValueError(f"claim {self.id} ({self.kind}) takes {wanted} per seed, got shape {value.shape}")
+        if not np.isfinite(value).all():
+            raise ValueError(f"claim {self.id} was given a value that is not finite: {value}")
+        if self.kind == "order":
+            steps = np.diff(value)
+            return float(min(-steps if self.expected == "decreasing" else steps))
+        return _rank_correlation(value) if self.kind == "trend" else float(value)
+
+
+def _rank_correlation(value: np.ndarray) -> float:
+    """Spearman's, of a sequence with its index; a constant sequence has none, so 0."""
+    if np.ptp(value) == 0:
+        return 0.0
+    with np.errstate(invalid="ignore"):  # of two numbers scipy also wants a p-value
+        return float(stats.spearmanr(value, range(len(value))).statistic)
 
 
 class Interval(NamedTuple):
@@ -130,7 +294,7 @@ class Verdict(NamedTuple):
 
 
 def judged(
-    claim: "Claim",
+    claim: Claim,
     values: Sequence[Any],
     control: Sequence[Any] | None = None,
     positive: Sequence[Any] | None = None,
@@ -160,7 +324,6 @@ def judged(
 
     Examples
     --------
-    >>> from workbook.claims import Claim
     >>> claim = Claim("00-a", "It is 1", "p", "w", "ours", "value", 1.0, 0.5, "a half")
     >>> judged(claim, [1.0, 1.1, 0.9, 1.0, 1.2], control=[3.0, 3.2, 2.9, 3.1, 3.2]).word
     'reproduced'
@@ -182,7 +345,7 @@ def judged(
     return Verdict(word, note, needed, told, ours, other, paired, seen)
 
 
-def _control_word(claim: "Claim", values: Sequence[Any], control: Sequence[Any] | None, found: Interval) -> str:
+def _control_word(claim: Claim, values: Sequence[Any], control: Sequence[Any] | None, found: Interval) -> str:
     if control is None:
         return "none yet"
     if follows(values, control):
@@ -192,13 +355,13 @@ def _control_word(claim: "Claim", values: Sequence[Any], control: Sequence[Any] 
     return {"inside": "passes", "outside": "fails", "across": "undecided"}[claim.place(found.low, found.high)]
 
 
-def _least(claim: "Claim", found: Interval) -> int:
+def _least(claim: Claim, found: Interval) -> int:
     """Seeds that a verdict takes at least."""
     return LEAST_ALIKE if claim.kind == "trend" and found.spread == 0 else LEAST
 
 
 def _word(
-    claim: "Claim", ours: Interval, told: str, paired: Interval, positive: Interval, at_bound: float
+    claim: Claim, ours: Interval, told: str, paired: Interval, positive: Interval, at_bound: float
 ) -> tuple[str, str, float]:
     """Word, what decided, and the seeds that it would take."""
     place, least, t = claim.place(ours.low, ours.high), _least(claim, ours), claim.tolerance

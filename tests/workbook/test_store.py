@@ -825,7 +825,7 @@ def test_what_is_installed_counts_by_its_name_and_version(tmp_path, monkeypatch)
     assert content(Image.open) == ["name", "PIL.Image.open", version("pillow")]
     used = [nn.Linear, lambda: pd.DataFrame(), lambda: Image.new("L", (1, 1))]
     before = [content(value) for value in used]
-    monkeypatch.setattr(reach, "_versions", lambda _: ["99"])
+    monkeypatch.setattr(reach, "versions", lambda _: ["99"])
     assert [content(value) == old for value, old in zip(used, before, strict=True)] == [False] * 3
     (tmp_path / "this.py").write_text("class Net: rate = 1\n")  # beside the notebook, by a name that Python has too
     monkeypatch.syspath_prepend(tmp_path)

@@ -414,7 +414,7 @@ def follows(values: Sequence[Any], control: Sequence[Any]) -> bool:
 
     Examples
     --------
-    >>> follows([1.0, 2.0, 4.0], [4.0, 1.0, 2.0]), follows([1.0, 2.0, 4.0], [-2.0, 1.0, 1.0])
+    >>> follows([1.0, 2.0, 4.0], [4.0, 1.0, 2.0]), follows([1.0, 2.0, 4.0], [-3.0, 1.0, 2.0])
     (True, True)
     """
     if len(values) != len(control) or len({np.shape(value) for value in [*values, *control]}) != 1 or len(values) < 3:

@@ -632,7 +632,7 @@ def overlap(pool: Data, holdout: Data) -> int:
     Examples
     --------
     >>> x = torch.arange(5.0)[:, None]
-    >>> overlap(Data(x[:4], torch.zeros(4)), Data(x[2:], torch.zeros(3)))
+    >>> overlap(Data(x[:4], torch.zeros(4).long()), Data(x[2:], torch.zeros(3).long()))
     2
     """
     known = {row.numpy().tobytes() for row in pool.x.flatten(1)}

@@ -210,9 +210,9 @@ def _load(folder: Path) -> Report:
 
 def _in_present_columns(verdicts: pd.DataFrame) -> pd.DataFrame:
     """Verdicts of the former rule; `source` and `verdict` were its names for `evidence` and `word`."""
-    words = dict.fromkeys({*claims.COLUMNS} - {*NUMBERS, *verdicts}, "")
-    words |= {"evidence": verdicts["source"], "word": verdicts["verdict"]}
-    return verdicts.assign(**words).reindex(columns=claims.COLUMNS)
+    found = verdicts.rename(columns={"source": "evidence"}).assign(word=verdicts["verdict"])
+    missing = dict.fromkeys({*claims.COLUMNS} - {*NUMBERS, *found}, "")
+    return found.assign(**missing).reindex(columns=claims.COLUMNS)
 
 
 def _not_whole(folder: Path, error: Exception) -> str:

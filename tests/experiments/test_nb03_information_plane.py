@@ -254,9 +254,10 @@ def test_names_come_from_the_fields(parameters):
 def test_paper_profile_is_another_experiment_of_the_same_form(parameters):
     networks, vgg, bits = records.prepared(NAME, parameters | run.resolve(NAME, "paper", {}))
     assert [(n.data, n.hidden, n.lr, n.epochs, n.moments) for n in networks] == [
-        ("mnist", (1024, 20, 20), 0.09, 10, 60), ("mnist", (1024, 20, 20), 0.09, 10, 60), ("mnist", (), 0.05, 5, 60),
-        ("mnist", (1024, 20, 20), 1e-12, 1, 60), ("mnist", (1024, 20, 20), 1e-12, 1, 1),
-        ("mnist", (1024, 20, 20), 0.09, 2, 1),
+        ("mnist", (1024, 20, 20, 20), 0.09, 10, 60), ("mnist", (1024, 20, 20, 20), 0.09, 10, 60),
+        ("mnist", (), 0.05, 5, 60),
+        ("mnist", (1024, 20, 20, 20), 1e-12, 1, 60), ("mnist", (1024, 20, 20, 20), 1e-12, 1, 1),
+        ("mnist", (1024, 20, 20, 20), 0.09, 2, 1),
     ]  # fmt: skip
     assert [(v.data, v.width, v.lr, v.epochs, v.n_train, v.every) for v in vgg] == [
         ("cifar10", 0.25, 0.001, 25, 4000, 10), ("cifar10", 0.25, 1e-12, 10, 4000, 10),

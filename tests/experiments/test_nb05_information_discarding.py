@@ -249,7 +249,7 @@ def test_layers_are_measured_where_their_kind_needs_them(measure):
 
 
 def test_a_public_network_is_measured_in_five_blocks_from_first_to_last(defined, monkeypatch):
-    asked, notebook = [], defined(NAME, layers=LAYERS, steps=1)
+    asked, notebook = [], defined(NAME, layers=LAYERS, steps=1, start=0)
 
     def load(name, **sizes):
         x = torch.rand(sizes["n_test"], 3, 32, 32, generator=torch.Generator().manual_seed(0))

@@ -188,7 +188,9 @@ def test_what_is_the_same_everywhere_agrees_with_nothing_and_rounding_makes_no_o
 
 def test_a_pair_that_is_not_there_is_refused():
     pairs = lenses.agreement(rows(LAYERS), over="layer")
-    with pytest.raises(ValueError, match=r"there is no pair 'codelength', 'I\(T;Y\)'; quantities come in the order I"):
+    with pytest.raises(
+        ValueError, match=r"there is no pair 'codelength', 'I\(T;Y\)' \(one, two\); quantities come in the order I"
+    ):
         lenses.pair(pairs, "codelength", "I(T;Y)")
     with pytest.raises(ValueError, match="unknown over 'seed'; allowed: layer, network"):
         lenses.agreement(rows(LAYERS), over="seed")

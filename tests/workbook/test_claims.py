@@ -267,14 +267,17 @@ def test_every_column_of_a_verdict_is_listed_and_no_claims_make_an_empty_table()
 
 ALL = {c.id: c for path in sorted((root() / "data" / "claims").glob("*.toml")) for c in load_claims(path.stem)}
 NEVER = r"\b(no|not|never|hardly)\b"
-MORE = r"more|less|below|better|rises|falls|saves|positive|negative|exceeds|at least|correlat|grows|gain|agree|short"
+MORE = r"more|less|below|better|rises|falls|saves|positive|negative|exceeds|at least|correlat|grows|gain|agree|misses"
 WORDING = {  # what a statement has to say, and what it may not
     "value": (r"within|reaches|between|is |no more than|by at most", None),
-    "null": (rf"within|at most|as (much|many)|tends to|is |less than|{NEVER}", r"(changes|differs) .*by more"),
+    "null": (
+        rf"within|at most|as (much|many)|tends to|is |less than|unchanged|{NEVER}",
+        r"(changes|differs) .*by more",
+    ),
     "differs": (r"changes|differs", NEVER),
     "sign": (MORE, r"(does not|do not) (change|differ)|as (much|many) "),
     "order": (r"never rises|never falls|no more|no .* over|most .* then", None),
-    "trend": (r"grows|rises|falls|becomes|the deeper", r"does not"),
+    "trend": (r"grows|rises|falls|becomes|[Tt]he deeper", r"does not"),
 }
 TURNED = {"increasing": r"falls|smaller|lower|fewer", "decreasing": r"grows|rises(?! by)"}  # of a trend
 

@@ -26,6 +26,7 @@ folder = pathlib.Path(os.environ["INFOLIB_REPORT"])
 (folder / "figures" / "a.png").write_bytes(b"a picture")
 (folder / "results.csv").write_text(f"n\\n{n}\\n")
 (folder / "verdicts.csv").write_text("claim\\n")
+(folder / "values.csv").write_text("claim\\n")
 (folder / "provenance.json").write_text("{}")
 """
 WAIT = "import os, pathlib, time\n(pathlib.Path(os.environ['INFOLIB_REPORT']) / 'begun').touch()\ntime.sleep(300)"
@@ -204,7 +205,7 @@ def test_profile_sets_parameters_and_its_own_folder(root):
         (["x = 1", "raise KeyError('mine')"], 5, r"KeyError: 'mine'"),
         (["import os; os._exit(9)"], 5, "[Kk]ernel died"),
         (["import time; time.sleep(300)"], 0.1, "03_bad passed its time limit of 0.1 minutes"),
-        (["x = 1"], 5, "left no results.csv, verdicts.csv, provenance.json, figures/"),
+        (["x = 1"], 5, "left no results.csv, verdicts.csv, values.csv, provenance.json, figures/"),
     ],
     ids=["a cell raises", "the kernel dies", "past the time limit", "no deliverables"],
 )

@@ -184,7 +184,7 @@ def test_claims_that_were_committed_after_the_run_are_named(root):
     (report(root) / "provenance.json").write_text(json.dumps(record | {"commit": later}))
     (first, *others) = wrong()
     assert first.startswith(f"commit {later[:9]} cannot be looked up in the history before the report")
-    assert any("tolerance 0.1" in text for text in others)
+    assert any("tolerance is 0.1" in text for text in others)
 
 
 def test_claims_that_the_commit_does_not_have_are_named(root):

@@ -81,7 +81,7 @@ class Claim:
     expected : float or str
         A number for "value", 0 for "null" and "differs", else a sign or a direction.
     tolerance : float
-        At least 0, in the unit of the statistic.
+        At least 0, in the unit of the statistic; of a trend at most 1.
     why : str
         Reason for this tolerance.
     quote : str
@@ -118,7 +118,7 @@ class Claim:
     needs: Profile = "quick"
 
     def __post_init__(self) -> None:
-        checks.within("tolerance", self.tolerance, 0, math.inf)
+        checks.within("tolerance", self.tolerance, 0, self.most)
         if self.kind in EXPECTED:
             checks.choice(f"expected {self.kind}", str(self.expected), EXPECTED[self.kind])
         elif isinstance(self.expected, str) or (self.kind != "value" and self.expected != 0):
@@ -163,6 +163,8 @@ class Claim:
         str
         """
         least, most = self.accepted
+        rounding = 1e-12 * max(abs(edge) for edge in (least, most, 1.0) if math.isfinite(edge))
+        least, most = least - rounding, most + rounding  # a tie is inside
         ranges = [(least, most), (-most, -least)] if self.kind == "differs" else [(least, most)]
         if any(least <= low and high <= most for least, most in ranges):
             return "inside"
@@ -320,7 +322,7 @@ def judged(
     Raises
     ------
     ValueError
-        For a value of the wrong shape or not finite, and for no seeds.
+        For a value of the wrong shape or not finite, for no seeds, and for `at_bound` of other seeds.
 
     Examples
     --------
@@ -329,6 +331,7 @@ def judged(
     'reproduced'
     """
     each = [claim.statistic(value) for value in values]
+    checks.hold(f"at_bound of claim {claim.id}", at_bound, len(at_bound) in (0, len(each)), f"of {len(each)} seeds")
     others = None if control is None else [claim.statistic(value) for value in control]
     ours, other, seen = (
         NONE if group is None else interval(group, claim.most)
@@ -341,7 +344,7 @@ def judged(
         passes = all(claim.place(number, number) == "inside" for number in each)
         return Verdict("passes" if passes else "fails", "", math.nan, "", ours, other, paired, seen)
     told = _control_word(claim, values, control, other)
-    word, note, needed = _word(claim, ours, told, paired, seen, float(np.mean(at_bound)) if at_bound else 0.0)
+    word, note, needed = _word(claim, ours, told, paired, seen, float(np.mean(at_bound)) if len(at_bound) else 0.0)
     return Verdict(word, note, needed, told, ours, other, paired, seen)
 
 
@@ -410,7 +413,7 @@ def follows(values: Sequence[Any], control: Sequence[Any]) -> bool:
     -------
     bool
         Whether the control is a permutation, a sign change, a reversal or a shift of the values, or has a mean of 0
-        whatever they are.
+        whatever they are. Never where the values of hardly any two seeds differ: these agree by chance.
 
     Examples
     --------
@@ -422,7 +425,7 @@ def follows(values: Sequence[Any], control: Sequence[Any]) -> bool:
     a, b = np.asarray(values, dtype=float), np.asarray(control, dtype=float)
     scale = 1e-9 * max(np.abs(a).max(), np.abs(b).max())
     spread = np.ptp(a, axis=0).max(), np.ptp(b, axis=0).max()
-    if min(spread) <= scale:
+    if min(spread) <= scale or len(np.unique(a, axis=0)) < min(len(a), 4):
         return False
     of_seed = (b - a).reshape(len(a), -1)
     rows = [np.sort(group.reshape(len(a), -1), axis=0) for group in (b, a, -a, a[..., ::-1] if a.ndim > 1 else a)]

@@ -174,6 +174,10 @@ def test_book_of_a_notebook_has_its_claims():
     [
         ({"tolerance": -0.1}, "tolerance must be a finite number of at least 0, got -0.1"),
         ({"tolerance": "small"}, "tolerance must be a finite number of at least 0"),
+        (
+            {"kind": "trend", "expected": "increasing", "tolerance": 2},
+            "tolerance must be a number from 0 to 1, got 2",
+        ),
         ({"expected": "big"}, "expected must be a number, got 'big'"),
         ({"kind": "sign", "expected": 1}, "unknown expected sign '1'; allowed: positive, negative"),
         ({"kind": "trend", "expected": "up"}, "unknown expected trend 'up'; allowed: increasing, decreasing"),

@@ -161,3 +161,35 @@ def test_words_are_ranked_and_told_apart():
         "reproduced", "holds without it too", "undecided", "blind", "not reproduced", "not attempted",
     ]  # fmt: skip
     assert len(set(rule.SYMBOL.values())) == 6
+
+
+@pytest.mark.parametrize(
+    ("changes", "value"),
+    [
+        ({"expected": 0.7, "tolerance": 0.1}, 0.8),  # 0.7 + 0.1 is 0.7999999999999999
+        (POSITIVE | {"tolerance": 0.1}, 0.1),  # six of 0.1 have a mean below
+        (POSITIVE | {"tolerance": 0.3}, 0.3),
+        (RISING | {"tolerance": 0.9}, [0, 1, 2, 4, 3]),  # Spearman's is 0.9, computed as 0.8999999999999998
+        (RISING | {"tolerance": 1.0}, [0, 1, 2, 3, 4]),
+        (RISING | {"expected": "decreasing", "tolerance": 0.9}, [3, 4, 2, 1, 0]),
+        ({"kind": "differs", "tolerance": 0.7}, -0.7),
+        ({"kind": "order", "expected": "increasing", "tolerance": 0.1}, [0.4, 0.3]),
+    ],
+)
+def test_a_tie_with_an_edge_is_inside_whatever_rounding_does(changes, value):
+    for n in (6, 7, 10):
+        assert judged(claim(**changes), [value] * n)[:2] == ("undecided", "no control yet")
+
+
+def test_a_control_of_few_values_is_not_taken_for_one_that_follows():
+    rng = np.random.default_rng(0)
+    few = [rng.integers(0, 2, (2, 5)).astype(float) for _ in range(200)]
+    assert not any(follows(list(values), list(control)) for values, control in few)
+    assert follows([0.0, 1.0, 2.0, 3.0, 3.0], [3.0, 3.0, 0.0, 1.0, 2.0])
+
+
+def test_bounds_are_of_the_seeds_that_are_judged():
+    for at_bound in ([True], [True] * 9, np.ones(4, bool)):
+        with pytest.raises(ValueError, match=r"at_bound of claim .* must be of 5 seeds"):
+            judged(claim(), list(SPREAD), at_bound=at_bound)
+    assert judged(claim(), list(SPREAD), at_bound=np.ones(5, bool)).word == "blind"

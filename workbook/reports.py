@@ -199,6 +199,8 @@ def _load(folder: Path) -> Report:
             verdicts = _in_present_columns(verdicts)
         if missing := sorted(RECORD - set(provenance) | set(claims.COLUMNS) - set(verdicts)):
             raise ValueError(f"no {', '.join(missing)}")
+        if not isinstance(provenance.get("overridden", {}), dict):
+            raise ValueError("overridden is no table")
         known = {*rule.SYMBOL, *rule.CHECKED}
         if unknown := sorted({*verdicts["verdict"], *verdicts["word"]} - known if not former else ()):
             raise ValueError(f"unknown verdict {unknown[0]!r}")

@@ -64,7 +64,9 @@ def verify(names: Sequence[str] = (), *, profile: str = "paper") -> list[Outcome
     chosen, found = {*runner.select(names)}, []
     broken: list[str] = []
     for name, report in reports.load(profile, named=True, broken=broken.append).items():
-        if name.partition("@")[0] in chosen:
+        if not names and name.partition("@")[0] not in chosen:
+            found.append(Outcome(f"{profile}/{name}", report.former, ["there is no notebook of this name"], ""))
+        elif name.partition("@")[0] in chosen:
             found.append(_outcome(f"{profile}/{name}", name.partition("@")[0], report))
     found += [Outcome(message.split(" ")[0].removeprefix("reports/"), False, [message], "") for message in broken]
     if not found:
@@ -75,7 +77,10 @@ def verify(names: Sequence[str] = (), *, profile: str = "paper") -> list[Outcome
 def _outcome(place: str, notebook: str, report: reports.Report) -> Outcome:
     if report.former:
         return Outcome(place, True, [], "judged by the former rule: not counted")
-    wrong = [text for probe in (_files, _origin, _history, unlike_values) for text in probe(notebook, report)]
+    try:
+        wrong = [text for probe in (_files, _origin, _history, unlike_values) for text in probe(notebook, report)]
+    except (AttributeError, KeyError, TypeError) as error:
+        return Outcome(place, False, [f"provenance.json is not as a run writes it: {error!r}"], "")
     n, record = len(report.verdicts), report.provenance
     shown = f"{n} verdicts rebuilt, {len(record['files'])} files as written, claims fixed in {record['commit'][:9]}"
     return Outcome(place, False, wrong, shown if not wrong else "")
@@ -96,9 +101,10 @@ def _origin(_: str, report: reports.Report) -> Iterator[str]:
     record = report.provenance
     if record["commit"] is None:
         yield f"it ran without a commit: {record.get('no_commit')}"
-    elif record["dirty"]:
+    elif record["dirty"] is not False:
         yield f"it ran with changes that commit {record['commit'][:9]} does not have"
-    if "@" not in report.folder.name and (changed := runner.described(record.get("overridden", {}))):
+    shift = {"seeds from": record["seed_shift"]} if record["seed_shift"] else {}
+    if "@" not in report.folder.name and (changed := runner.described(record["overridden"] | shift)):
         yield f"it ran with other parameters than the profile's: {changed}"
 
 
@@ -107,9 +113,13 @@ def _history(notebook: str, report: reports.Report) -> Iterator[str]:
     commit = report.provenance["commit"]
     if commit is None:
         return
-    path = f"data/claims/{notebook}.toml"
+    path, folder = f"data/claims/{notebook}.toml", report.folder.relative_to(root())
+    rest = ("--", str(folder), f":!{folder}/provenance.json")  # the run prints its commit, so no other left it
     try:
-        last = provenance.git("log", "-1", "--format=%H", "--", f"{report.folder.relative_to(root())}/verdicts.csv")
+        if not re.fullmatch("[0-9a-f]{40}", commit):
+            raise OSError("not the name of one")
+        uncommitted = provenance.git("status", "--porcelain", *rest)
+        last = "" if uncommitted else provenance.git("log", "-1", "--format=%H", *rest)
         provenance.git("merge-base", "--is-ancestor", commit, last or "HEAD")
         text = provenance.git("show", f"{commit}:{path}") if report.provenance["claims"] else ""
     except OSError as error:
@@ -119,9 +129,11 @@ def _history(notebook: str, report: reports.Report) -> Iterator[str]:
         return
     if hashlib.sha256(text.encode()).hexdigest() != report.provenance["claims"].get(f"{notebook}.toml"):
         yield f"{path} of commit {commit[:9]} is not the file that the run read"
-    today = {claim.id: claim for claim in claims.load_claims(notebook)}
+    now, told = root() / path, _told(commit)
+    today = {claim.id: claim for claim in (claims.load_claims(notebook) if now.exists() else [])}
     for claim in claims.parsed(notebook, text):
-        yield from _changed(claim, today, commit)
+        if claim.id not in told:
+            yield from _changed(claim, today, commit)
 
 
 def _why(error: OSError) -> str:
@@ -130,9 +142,7 @@ def _why(error: OSError) -> str:
 
 
 def _changed(claim: claims.Claim, today: dict[str, claims.Claim], commit: str) -> Iterator[str]:
-    """What decides a claim and has changed since, unless it is told."""
-    if claim.id in _told():
-        return
+    """What decides a claim and has changed since."""
     if claim.id not in today:
         yield f"claim {claim.id} is no longer in the claims file, and CHANGES.md does not tell why"
         return
@@ -142,10 +152,15 @@ def _changed(claim: claims.Claim, today: dict[str, claims.Claim], commit: str) -
             yield f"claim {claim.id}: {name} was {then!r} in {commit[:9]}, is {now!r}, and CHANGES.md does not tell why"
 
 
-def _told() -> set[str]:
-    """Ids of the claims, as they were, of which `CHANGES.md` tells what has changed."""
-    path = root() / "data" / "claims" / "CHANGES.md"
-    rows = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
+def _told(commit: str) -> set[str]:
+    """Ids of the claims, as they were, of which `CHANGES.md` tells what has changed since a commit."""
+    path = "data/claims/CHANGES.md"
+    now = (root() / path).read_text(encoding="utf-8") if (root() / path).exists() else ""
+    try:
+        then = provenance.git("show", f"{commit}:{path}")
+    except OSError:  # it came later
+        then = ""
+    rows = {*now.splitlines()} - {*then.splitlines()}
     return {re.sub(r"[`\s]", "", row.split("|")[2]) for row in rows if row.count("|") > 2}
 
 

@@ -32,6 +32,7 @@ CELL = """
 import pandas as pd
 from matplotlib.figure import Figure
 from workbook import claims, provenance
+print(provenance.line())
 book = claims.book("02_topic")
 book.judge("02-gap", [0.01 * n, -0.02, 0.013, 0.004, 1 / 300], control=[2.0, 2.1, 1.9, 2.0, 2.2])
 provenance.save(results=pd.DataFrame({"n": [n]}), book=book, figures={"a": Figure((1, 1))})
@@ -255,3 +256,61 @@ def test_a_broken_report_is_named_and_no_report_is_an_error(root):
     code, text = said()
     assert code == 1
     assert "there are no reports to verify" in text
+
+
+def again(root, **changes):
+    """Another provenance, as somebody writes it who has something to hide."""
+    path = report(root) / "provenance.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+
+
+def test_a_run_of_a_later_commit_holds_though_its_verdicts_are_the_same(root):
+    (root / "notes.txt").write_text("nothing to do with it")
+    commit(root)
+    verdicts = (report(root) / "verdicts.csv").read_bytes()
+    (done,) = runner.run(["02"], profile="paper")
+    assert done.error is None, done.error
+    assert (report(root) / "verdicts.csv").read_bytes() == verdicts
+    assert wrong() == []
+    commit(root)
+    assert wrong() == []
+
+
+@pytest.mark.parametrize(
+    ("changes", "text"),
+    [
+        ({"seed_shift": 100}, "it ran with other parameters than the profile's: seeds from 100"),
+        ({"dirty": None}, "it ran with changes that commit "),
+        ({"commit": "HEAD"}, "commit HEAD cannot be looked up in the history before the report (not the name of one)"),
+        ({"commit": 12}, "provenance.json is not as a run writes it: "),
+        ({"claims": "all"}, "provenance.json is not as a run writes it: "),
+        ({"files": None}, "provenance.json is not as a run writes it: "),
+        ({"overridden": ["n"]}, "reports/paper/02_topic is not a whole report (overridden is no table)"),
+    ],
+)
+def test_a_provenance_that_no_run_writes_is_named(root, changes, text):
+    again(root, **changes)
+    assert wrong()[0].startswith(text)
+    code, _ = said()
+    assert code == 1
+
+
+def test_a_report_of_no_notebook_is_named(root):
+    shutil.copytree(report(root), report(root, "09_ghost"))
+    assert [one.wrong for one in verify()] == [[], ["there is no notebook of this name"]]
+    assert [one.report for one in verify(["02"])] == ["paper/02_topic"]
+
+
+def test_what_was_told_before_the_run_excuses_nothing_after_it(root):
+    (root / "data" / "claims" / "CHANGES.md").write_text("| x | `02-gap` | an earlier change |\n")
+    commit(root)
+    (done,) = runner.run(["02"], profile="paper")
+    assert done.error is None, done.error
+    change(root / "data" / "claims" / "02_topic.toml", "tolerance = 0.1", "tolerance = 0.5")
+    (text,) = wrong()
+    assert text.startswith("claim 02-gap: tolerance was 0.1 in ")
+
+
+def test_a_claims_file_that_is_gone_is_named(root):
+    (root / "data" / "claims" / "02_topic.toml").unlink()
+    assert wrong() == ["claim 02-gap is no longer in the claims file, and CHANGES.md does not tell why"]

@@ -1,6 +1,7 @@
 """What differs between two reports, or between all reports of two folders."""
 
 import json
+import math
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -10,8 +11,8 @@ import pandas as pd
 
 from workbook import claims, root
 
-OF_RUN = ("commit", "parameters", "overridden", "seed_shift", "data", "versions", "platform", "processor", "blas",
-          "threads", "device")  # fmt: skip
+OF_RUN = ("commit", "rule", "parameters", "overridden", "seed_shift", "data", "versions", "platform", "processor",
+          "blas", "threads", "device")  # fmt: skip
 
 
 def differences(first: str, second: str) -> list[str]:
@@ -25,8 +26,8 @@ def differences(first: str, second: str) -> list[str]:
     Returns
     -------
     list of str
-        One line for each difference: of the run, of numbers beyond rounding, of intervals and of words. Empty if there
-        is none.
+        One line for each difference: of the run, of numbers beyond rounding, of intervals and of words; one for a
+        report that cannot be compared. Empty if there is none.
 
     Raises
     ------
@@ -40,7 +41,11 @@ def differences(first: str, second: str) -> list[str]:
         raise ValueError(f"{first} and {second} have no report in common: {_names(a)} and {_names(b)}")
     lines = [f"{name}: only in {first if name in a else second}" for name in sorted(a.keys() ^ b.keys(), key=str)]
     for name in both:
-        lines += [f"{name}: {line}" if name else line for line in _of_report(a[name], b[name])]
+        try:
+            found = [*_of_report(a[name], b[name])]
+        except (AttributeError, KeyError, OSError, ValueError) as error:
+            found = [f"cannot be compared: {error}"]
+        lines += [f"{name}: {line}" if name else line for line in found]
     return lines
 
 
@@ -112,8 +117,19 @@ def _verdicts(a: pd.DataFrame, b: pd.DataFrame) -> Iterator[str]:
         if words[0] != words[1] or numbers[0] != numbers[1]:
             changed = f"{words[0]} → {words[1]}" if words[0] != words[1] else f"still {words[0]}"
             yield f"{claim}: {changed}; {numbers[0]} → {numbers[1]}"
+        elif moved := [
+            name for name in claims.NUMBERS if name in then.keys() & now.keys() and _moved(then[name], now[name])
+        ]:
+            yield f"{claim}: still {words[0]}; {', '.join(moved)} differ"
+
+
+def _moved(then: Any, now: Any) -> bool:
+    return not np.isclose(_number(then), _number(now), rtol=1e-6, atol=1e-9, equal_nan=True)
+
+
+def _number(cell: Any) -> float:
+    return math.nan if cell == "" else float(cell)
 
 
 def _interval(row: dict[str, Any]) -> str:
-    numbers = {name: float(row[name] or "nan") for name in ("ours", "low", "high", "tolerance")}
-    return claims.shown(numbers)
+    return claims.shown({name: _number(row[name]) for name in ("ours", "low", "high", "tolerance")})

@@ -104,3 +104,35 @@ def test_what_cannot_be_compared_is_refused_by_name(root):
     shutil.rmtree(root / "paper" / "02_topic")
     with pytest.raises(ValueError, match="quick and paper have no report in common: 02_topic, 04_other and none"):
         differences("quick", "paper")
+
+
+def test_a_control_that_moved_is_told_though_the_word_and_our_interval_stand(root, monkeypatch):
+    monkeypatch.setattr(f"{__name__}.FAR", [0.6, 0.62, 0.59, 0.61, 0.57])
+    leave(root / "quick" / "02_topic", monkeypatch)
+    assert differences("paper/02_topic", "quick/02_topic") == [
+        "02-a: still reproduced; control_mean, control_low, control_high, paired_mean, paired_low, paired_high differ"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("file", "content"),
+    [("results.csv", None), ("verdicts.csv", ""), ("provenance.json", "[]"), ("provenance.json", "{")],
+)
+def test_a_broken_report_is_told_and_the_others_are_compared(root, monkeypatch, file, content):
+    leave(root / "paper" / "04_other", monkeypatch, number=0.5)
+    path = root / "quick" / "02_topic" / file
+    path.unlink() if content is None else path.write_text(content)
+    broken, other = differences("quick", "paper")
+    assert broken.startswith("02_topic: cannot be compared: ")
+    assert other == "04_other: results.csv: bits differs in 1 of 2 rows, by 0.167 at most"
+
+
+def test_another_rule_is_told(root):
+    set_provenance(root / "quick" / "02_topic", rule=1)
+    assert differences("paper/02_topic", "quick/02_topic") == ["rule: 2 → 1"]
+
+
+def test_a_number_that_is_0_is_shown(root, monkeypatch):
+    leave(root / "quick" / "02_topic", monkeypatch, values=[0.0] * 5)
+    (line,) = differences("paper/02_topic", "quick/02_topic")
+    assert line.endswith("→ 0.00 [0.00, 0.00]")

@@ -187,7 +187,12 @@ class Claim:
         ValueError
             For a value of the wrong shape or not finite.
         """
-        value = np.asarray(value, dtype=float)
+        try:
+            numbers = np.asarray(value)  # of strings it would make numbers, and of complex ones real
+            checks.hold("value", numbers.dtype, numbers.dtype.kind in "biufO", "of numbers")
+            value = numbers.astype(float)
+        except (RuntimeError, TypeError, ValueError) as error:
+            raise ValueError(f"claim {self.id} takes numbers, got {value!r}: {error}") from error
         sequence = self.kind in ("order", "trend")
         if value.ndim != sequence or (sequence and len(value) < 2):
             wanted = "a sequence of at least 2 numbers" if sequence else "one number"

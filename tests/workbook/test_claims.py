@@ -5,6 +5,7 @@ import re
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from scipy.stats import rankdata
@@ -78,6 +79,12 @@ def test_verdict_carries_the_profile_that_ran(monkeypatch):
         ([], "at least 1 seed"),
         ([3.2, float("nan")], "claim 09-plateau was given a value that is not finite"),
         ([[3.2, 3.1], [3.2, 3.1]], "one number per seed, got shape"),
+        ("3333333", "claim 09-plateau takes numbers, got '3'"),
+        (["3.2"] * 5, "claim 09-plateau takes numbers, got '3.2'"),
+        ([3.2 + 1j] * 5, "claim 09-plateau takes numbers, got"),
+        (torch.tensor(FIVE, requires_grad=True), "claim 09-plateau takes numbers, got tensor"),
+        (pd.DataFrame({"a": FIVE}), "claim 09-plateau takes numbers, got 'a'"),
+        (3.2, "must have one entry per seed, got 3.2"),
     ],
 )
 def test_values_that_cannot_be_judged_are_refused(values, message):

@@ -24,7 +24,7 @@ from joblib import Parallel, delayed, parallel_config
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from workbook import journal, root
+from workbook import journal, records, root
 from workbook.reach import content
 
 if TYPE_CHECKING:
@@ -94,14 +94,15 @@ def key(function: Callable[..., Any], *arguments: Any, **options: Any) -> dict[s
     Returns
     -------
     dict
-        Contents of function, arguments and options; versions and threads.
+        Contents of function, arguments and options; versions and threads; "seeds from" if the seeds are shifted.
 
     Raises
     ------
     ValueError
-        As `content` does.
+        As `content` and `records.seeds` do.
     """
-    return {
+    shift = records.seeds(1)[0]  # a function may take its seeds inside
+    return ({"seeds from": shift} if shift else {}) | {
         "function": content(function, "function"),
         "arguments": _arguments(arguments),
         "options": {name: content(value, f"option {name}") for name, value in options.items() if name != "progress"},

@@ -26,7 +26,7 @@ from torch import nn
 
 import workbook
 from infolib.data import Data
-from workbook import journal, reach, store
+from workbook import journal, reach, records, store
 from workbook.store import cached, content, fingerprint, key, tabulate, trained
 
 SCALE = 2.0
@@ -125,6 +125,18 @@ def test_other_arguments_options_or_functions_are_another_result():
     assert cached(compute, lr=0.1)["a"] == 3
     assert calls() == 3
     assert cached(other)["a"] == 1
+
+
+def drawn(n):
+    return pd.DataFrame({"seed": records.seeds(n)})
+
+
+def test_shifted_seeds_are_another_result(monkeypatch):
+    """A function that takes its seeds inside must not be answered with those of another shift."""
+    for shift in ("", "100", "200", "0"):
+        monkeypatch.setenv("INFOLIB_SEED_SHIFT", shift)
+        assert tabulate(drawn, [(2,)])["seed"].tolist() == [int(shift or 0), int(shift or 0) + 1]
+        assert ("seeds from" in key(drawn, 2)) == (shift not in ("", "0"))
 
 
 def test_progress_and_the_order_of_options_do_not_count():
@@ -436,7 +448,7 @@ def test_a_table_of_former_settings_is_not_taken_for_the_present_one(monkeypatch
 SHARED = """
 import os, sys
 import pandas as pd, torch
-from workbook import journal, reach, store
+from workbook import journal, reach, records, store
 
 SCALE = 2.0
 cell = '''

@@ -192,7 +192,7 @@ class Book:
             From an experiment in which the claim should fail, and from one in which it is true: those that the claims
             file names.
         at_bound : iterable of bool, or mapping, optional
-            For each seed, whether the measure stood at its ceiling or floor.
+            For each seed, whether the measure stood at its upper or lower bound.
 
         Raises
         ------
@@ -338,7 +338,9 @@ def said(rows: Sequence[Mapping[str, Any]]) -> str:
         parts.append(weakest["note"])
     if not math.isnan(weakest["needed"]):
         parts.append(
-            f"{'over ' + str(rule.MANY) if math.isinf(weakest['needed']) else int(weakest['needed'])} seeds would do"
+            f"even {rule.MANY:,} seeds would not do"
+            if math.isinf(weakest["needed"])
+            else f"{weakest['needed']:.0f} would do"
         )
     return f"{(rule.SYMBOL | rule.CHECKED)[word]} {', '.join(parts)}: {rows[0]['statement']} ({rows[0]['claim']})"
 
@@ -420,4 +422,5 @@ def digits(value: float, tolerance: float) -> str:
     if math.isnan(value):
         return "–"
     places = 1 - math.floor(math.log10(tolerance)) if tolerance > 0 else 3
-    return f"{value:.{min(max(places, 2), 6)}f}"
+    places = min(max(places, 2), 6)
+    return f"{round(value, places) + 0.0:.{places}f}"  # no -0.00

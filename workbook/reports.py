@@ -294,11 +294,12 @@ def _card(report: Report) -> dict[str, Any]:
 
 
 def _shown(report: Report) -> list[dict[str, Any]]:
-    """The verdicts of a report with our numbers as text, and the parts of a small chart."""
+    """The verdicts of a report with our numbers as text, and the parts of a small chart; no symbol by another rule."""
+    symbols = rule.SYMBOL | rule.CHECKED
     return [
         row | {
             "criterion": _criterion(row), "ours": claims.shown(row), "glyph": _glyph(row), "control": _control(row),
-            "difference": claims.shown(row, "paired_"), "symbol": (rule.SYMBOL | rule.CHECKED).get(row["verdict"], ""),
+            "difference": claims.shown(row, "paired_"), "symbol": "" if report.former else symbols[row["verdict"]],
         }
         for row in report.verdicts.to_dict("records")
     ]  # fmt: skip

@@ -17,8 +17,8 @@ of these words that fits:
 
 not attempted         nobody judged the claim, or it needs the paper profile
 undecided             fewer than 5 seeds; fewer than 6 of a trend on which all seeds agree
-blind                 the measure stood at its ceiling or floor in half the seeds or more, or the positive control, an
-                      experiment in which the statement is true, does not lie inside
+blind                 the measure stood at its upper or lower bound in half the seeds or more, or the positive control,
+                      an experiment in which the statement is true, does not lie inside
 undecided             across an edge
 not reproduced        outside
 undecided             inside, and there is no control yet, or one that follows from the claim by algebra
@@ -318,7 +318,7 @@ def judged(
     control, positive : sequence, optional
         The same from an experiment in which the claim should fail, and from one in which it is true.
     at_bound : sequence of bool
-        For each seed, whether the measure stood at its ceiling or floor.
+        For each seed, whether the measure stood at its upper or lower bound.
 
     Returns
     -------
@@ -375,19 +375,21 @@ def _word(
     place, least, t = claim.place(ours.low, ours.high), _least(claim, ours), claim.tolerance
     edges = [edge for edge in claim.accepted if abs(edge) < claim.most]
     near = min((abs((abs(ours.mean) if claim.kind == "differs" else ours.mean) - edge) for edge in edges), default=0.0)
-    needed = max(least, _needed(ours.spread, near))
+    needed, lacking = max(least, _needed(ours.spread, near)), ""
+    if told in ("none yet", "follows from the claim") and claim.place(ours.mean, ours.mean) == "inside":
+        needed, lacking = math.nan, "no control yet" if told == "none yet" else f"control {told}"
     if ours.n < least:
-        return "undecided", "too few seeds", needed
+        return "undecided", ", ".join(filter(None, ("too few seeds", lacking))), needed
     if at_bound >= 0.5:
-        return "blind", "the measure is at its ceiling or floor", math.nan
+        return "blind", "the measure is at its upper or lower bound", math.nan
     if positive.n and claim.place(positive.low, positive.high) != "inside":
         return "blind", "the positive control is not seen", math.nan
     if place == "across":
-        return "undecided", "across an edge", needed
+        return "undecided", ", ".join(filter(None, ("across an edge", lacking))), needed
     if place == "outside":
         return "not reproduced", "" if positive.n or claim.no_positive else "no positive control yet", math.nan
-    if told in ("none yet", "follows from the claim"):
-        return "undecided", "no control yet" if told == "none yet" else f"control {told}", math.nan
+    if lacking:
+        return "undecided", lacking, math.nan
     if told != "undecided":
         return ("reproduced" if told == "fails" else "holds without it too"), "", math.nan
     if not paired.n:

@@ -113,18 +113,20 @@ def _history(notebook: str, report: reports.Report) -> Iterator[str]:
     commit = report.provenance["commit"]
     if commit is None:
         return
-    path, folder = f"data/claims/{notebook}.toml", report.folder.relative_to(root())
-    rest = ("--", str(folder), f":!{folder}/provenance.json")  # the run prints its commit, so no other left it
+    path = f"data/claims/{notebook}.toml"
     try:
         if not re.fullmatch("[0-9a-f]{40}", commit):
             raise OSError("not the name of one")
-        uncommitted = provenance.git("status", "--porcelain", *rest)
-        last = "" if uncommitted else provenance.git("log", "-1", "--format=%H", *rest)
-        provenance.git("merge-base", "--is-ancestor", commit, last or "HEAD")
         text = provenance.git("show", f"{commit}:{path}") if report.provenance["claims"] else ""
+        last = _commit_of(report)
+        provenance.git("cat-file", "-e", commit)
     except OSError as error:
-        yield f"commit {commit[:9]} cannot be looked up in the history before the report ({_why(error)})"
+        yield f"commit {commit[:9]} cannot be looked up ({_why(error)})"
         return
+    try:
+        provenance.git("merge-base", "--is-ancestor", commit, last)
+    except OSError:
+        yield f"commit {commit[:9]}, which it names, is not part of the history before the report"
     if not text:  # it judges nothing
         return
     if hashlib.sha256(text.encode()).hexdigest() != report.provenance["claims"].get(f"{notebook}.toml"):
@@ -136,9 +138,21 @@ def _history(notebook: str, report: reports.Report) -> Iterator[str]:
             yield from _changed(claim, today, commit)
 
 
+def _commit_of(report: reports.Report) -> str:
+    """The commit that the report is of; the last one, if the report has not been committed as it is."""
+    folder = report.folder.relative_to(root())
+    rest = (
+        "--",
+        str(folder),
+        f":!{folder}/provenance.json",
+    )  # the notebook prints its commit, verdicts may be the same
+    changed = provenance.git("status", "--porcelain", *rest)
+    return "HEAD" if changed else provenance.git("log", "-1", "--format=%H", *rest) or "HEAD"
+
+
 def _why(error: OSError) -> str:
-    shallow = (root() / ".git" / "shallow").exists()
-    return "a shallow clone: `git fetch --unshallow` first" if shallow else str(error)
+    shallow = provenance.git("rev-parse", "--is-shallow-repository") if (root() / ".git").exists() else ""
+    return "a shallow clone: `git fetch --unshallow` first" if shallow == "true" else str(error)
 
 
 def _changed(claim: claims.Claim, today: dict[str, claims.Claim], commit: str) -> Iterator[str]:

@@ -150,7 +150,7 @@ def test_the_word_stands_beside_its_statement_as_it_is_judged(capsys):
     book.judge("09-plateau", np.array([1.0, 1.1]), control=iter(FAR))
     assert capsys.readouterr().out.splitlines() == [
         "✓ reproduced: It stays at 3.26 bits. (09-plateau)",
-        "? undecided, too few seeds, 5 seeds would do: It stays at 3.26 bits. (09-plateau)",
+        "? undecided, too few seeds, 5 would do: It stays at 3.26 bits. (09-plateau)",
     ]
     assert book.verdicts[["verdict", "control"]].values.tolist() == [["undecided", "fails"]]  # the last
 

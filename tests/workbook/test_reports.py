@@ -289,6 +289,8 @@ def test_reports_of_the_former_rule_are_shown_as_such_and_not_counted(root, monk
     assert page.open == []
     assert "✓ 1 reproduced" in page.text
     assert "Counted without the reports of the former rule." in page.text
+    cells = [(attributes["class"]) for tag, attributes in page.tags if tag == "td" and "class" in attributes]
+    assert [one for one in cells if one != "number"] == ["verdict reproduced", "soft"]
     text = (root / "reports" / "README.md").read_text()
     assert text.count("Judged by the former rule, whose words mean something else") == 1
     assert (

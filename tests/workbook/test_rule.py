@@ -114,9 +114,14 @@ def test_seeds_that_it_would_take_are_the_fewest_whose_interval_is_short_enough(
     half = [stdtrit(m - 1, 0.975) * spread / math.sqrt(m) for m in (n - 1, n)]
     assert found.word == "undecided"
     assert half[1] < 1 - np.mean(values) <= half[0]
-    assert math.isinf(judged(claim(), list(0.9901 + WIDE)).needed)
-    assert judged(claim(), [0.5, 0.5]).needed == 5
-    assert judged(claim(**RISING), [UP] * 3).needed == 6
+    assert math.isinf(judged(claim(), list(0.9901 + WIDE), list(3 + MORE)).needed)
+    assert judged(claim(), [0.5, 0.5], [3.0, 3.1]).needed == 5
+    none = judged(claim(), [0.5, 0.5])  # whatever the seeds, it has no control
+    assert math.isnan(none.needed)
+    assert none.note == "too few seeds, no control yet"
+    assert judged(claim(), list(0.8 + 2 * WIDE)).note == "across an edge, no control yet"
+    assert judged(claim(), list(1.1 + 2 * WIDE)).needed > 5  # it might still come to lie outside
+    assert judged(claim(**RISING), [UP] * 3, [DOWN] * 3).needed == 6
     undecided = judged(claim(**POSITIVE), list(3 + 4 * WIDE), list(1 + 4 * WIDE + 8 * SPREAD[::-1]))
     assert undecided.needed != undecided.needed or undecided.needed >= 5
 

@@ -184,7 +184,7 @@ def test_claims_that_were_committed_after_the_run_are_named(root):
     later = git(root, "rev-parse", "HEAD")
     (report(root) / "provenance.json").write_text(json.dumps(record | {"commit": later}))
     (first, *others) = wrong()
-    assert first.startswith(f"commit {later[:9]} cannot be looked up in the history before the report")
+    assert first == f"commit {later[:9]}, which it names, is not part of the history before the report"
     assert any("tolerance is 0.1" in text for text in others)
 
 
@@ -217,6 +217,15 @@ def test_an_overridden_run_is_named_and_one_with_a_name_is_not(root):
     shutil.rmtree(report(root))
     report(root, "02_topic@two").rename(report(root))
     assert wrong() == ["it ran with other parameters than the profile's: n = 2"]
+
+
+def test_a_report_that_is_not_committed_yet_holds_if_its_commit_is_part_of_the_history(root):
+    (done,) = runner.run(["02"], profile="paper")
+    assert done.error is None
+    assert wrong() == []
+    path = report(root) / "provenance.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"commit": "0" * 40}))
+    assert wrong()[0].startswith("commit 000000000 cannot be looked up (")
 
 
 def test_a_shallow_clone_and_an_export_without_git_say_what_is_missing(root, tmp_path, monkeypatch):
@@ -281,7 +290,7 @@ def test_a_run_of_a_later_commit_holds_though_its_verdicts_are_the_same(root):
     [
         ({"seed_shift": 100}, "it ran with other parameters than the profile's: seeds from 100"),
         ({"dirty": None}, "it ran with changes that commit "),
-        ({"commit": "HEAD"}, "commit HEAD cannot be looked up in the history before the report (not the name of one)"),
+        ({"commit": "HEAD"}, "commit HEAD cannot be looked up (not the name of one)"),
         ({"commit": 12}, "provenance.json is not as a run writes it: "),
         ({"claims": "all"}, "provenance.json is not as a run writes it: "),
         ({"files": None}, "provenance.json is not as a run writes it: "),

@@ -79,8 +79,8 @@ def test_papermill_runs_a_notebook_from_the_root_and_from_another_folder_with_on
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["-p", "widths", "8"], "widths must be list[int], got 8 (int)"),
-        (["-y", "{n_seeds: 1}"], "n_seeds must be an integer of at least 2, got 1"),
+        (["-p", "widths", "8"], "widths must be list[int from 1 to 10000] of one layer or more, got 8 (int)"),
+        (["-y", "{n_seeds: 1}"], "n_seeds must be int from 2 to 1000000, as an interval takes two, got 1 (int)"),
     ],
     ids=str,
 )

@@ -165,7 +165,7 @@ def test_the_readmes_example_estimators_and_lenses_need_five_packages_and_write_
 def test_figures_need_the_extra_and_write_nothing(installed, wheel, elsewhere, tmp_path):
     (tmp_path / "extra").mkdir()
     extra = linked(requirements(wheel, "plot"), tmp_path / "extra")
-    assert watched(installed, FIGURES, elsewhere, extra, first="pandas,seaborn") == ["PNG"]
+    assert watched(installed, FIGURES, elsewhere, extra, first="torch,pandas,seaborn") == ["PNG"]
 
 
 WRITES = ["open('x', 'w')", "import os; os.mkdir('x')", "import pathlib; pathlib.Path('x').touch()",

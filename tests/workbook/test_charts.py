@@ -59,7 +59,7 @@ def test_a_judged_claim_has_an_axis_with_its_statement_its_word_and_both_interva
 def test_a_claim_without_a_control_shows_none_and_one_seed_fills_the_axis():
     ax = drawn("value", 1.0, [[1.05]])
     assert marks(ax) == [("o", 1.05, 0.15)]
-    assert ax.texts[0].get_text() == "? undecided\ntoo few seeds"
+    assert ax.texts[0].get_text() == "? undecided\ntoo few seeds, no control yet"
 
 
 @pytest.mark.parametrize(("far", "marker", "side"), [(-90.0, "<", 0), (90.0, ">", 1)])

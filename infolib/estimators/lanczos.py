@@ -66,7 +66,7 @@ class Options(TypedDict, total=False):
 class _Settings(NamedTuple):
     alpha: float = 1.01
     probes: int = 8
-    steps: int = 10
+    steps: int = 14
     deflated: int = 64
     exact: int = 3000
     memory: float = 2e9
@@ -100,7 +100,7 @@ def entropy(
     width: float,
     alpha: float = 1.01,
     probes: int = 8,
-    steps: int = 10,
+    steps: int = 14,
     deflated: int = 64,
     exact: int = 3000,
     memory: float = 2e9,
@@ -283,7 +283,7 @@ def gram_entropy(
     if len(A) <= settings.small:
         spectrum = _Spectrum(torch.linalg.eigvalsh(A).double())
     else:
-        spectrum = _quadrature(A.__matmul__, 1.0, *_draws(A, settings), settings)
+        spectrum = _quadrature(_times(A), 1.0, *_draws(A, settings), settings)
     return _estimate(*_evaluate([spectrum], settings.alpha))
 
 
@@ -319,7 +319,7 @@ def leading_eigenpairs(A: Tensor, *, deflated: int = 64, seed: int = 0) -> tuple
     if checks.at_least("deflated", deflated, 1) > len(A):
         raise ValueError(f"deflated must be at most n = {len(A)}, got {deflated}")
     settings = _Settings(deflated=deflated, seed=seed)
-    values, vectors, _ = _leading(A.__matmul__, _draws(A, settings)[0], deflated)
+    values, vectors, _ = _leading(_times(A), _draws(A, settings)[0], deflated)
     return values[-deflated:], vectors
 
 
@@ -402,11 +402,15 @@ def _dense(x: Tensor) -> Tensor:
     return K
 
 
+def _times(A: Tensor) -> Product:
+    return lambda v: (v.mT @ A).mT  # A is symmetric, and few rows times A take half the time of A times few columns
+
+
 def _product(x: Tensor, n: int, settings: _Settings) -> Product:
     """The map from v to A v for A_ij = exp(-|x_i - x_j|^2 / 2) / n."""
     size = x.element_size()
     if _space(len(x), x.shape[1], size, settings) + size * len(x) ** 2 <= settings.memory:
-        return _dense(x).div_(n).__matmul__
+        return _times(_dense(x).div_(n))
 
     def product(v: Tensor) -> Tensor:
         out = torch.zeros_like(v)
@@ -523,8 +527,8 @@ def _evaluate(spectra: Sequence[_Spectrum], alpha: float) -> tuple[Tensor, Tenso
             mass, first, second, value, cross = ((w * v).sum(1) for v in (torch.ones_like(q), q, q * q, at, q * at))
             m, x, xx, y, xy = (v.sum() - v for v in (mass, first, second, value, cross))  # of the other probes
             spread = xx - x * x / m
-            wide = spread > (1e-6 * centre).square() * m  # else one eigenvalue, and the line is the tangent
-            b = torch.where(wide, (xy - x * y / m) / spread, derivative(centre))
+            wide = spread > (1e-6 * centre).square() * m  # else one eigenvalue, and any line will do
+            b = torch.where(wide, (xy - x * y / m) / spread, 0)
             a = (y - b * x) / m
             sums = a * s.dimension + b * (s.trace - centre * s.dimension) + value - a * mass - b * first
             total, deviations = total + sums.mean(), deviations.to(sums) + sums - sums.mean()
@@ -555,8 +559,8 @@ def _gram(A: Tensor) -> Tensor:
     checks.at_least("A: n", n, 2)
     if abs(float(A.diagonal().double().sum()) - 1) > TOLERANCE:
         raise ValueError(f"A must have trace 1, got {float(A.diagonal().sum()):.6g}")
-    parts, limit = range(0, n, 1024), TOLERANCE * float(A.abs().max())  # tiles, which a cache holds
-    tiles = ((A[i : i + 1024, j : j + 1024], A[j : j + 1024, i : i + 1024].mT) for i in parts for j in parts if i <= j)
+    parts, limit = range(0, n, 512), TOLERANCE * float(A.diagonal().max())  # tiles, which a cache holds
+    tiles = ((A[i : i + 512, j : j + 512], A[j : j + 512, i : i + 512].mT) for i in parts for j in parts if i <= j)
     if any(float((one - other).abs().max()) > limit for one, other in tiles):
         raise ValueError("A must be symmetric")
     return A

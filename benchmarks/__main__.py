@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 import torch
 
-from benchmarks.rows import Row, all_rows, closed_forms, coverage
+from benchmarks.rows import Row, all_rows, closed_forms, coverage, stated_errors
 from workbook import root
 
 
@@ -100,6 +100,15 @@ def table(rows: list[tuple[Row, Measured]]) -> str:
         "| what | n | coverage |",
         "|---|---|---|",
         *(f"| {name} | {n} | {covered:.3f} |" for name, n, covered in coverage()),
+        "",
+        "## Stated standard errors",
+        "",
+        "Entropies by stochastic Lanczos quadrature, n = 2,000, α = 1.01: bias and rms error of 100 draws in bits, and "
+        "how many hold the exact value within two of their standard errors.",
+        "",
+        "| what | bias | rms error | held |",
+        "|---|---|---|---|",
+        *(f"| {name} | {bias:.4f} | {rms:.4f} | {held} |" for name, bias, rms, held in stated_errors()),
     ]
     return "\n".join(lines) + "\n"
 

@@ -138,6 +138,16 @@ def estimators():
     }
     optional = {"widths": "None scalar", "high": "None 1e300?", "bins": "None"}
     yield mine, "alignment_width", {"x": f, "y": Y} | search, optional | {"x": "bool", "y": "bool negative"}
+    mine = "lanczos"
+    quadrature = {"alpha": 1.01, "probes": 3, "steps": 3, "deflated": 2, "exact": 0, "memory": 1e9, "seed": 0}
+    may = {"alpha": "inf 1e300", "exact": "0", "memory": "inf 1e300", "seed": "0", "x": "bool"}
+    may |= dict.fromkeys(["width", "width_x", "width_y"], "inf 1e300")
+    yield mine, "entropy", {"x": f, "width": 0.5} | quadrature, may
+    both = {"x": f, "y": g, "width_x": 0.5, "width_y": 0.5}
+    yield mine, "mutual_information", both | quadrature, may | {"y": "bool"}
+    yield mine, "label_mutual_information", {"x": f, "y": Y, "width": 0.5} | quadrature, may | {"y": "bool negative"}
+    yield mine, "gram_entropy", {"A": A} | quadrature, may
+    yield mine, "leading_eigenpairs", {"A": A, "deflated": 2, "seed": 0}, {"seed": "0"}
     mine = "truth"
     yield mine, "SparseNormal", {"dim_x": 2, "dim_y": 2, "pairs": 1, "correlation": 0.5}, {"correlation": "0"}
     yield mine, "DenseNormal", {"dim_x": 2, "dim_y": 2, "correlation": 0.5}, {"correlation": "0"}

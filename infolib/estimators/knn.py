@@ -1,19 +1,21 @@
 """Mutual information from nearest neighbours: of continuous variables, and of a continuous with a discrete one."""
 
 import math
-from collections.abc import Iterator
 from typing import Any, Literal
 
 import numpy as np
 import torch
 from scipy.spatial import cKDTree
+from scipy.spatial.distance import cdist
 from scipy.special import digamma
 from torch import Tensor
 
 from infolib import checks
 
-TREE_DIMENSIONS = 5  # with more, a k-d tree visits all the samples, and plain distances are faster
+TREE_DIMENSIONS = 10  # with more, a k-d tree visits all the samples, and plain distances are faster
+TREE_TIES = 5  # with more, `topk` decides between neighbours at equal distances, on which estimator 2 depends
 BLOCK = 256  # samples whose distances to all the others are held at once
+SET, QUERIES = 2048, 8192  # samples in a row of bits, a multiple of 64; samples whose rows are held at once
 
 
 def mutual_information(x: Any, y: Any, *, k: int = 5, estimator: Literal[1, 2] = 1) -> Tensor:
@@ -63,7 +65,8 @@ def mutual_information(x: Any, y: Any, *, k: int = 5, estimator: Literal[1, 2] =
         raise ValueError(f"k must be below n, got k={k} for n={n}")
     x, y = (values.detach().reshape(n, -1).cpu().double().numpy() for values in samples)
     for name, values in (("x", x), ("y", y)):
-        if (equal := np.unique(values, axis=0, return_counts=True)[1].max()) > k:
+        single = values.shape[1] == 1  # sorting numbers is faster than sorting rows
+        if (equal := np.unique(values, axis=None if single else 0, return_counts=True)[1].max()) > k:
             raise ValueError(
                 f"{name} must have a density, but {equal} of its samples are equal, more than k={k}: use "
                 "label_mutual_information for one discrete variable, discrete.mutual_information for two"
@@ -73,7 +76,7 @@ def mutual_information(x: Any, y: Any, *, k: int = 5, estimator: Literal[1, 2] =
         nearer = np.nextafter(distance[:, k], 0)  # strictly nearer than the k-th neighbour
         nats = digamma(k) - sum(digamma(_count(v, nearer)).mean() for v in (x, y))
     else:
-        farthest = [np.abs(v[neighbour] - v[:, None]).max((1, 2)) for v in (x, y)]
+        farthest = [np.max([np.abs(v[j] - v).max(1) for j in neighbour.T], 0) for v in (x, y)]
         counts = [_count(v, radius) - 1 for v, radius in zip((x, y), farthest, strict=True)]
         nats = digamma(k) - 1 / k - sum(digamma(count).mean() for count in counts)
     return torch.tensor((nats + digamma(n)) / math.log(2), dtype=torch.float64, device=samples[0].device)
@@ -132,25 +135,70 @@ def label_mutual_information(x: Any, y: Any, *, k: int = 3) -> Tensor:
 
 def _nearest(x: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
     """Distance and index of the k samples nearest to each sample: (n, k)."""
-    if x.shape[1] <= TREE_DIMENSIONS:
-        return cKDTree(x).query(x, k, p=math.inf)
-    blocks = [distance.topk(k, largest=False) for distance in _distances(x)]
-    distance, index = (torch.cat(part).numpy() for part in zip(*blocks, strict=True))
+    n, features = x.shape
+    rows, distance, index = np.arange(n), np.empty((n, k)), np.empty((n, k), int)
+    if features <= TREE_DIMENSIONS:
+        tree, more = cKDTree(x), features > TREE_TIES
+        order = tree.indices  # so that one after another visits the same nodes
+        found, which = tree.query(x[order], k + more, p=math.inf)
+        distance[order], index[order] = found[:, :k], which[:, :k]
+        rows = order[found[:, k - 1] == found[:, k]] if more else rows[:0]
+    for block in np.split(rows, range(BLOCK, len(rows), BLOCK)):
+        nearest = torch.from_numpy(cdist(x[block], x, "chebyshev")).topk(k, largest=False)
+        distance[block], index[block] = nearest.values, nearest.indices
     return distance, index
 
 
 def _count(x: np.ndarray, radius: np.ndarray) -> np.ndarray:
-    """How many samples lie within each sample's radius, itself included: (n,)."""
-    if x.shape[1] <= TREE_DIMENSIONS:
-        return cKDTree(x).query_ball_point(x, radius, p=math.inf, return_length=True)
-    radii = torch.from_numpy(radius)[:, None].split(BLOCK)
-    return torch.cat([(d <= r).sum(1) for d, r in zip(_distances(x), radii, strict=True)]).numpy()
+    """How many samples lie within each sample's radius, itself included: (n,).
+
+    They lie in an interval of every feature. A set of samples is a row of bits, an interval the set of those below its
+    upper end except those below its lower end, and a box the intersection of intervals.
+    """
+    intervals = [_interval(feature, radius) for feature in x.T]
+    rank, lowest, highest = min(intervals, key=lambda interval: (interval[2] - interval[1]).mean())
+    if len(intervals) == 1:
+        return highest - lowest
+    n, count, order, bits = len(x), np.zeros(len(x), int), rank.argsort(), np.arange(SET, dtype=np.uint64)
+    for queries in np.split(order, range(QUERIES, n, QUERIES)):
+        for start in range(lowest[queries].min(), highest[queries].max(), SET):  # sets beyond are in no interval
+            members = order[start : start + SET]
+            place, inside = np.arange(len(members)), np.full((len(queries), SET // 64), ~np.uint64(0))
+            for rank, low, high in intervals:
+                smaller = np.zeros(n + 1, int)  # how many of the members are below each rank
+                smaller[rank[members] + 1] = 1
+                smaller = smaller.cumsum()
+                below = np.zeros((len(members) + 1, SET // 64), np.uint64)  # and which
+                below[smaller[rank[members] + 1], place // 64] = np.uint64(1) << bits[: len(members)] % 64
+                np.bitwise_xor.accumulate(below, out=below)
+                between = below[smaller[high[queries]]]
+                between ^= below[smaller[low[queries]]]
+                inside &= between
+            count[queries] += np.bitwise_count(inside).sum(1, dtype=int)
+    return count
 
 
-def _distances(x: np.ndarray) -> Iterator[Tensor]:
-    """Distances of a block of samples to all: (block, n) at a time."""
-    every = torch.from_numpy(x)
-    return (torch.cdist(block, every, p=math.inf) for block in every.split(BLOCK))
+def _interval(x: np.ndarray, radius: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Rank of each sample of one feature, the lowest rank within its radius, and the first rank above: (n,) each."""
+    order = x.argsort()
+    x, radius = x[order], radius[order]
+    rank, low, high = np.empty((3, len(x)), np.int32)
+    rank[order] = np.arange(len(x))
+    low[order] = len(x) - _reach(-x[::-1], -x, radius)
+    high[order] = _reach(x, x, radius)
+    return rank, low, high
+
+
+def _reach(ordered: np.ndarray, x: np.ndarray, radius: np.ndarray) -> np.ndarray:
+    """How many of the ordered values exceed each x by at most the radius, as rounded differences tell."""
+    margin = 4 * np.finfo(float).eps * np.maximum(abs(x), radius)  # more than sums and differences round
+    low = ordered.searchsorted(x - margin + (radius - margin))
+    high = ordered.searchsorted(x + margin + (radius + margin), "right")
+    while len(unsure := np.flatnonzero(low < high)):
+        middle = (low[unsure] + high[unsure]) // 2
+        within = ordered[middle] - x[unsure] <= radius[unsure]
+        low[unsure[within]], high[unsure[~within]] = middle[within] + 1, middle[~within]
+    return low
 
 
 checks.guard(globals())

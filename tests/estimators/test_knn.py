@@ -1,5 +1,6 @@
 import math
 
+import numpy as np
 import pytest
 import torch
 from scipy.special import digamma
@@ -13,10 +14,10 @@ def by_definition(x, y, k, estimator):
     x, y = x.reshape(len(x), -1), y.reshape(len(y), -1)
     n = len(x)
     dx, dy = torch.cdist(x, x, p=math.inf), torch.cdist(y, y, p=math.inf)
-    joint = torch.maximum(dx, dy).fill_diagonal_(math.inf)
+    joint = torch.maximum(dx, dy)
     total = 0.0
     for i in range(n):
-        order = joint[i].argsort()[:k]
+        order = joint[i].topk(k + 1, largest=False).indices  # itself included
         for d in (dx, dy):
             others = torch.cat([d[i, :i], d[i, i + 1 :]])
             near = (others < joint[i, order[-1]]).sum() + 1 if estimator == 1 else (others <= d[i, order].max()).sum()
@@ -30,6 +31,51 @@ def test_agrees_with_the_sum_over_all_pairs(dim_x, dim_y, k, estimator):
     x, y = truth.SparseNormal(dim_x, dim_y, correlation=0.8).sample(300, seed=0)
     estimate = knn.mutual_information(x, y, k=k, estimator=estimator).item()
     assert estimate == pytest.approx(by_definition(x, y, k, estimator), abs=1e-12)
+
+
+KINDS = {
+    "float64": lambda x: x,
+    "float32": lambda x: x.float(),
+    "integers": lambda x: ranks(x),
+    "tenths": lambda x: ranks(x) / 10,  # many are at one distance, which rounds up or down
+    "coarse features": lambda x: torch.cat([ranks(x[:, :1]) / 10, x[:, 1:].round()], 1),
+    "far from zero": lambda x: 1e8 + x,
+    "tiny": lambda x: 1e-310 * x,
+    "scales": lambda x: x * 10.0 ** torch.arange(-9, x.shape[1] - 9),
+}
+
+
+def ranks(x):
+    return x.argsort(0).argsort(0)
+
+
+@pytest.fixture
+def small(monkeypatch):
+    """Sizes at which few samples fill several sets, queries and blocks, and leave a rest."""
+    for name, size in (("SET", 64), ("QUERIES", 50), ("BLOCK", 32)):
+        monkeypatch.setattr(knn, name, size)
+
+
+@pytest.mark.usefixtures("small")
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("estimator", [1, 2])
+@pytest.mark.parametrize(
+    ("dim_x", "dim_y", "k"), [(1, 1, 3), (1, 1, 199), (1, 5, 3), (2, 3, 3), (5, 5, 5), (5, 6, 4), (5, 30, 2)]
+)
+def test_agrees_with_all_pairs_of_any_kind(dim_x, dim_y, k, estimator, kind):
+    if estimator == 2 and kind in ("integers", "tenths", "coarse features") and dim_x + dim_y <= 5:
+        k = 199  # with fewer, it is a matter of choice which of equally distant samples are neighbours
+    x, y = truth.SparseNormal(dim_x, dim_y, correlation=0.8).sample(200, seed=1)
+    x, y = KINDS[kind](x.double()), KINDS[kind](y.double())
+    estimate = knn.mutual_information(x, y, k=k, estimator=estimator).item()
+    assert estimate == pytest.approx(by_definition(x.double(), y.double(), k, estimator), abs=1e-12)
+
+
+@pytest.mark.parametrize("features", [1, 2])
+def test_zeros_of_both_signs_are_equal_samples(features):
+    x = torch.tensor([0.0, -0.0, 0.0, 1.0, 2.0])[:, None].expand(-1, features)
+    with pytest.raises(ValueError, match="x must have a density, but 3 of its samples are equal, more than k=2"):
+        knn.mutual_information(x, range(5), k=2)
 
 
 def test_agrees_with_scikit_learn():
@@ -121,12 +167,22 @@ def by_ross(x, y, k):
     return (digamma(n) + digamma(k) - total / n) / math.log(2)
 
 
-@pytest.mark.parametrize(("features", "k"), [(1, 1), (2, 3), (8, 4)])
-def test_about_labels_agrees_with_the_sum_over_samples(features, k):
+@pytest.mark.usefixtures("small")
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(("features", "k"), [(1, 1), (2, 3), (8, 4), (30, 2)])
+def test_about_labels_agrees_with_the_sum_over_samples(features, k, kind):
     generator = torch.Generator().manual_seed(0)
     y = torch.randint(3, (200,), generator=generator)
-    x = torch.randn(200, features, generator=generator).double() + y[:, None]
-    assert knn.label_mutual_information(x, 7 - y, k=k).item() == pytest.approx(by_ross(x, y, k), abs=1e-12)
+    x = KINDS[kind](torch.randn(200, features, generator=generator).double() + y[:, None])
+    assert knn.label_mutual_information(x, 7 - y, k=k).item() == pytest.approx(by_ross(x.double(), y, k), abs=1e-12)
+
+
+def test_about_labels_many_values_round_to_one_distance():
+    """1 - v is 1 for hundreds of them, the radius of the first sample: these are not nearer."""
+    x = torch.tensor([1.0, 0.0, *np.geomspace(1e-40, 1e-15, 1000), -1e-3, -1e-40], dtype=torch.float64)
+    y = (torch.arange(len(x)) > 1).long()
+    assert (1 - x[1:900] == 1).all()
+    assert knn.label_mutual_information(x, y, k=1).item() == pytest.approx(by_ross(x, y, 1), abs=1e-12)
 
 
 def test_about_labels_agrees_with_scikit_learn():

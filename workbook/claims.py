@@ -334,6 +334,8 @@ def said(rows: Sequence[Mapping[str, Any]]) -> str:
     if attempted > 1:
         parts.append(f"reproduced on {sum(row['verdict'] == 'reproduced' for row in rows)} of {attempted}")
     (weakest, *_) = [row for row in rows if row["verdict"] == word]
+    if word == "holds without it too":
+        parts.append(f"difference {shown(weakest, 'paired_')}")
     if weakest["note"]:
         parts.append(weakest["note"])
     if not math.isnan(weakest["needed"]):

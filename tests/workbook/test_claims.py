@@ -153,6 +153,10 @@ def test_the_word_stands_beside_its_statement_as_it_is_judged(capsys):
         "? undecided, too few seeds, 5 would do: It stays at 3.26 bits. (09-plateau)",
     ]
     assert book.verdicts[["verdict", "control"]].values.tolist() == [["undecided", "fails"]]  # the last
+    book.judge("09-plateau", FIVE, control=[3.24, 3.27, 3.25, 3.26, 3.25])
+    assert capsys.readouterr().out.startswith(
+        "≈ holds without it too, difference 0.01 [-0.02, 0.03]: It stays at 3.26 bits."
+    )
 
 
 def test_verdicts_come_in_the_order_of_the_claims_whatever_is_judged_first():

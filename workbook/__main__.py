@@ -96,6 +96,7 @@ def run(
     time_limit: float | None,
 ) -> None:
     """Execute notebooks (all, or some: `02 05`) into reports/<profile>/ and renew the scoreboards as each ends."""
+    from workbook import rule
     from workbook import run as runner
 
     def report(done: runner.Run) -> None:
@@ -111,6 +112,8 @@ def run(
     chosen = runner.select(names)
     kinds = {key: parameter.type for one in chosen for key, parameter in runner.parameters(one).items()}
     overrides = dict(_parse(pair, kinds) for pair in pairs)
+    for one, n in runner.few_seeds(chosen, profile, overrides).items():
+        click.echo(f"{one} has {n} seeds, and a verdict takes {rule.LEAST}: its findings will be undecided")
     click.echo(f"running {', '.join(chosen)} in the {profile} profile, {jobs} at a time")
     done = runner.run(
         chosen, profile=profile, jobs=jobs, overrides=overrides, name=name, fresh=fresh, time_limit=time_limit,

@@ -29,7 +29,7 @@ import psutil
 from joblib import Parallel, delayed
 
 from infolib import checks
-from workbook import MARK, child, claims, execution, folders, journal, provenance, records, root
+from workbook import MARK, child, claims, execution, folders, journal, provenance, records, root, rule
 
 PROFILES = ("quick", "paper")
 TIME_LIMIT = {"quick": 20.0, "paper": 240.0}  # minutes for one notebook
@@ -295,6 +295,30 @@ def overridden(name: str, profile: str, overrides: Mapping[str, Any]) -> dict[st
     own = {key: parameter.default for key, parameter in parameters(name).items()} | _settings(name).get(profile, {})
     changed = {key: value for key, value in overrides.items() if value != own[key]}
     return changed | ({"seeds from": shift} if shift else {})
+
+
+def few_seeds(names: Sequence[str], profile: str, overrides: Mapping[str, Any]) -> dict[str, int]:
+    """Notebooks with fewer seeds than a verdict takes, so that their findings will be undecided.
+
+    Parameters
+    ----------
+    names : sequence of str
+        Full names of notebooks.
+    profile : str
+        "quick" or "paper".
+    overrides : mapping of str to object
+        Values that take precedence over the profile's.
+
+    Returns
+    -------
+    dict of str to int
+        Seeds by notebook.
+    """
+    found = {}
+    for name in names:
+        if own := parameters(name).get("n_seeds"):
+            found[name] = ({"n_seeds": own.default} | _settings(name).get(profile, {}) | dict(overrides))["n_seeds"]
+    return {name: n for name, n in found.items() if isinstance(n, int) and n < rule.LEAST}
 
 
 def described(changed: Mapping[str, Any]) -> str:

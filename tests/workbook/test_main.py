@@ -143,6 +143,10 @@ def test_scoreboards_are_renewed_as_each_notebook_ends_and_a_broken_one_does_not
     result = call("run", "00", "01")
     assert (result.exit_code, len(renewed)) == (0, 3)
     assert "✓ 00_start_here" in result.output
+    assert "seeds" not in result.output
+    result = call("run", "00", "01", "-p", "n_seeds=3")
+    for name in ("00_start_here", "01_estimators"):
+        assert f"{name} has 3 seeds, and a verdict takes 5: its findings will be undecided\n" in result.output
 
 
 def test_list_shows_notebooks_with_their_parameters():

@@ -40,9 +40,9 @@ def verify(names: Sequence[str] = (), *, profile: str = "paper") -> list[Outcome
     """Verify the reports of a profile, those with a name of their own too.
 
     A report holds if each of its files has the SHA-256 that its provenance names; its verdicts are those that the rule
-    gives for its values; it ran from a clean tree of a commit of this history, with the profile's own parameters and
-    seeds; its claims are those of that commit; and what decides each of them is the same today, or `CHANGES.md` beside
-    the claims tells what became of it.
+    gives for its values; it ran, by what its provenance says, from a clean tree of a commit of this history, with the
+    profile's own parameters and seeds; its claims are those of that commit; and what decides each of them is the same
+    today, or `CHANGES.md` beside the claims tells what became of it.
 
     Parameters
     ----------
@@ -141,11 +141,7 @@ def _history(notebook: str, report: reports.Report) -> Iterator[str]:
 def _commit_of(report: reports.Report) -> str:
     """The commit that the report is of; the last one, if the report has not been committed as it is."""
     folder = report.folder.relative_to(root())
-    rest = (
-        "--",
-        str(folder),
-        f":!{folder}/provenance.json",
-    )  # the notebook prints its commit, verdicts may be the same
+    rest = ("--", str(folder), f":!{folder}/provenance.json")  # a run made again may have the same verdicts
     changed = provenance.git("status", "--porcelain", *rest)
     return "HEAD" if changed else provenance.git("log", "-1", "--format=%H", *rest) or "HEAD"
 

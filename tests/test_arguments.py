@@ -430,7 +430,8 @@ def figures():
     on, both = {"ax": "None"}, ["layer", "step"]
     plane = ["I(X;T)", "I(T;Y)"]
     yield "depth_profile", {"table": course[[*both, "I(X;T)"]], "quantity": "I(X;T)", "hue": "step", "ax": ax}, on
-    yield "information_over_training", {"table": course[[*both, *plane, "S(X)", "S(Y)"]], "hue": "step"}, {}
+    known = course[[*both, "network", *plane, "S(X)", "S(Y)"]].assign(**{f"{i} chance": 0.5 for i in plane})
+    yield "chance_profiles", {"table": known, "hue": "step", "row": "network"}, {}
     drawn = {"x": "step", "hue": "layer", "dotted": "control"}
     colours = {"conv1": "C0", "fc1": "C1"}
     yield (

@@ -47,11 +47,17 @@ def test_depth_profile_keeps_the_order_of_kinds(plane):
     assert [t.get_text() for t in ax.get_legend().get_texts()] == ["untrained", "trained"]
 
 
-def test_information_over_training_draws_both_ceilings_inside_the_axes(plane):
-    figure = plotting.information_over_training(plane, hue="step")
-    for ax, ceiling in zip(figure.axes, (6.0, 3.3), strict=True):
-        assert any(line.get_ydata() == pytest.approx([ceiling, ceiling]) for line in ax.get_lines()[-1:])
+def test_chance_profiles_draw_chance_and_ceilings_inside_the_axes_and_take_chance_off(plane):
+    levels = {"I(X;T) chance": 0.75, "I(T;Y) chance": 0.25, "S(X)": 6.0, "S(Y)": 3.3}
+    figure = plotting.chance_profiles(plane.assign(**levels, alpha=2), hue="step", row="alpha")
+    left, middle, right = figure.axes
+    for ax, chance, ceiling in ((left, 0.75, 6.0), (right, 0.25, 3.3)):
+        dotted = [line.get_ydata().tolist() for line in ax.get_lines() if line.get_linestyle() == ":"]
+        assert dotted == [[chance] * 3] * 2
+        assert ax.get_lines()[-1].get_ydata() == pytest.approx([ceiling, ceiling])
         assert ax.get_ylim()[1] > ceiling
+    own, beyond = (ax.containers[0][0].get_ydata() for ax in (left, middle))
+    assert own - beyond == pytest.approx([0.75] * 3)
 
 
 @pytest.fixture

@@ -10,10 +10,10 @@ if lacking := [name for name in ("matplotlib", "seaborn", "PIL") if find_spec(na
 from infolib.plotting._curves import (
     ablation,
     ablation_modes,
+    chance_profiles,
     codelengths,
     depth_profile,
     estimates,
-    information_over_training,
     lines,
     panels,
 )
@@ -24,9 +24,9 @@ from infolib.plotting._scores import agreement, dots, scatter, violins
 from infolib.plotting._style import BAND, INK, light_png, sequential, theme
 
 __all__ = [
-    "BAND", "INK", "PLANES", "ablation", "ablation_modes", "agreement", "codelengths", "depth_profile", "dots",
-    "estimates", "heat_maps", "images", "information_over_training", "layer_planes", "lens_page", "light_png",
-    "lines", "neuron_plane", "panels", "planes", "rank_matrix", "scatter", "sequential", "theme", "violins",
+    "BAND", "INK", "PLANES", "ablation", "ablation_modes", "agreement", "chance_profiles", "codelengths",
+    "depth_profile", "dots", "estimates", "heat_maps", "images", "layer_planes", "lens_page", "light_png", "lines",
+    "neuron_plane", "panels", "planes", "rank_matrix", "scatter", "sequential", "theme", "violins",
 ]  # fmt: skip
 
 __getattr__ = _moved.attributes(__name__)

@@ -53,37 +53,59 @@ def depth_profile(table: pd.DataFrame, quantity: str, *, hue: str = "step", ax: 
     return ax
 
 
-def information_over_training(table: pd.DataFrame, *, hue: str = "step") -> Figure:
-    """I(X;T) and I(T;Y) of every layer at several moments of training, as two `depth_profile`.
+def chance_profiles(table: pd.DataFrame, *, hue: str, row: str) -> Figure:
+    """I(X;T), what of it is beyond chance, and I(T;Y) of every layer, as three `depth_profile` for each value of `row`.
 
     Parameters
     ----------
     table : DataFrame
-        Columns `layer`, `seed` and `hue`; in bits `I(X;T)`, `I(T;Y)`, `S(X)` and `S(Y)`.
-    hue : str
-        Column of the lines.
+        Columns `layer`, `seed`, `hue` and `row`; in bits `I(X;T)`, `I(T;Y)`, `I(X;T) chance`, `I(T;Y) chance`, `S(X)`
+        and `S(Y)`.
+    hue, row : str
+        Column of the lines; column of the rows of panels, such as how the information is measured.
 
     Returns
     -------
     Figure
-        Dashes are the upper bounds S(X) and S(Y).
+        Bars are one standard deviation over seeds. Dots are the chance level, that of mismatched pairs, in the colour
+        of its line; dashes the upper bounds S(X) and S(Y).
 
     Examples
     --------
-    >>> row = {"layer": "fc1", "step": 0, "I(X;T)": 5.0, "I(T;Y)": 2.0, "S(X)": 6.0, "S(Y)": 3.3}
-    >>> figure = information_over_training(pd.DataFrame([row | {"seed": 0}, row | {"seed": 1}]))
-    >>> [ax.get_title(loc="left") for ax in figure.axes]
-    ['about the input', 'about the label']
+    >>> row = {"layer": "fc1", "net": "trained", "alpha": 2, "I(X;T)": 5.0, "I(T;Y)": 2.0, "S(X)": 6.0, "S(Y)": 3.3}
+    >>> row |= {"I(X;T) chance": 4.5, "I(T;Y) chance": 0.5}
+    >>> figure = chance_profiles(pd.DataFrame([row | {"seed": s} for s in (0, 1)]), hue="net", row="alpha")
+    >>> [ax.get_ylabel() for ax in figure.axes]
+    ['I(X;T)  [bits]', 'I(X;T) beyond chance  [bits]', 'I(T;Y)  [bits]']
     """
-    figure, (left, right) = plt.subplots(1, 2, figsize=(11, 4.2), layout="constrained")
-    depth_profile(table, "I(X;T)", hue=hue, ax=left).set_title("about the input", loc="left")
-    depth_profile(table, "I(T;Y)", hue=hue, ax=right).set_title("about the label", loc="left")
-    for ax, ceiling, name in ((left, table["S(X)"].mean(), "S(X)"), (right, table["S(Y)"].mean(), "S(Y)")):
-        ax.axhline(ceiling, color=INK, lw=1, ls="--")
-        ax.annotate(name, (1, ceiling), (-4, 4), ("axes fraction", "data"), "offset points", ha="right", color=INK)
-        ax.set_ylim(0, 1.12 * ceiling)
-    left.get_legend().remove()
+    beyond = "I(X;T) beyond chance"
+    table = table.assign(**{beyond: table["I(X;T)"] - table["I(X;T) chance"]})
+    figure, axes = grid(table[row].nunique(), 3, sharex="col")
+    figure.set_size_inches(11, 3.1 * len(axes) + 0.2)
+    for i, (name, columns) in enumerate(zip(dict.fromkeys(table[row]), axes, strict=True)):
+        rows = table[table[row] == name]
+        for ax, quantity, bound in zip(columns, ("I(X;T)", beyond, "I(T;Y)"), ("S(X)", None, "S(Y)"), strict=True):
+            depth_profile(rows, quantity, hue=hue, ax=ax).get_legend().remove()
+            ax.set(xlabel="layer, from input to output" if i == len(axes) - 1 else "")
+            if bound:
+                _chance(ax, rows, f"{quantity} chance", hue)
+                ax.axhline(rows[bound].mean(), color=INK, lw=1, ls="--", label="upper bound: S(X), S(Y)")
+                ax.set_ylim(top=1.08 * rows[bound].mean())
+            ax.set_ylim(bottom=min(0, ax.get_ylim()[0]))
+        columns[0].set_title(name, loc="left", fontsize="medium")
+    handles, labels = axes[0, 0].get_legend_handles_labels()  # lines before bars: the two of all panels come last
+    figure.legend(
+        handles[2:] + handles[:2], labels[2:] + labels[:2], loc="outside upper right", ncols=5, fontsize="small"
+    )
     return figure
+
+
+def _chance(ax: Axes, table: pd.DataFrame, quantity: str, hue: str) -> None:
+    """The mean of a chance level at each layer, dotted, a line for each value of `hue`."""
+    for colour, (_, rows) in zip(sequential_for(table[hue]).values(), table.groupby(hue, sort=False), strict=True):
+        means = rows.groupby("layer", sort=False)[quantity].mean()
+        (line,) = ax.plot(range(len(means)), means, ":", color=colour, lw=1.5)
+    line.set_label("chance: mismatched pairs")
 
 
 def lines(

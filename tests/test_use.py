@@ -20,7 +20,7 @@ from workbook import run as runner
 from workbook.__main__ import main
 
 START = "00_start_here"
-SMALL_START = {"n_train": 60, "widths": [8], "checkpoints": [0, 5, 10], "n_measured": 40, "n_seeds": 2}
+SMALL_START = {"n_train": 60, "widths": [8], "n_steps": 10, "n_measured": 40, "n_seeds": 2}
 
 # Notebook 04 has a parameter that is a list of dicts, and one that is a dict.
 NEURONS = "04_neuron_importance"

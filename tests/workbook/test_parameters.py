@@ -19,9 +19,8 @@ INF, NAN = math.inf, math.nan
 ABSURD = [
     ("00", "dataset", "nonsense"), ("00", "dataset", "ib"), ("00", "n_train", 0), ("00", "n_train", 1349),
     ("00", "widths", []), ("00", "widths", [10**9]), ("00", "widths", [48, 0]), ("00", "batch_size", 0),
-    ("00", "learning_rate", -1.0), ("00", "learning_rate", 1e308), ("00", "checkpoints", [0]),
-    ("00", "checkpoints", [0, 30, 30]), ("00", "checkpoints", [0, 300, 30]), ("00", "checkpoints", [10, 30]),
-    ("00", "checkpoints", [0, 10**6]), ("00", "n_measured", 100_000), ("00", "input_width", INF),
+    ("00", "learning_rate", -1.0), ("00", "learning_rate", 1e308), ("00", "n_steps", 0),
+    ("00", "n_steps", 10**6), ("00", "n_measured", 100_000), ("00", "input_width", INF),
     ("00", "input_width", 1e-320), ("00", "n_seeds", 1), ("00", "n_seeds", 10**9),
     ("01", "n_samples", 1), ("01", "n_samples", 10**6), ("01", "sizes", []), ("01", "sizes", [100, 50]),
     ("01", "dimensions", []), ("01", "dimensions", [1, 2]), ("01", "dimensions", [1, 25, 10**9]), ("01", "bins", 0),

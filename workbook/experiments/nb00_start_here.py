@@ -5,12 +5,12 @@ from typing import Annotated, Any, Literal
 
 from infolib import checks
 from workbook import datasets
-from workbook.records import LAYERS, RISING, Natural, Positive, Rate, Seeds, Ten, Two, Units, entries
+from workbook.records import LAYERS, Count, Positive, Rate, Seeds, Ten, Two, Units
 
 RECORDS: dict[str, type] = {}
 RANGES = {"dataset": Literal["digits", "mnist", "fashion-mnist"], "n_train": Ten, "n_seeds": Seeds, "batch_size": Two,
           "widths": Annotated[list[Units], LAYERS], "learning_rate": Rate, "input_width": Positive,
-          "checkpoints": Annotated[list[Natural], RISING, entries(2)]}  # fmt: skip
+          "n_steps": Count}  # fmt: skip
 
 
 def check(parameters: Mapping[str, Any]) -> None:
@@ -24,9 +24,9 @@ def check(parameters: Mapping[str, Any]) -> None:
     Raises
     ------
     ValueError
-        For more images than there are, and checkpoints before or after all training.
+        For more images than there are, and more training steps than 1,000 epochs.
     """
     n_train, _, n_test = datasets.sizes(parameters["dataset"], n_train=parameters["n_train"])
     checks.within("n_measured", parameters["n_measured"], 10, n_test)
-    at, steps = parameters["checkpoints"], 1000 * -(-n_train // parameters["batch_size"])  # epochs at most
-    checks.hold("checkpoints", at, at[0] == 0 and at[-1] <= steps, f"from 0, untrained, to step {steps} at most")
+    epochs = 1000 * -(-n_train // parameters["batch_size"])
+    checks.within("n_steps", parameters["n_steps"], 1, epochs)

@@ -157,7 +157,7 @@ def plane_rows() -> Iterator[Row]:
 
 
 def _plane(x, y, recorded, bins):
-    options = {"input_width": 5.0, "alpha": 1, "bins": bins, "precision": torch.float32}
+    options = {"input_width": 5.0, "alpha": 1, "search": "published", "bins": bins, "precision": torch.float32}
     table = pd.DataFrame(information_plane.matrix_based(x, y, recorded, **options))
     return torch.tensor(table[["I(X;T)", "I(T;Y)"]].to_numpy())
 
@@ -203,7 +203,7 @@ def trajectory_rows() -> Iterator[Row]:
     data = datasets.Data(x, torch.arange(6_000) % 10)
     plane = information_plane.Plane(
         batch=lambda step: data[step.batch],
-        estimator=partial(information_plane.matrix_based, input_width=5.0, alpha=1),
+        estimator=partial(information_plane.matrix_based, input_width=5.0, alpha=1, search="published"),
         momentum=0.9,
         settled=(40, 50),
         dtype=torch.float32,

@@ -10,9 +10,9 @@ What is public, and how long its names keep:
 
 stable
     `Data`; `activations`: `record`, `replace`, `collect`, `upto`; `training`: `fit`, `evaluate`; every function of
-    `estimators`: `binning`, `discrete`, `renyi`, `lanczos`, `knn`, `truth`, `uncertainty`. A name or a meaning changes
-    only with a new major version; until version 1, with a new minor version and a line in the CHANGELOG. An old name
-    raises an ImportError that names the new one.
+    `estimators`: `binning`, `discrete`, `renyi`, `lanczos`, `knn`, `truth`, `uncertainty`, `chance`. A name or a
+    meaning changes only with a new major version; until version 1, with a new minor version and a line in the
+    CHANGELOG. An old name raises an ImportError that names the new one.
 provisional
     All other public names: `measures`, `plotting`, `checks`, and the rest of `activations`, `training` and `data`.
     They may change with any version, with a line in the CHANGELOG.

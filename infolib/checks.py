@@ -456,6 +456,42 @@ def of_type(name: str, value: T, kind: Any, words: str) -> T:
     return value
 
 
+def no_gram(name: str, x: Tensor, advice: str) -> Tensor:
+    """`x` if it is no Gram or distance matrix in the place of samples.
+
+    Parameters
+    ----------
+    name : str
+        Name of the argument, for the error message.
+    x : Tensor, shape (n, ...)
+        Samples.
+    advice : str
+        What takes a matrix, for the error message.
+
+    Returns
+    -------
+    Tensor, shape (n, ...)
+        The samples themselves.
+
+    Raises
+    ------
+    ValueError
+        For a symmetric n x n matrix with a constant diagonal, unless it is diagonal or constant.
+
+    Examples
+    --------
+    >>> no_gram("x", torch.tensor([[0.0, 1.0, 1.0], [1.0, 0.0, 1.0], [1.0, 1.0, 0.0]]), "gram_entropy takes it")
+    Traceback (most recent call last):
+    ValueError: x must be samples, got a symmetric 3 x 3 matrix with a constant diagonal; gram_entropy takes it
+    """
+    n = len(x)
+    square = x.shape == (n, n) and (x.diagonal() == x[0, 0]).all() and torch.equal(x, x.mT)
+    if square and x.count_nonzero() > n and (x != x[0, 0]).any():
+        what = f"a symmetric {n} x {n} matrix with a constant diagonal"
+        raise ValueError(f"{name} must be samples, got {what}; {advice}")
+    return x
+
+
 def guard(module: dict[str, Any], *, classes: bool = True) -> None:
     """Have the public functions and data classes of a module refuse what their annotations do not allow.
 

@@ -339,11 +339,7 @@ def _scaled(name: str, x: Any, width_name: str, width: float) -> Tensor:
     """Centred samples of shape (n, features) over their width, in float64."""
     x = checks.floats(name, x).detach()
     n = checks.at_least(f"{name}: n", len(x), 2)
-    if x.shape == (n, n) and (x.diagonal() == x[0, 0]).all() and torch.equal(x, x.mT) and x.count_nonzero() > n:
-        raise ValueError(
-            f"{name} must be samples, got a symmetric {n} x {n} matrix with a constant diagonal; gram_entropy takes a "
-            "Gram matrix"
-        )
+    x = checks.no_gram(name, x, "gram_entropy takes a Gram matrix")
     x = x.reshape(n, -1).double()
     x = (x - x.mean(0)) / checks.positive(width_name, width)
     largest = float(torch.linalg.vector_norm(x, dim=1).max()) ** 2

@@ -13,9 +13,9 @@ The one kernel here is the Gaussian exp(-|x - x'|^2 / (2 width^2)). Papers witho
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial, reduce
-from typing import Any
+from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor
@@ -28,6 +28,24 @@ TOLERANCE = 1e-5  # of symmetry and trace: above float32 rounding, far below any
 CHUNK = 2**18  # kernel values held at once by the width search
 ROUGH = 2**13  # times the rounding of norms of d values, eps sqrt(d): what is below is computed from differences
 PAIRS = 2**22  # values of such differences held at once
+COARSE = 40  # widths of the grid that finds the peaks of alignment
+FINE = 1e-3  # of a width, to which a peak is refined
+GOLDEN = (math.sqrt(5) - 1) / 2
+
+
+class Width(NamedTuple):
+    """A kernel width and whether it is an end of the range that was searched.
+
+    Attributes
+    ----------
+    width : Tensor, shape ()
+        In the unit of the samples.
+    at_end : bool
+        Whether the best width is an end of the range: what is best may lie outside.
+    """
+
+    width: Tensor
+    at_end: bool
 
 
 def squared_distances(x: Any) -> Tensor:
@@ -58,9 +76,7 @@ def squared_distances(x: Any) -> Tensor:
     tensor([[ 0., 25.],
             [25.,  0.]], dtype=torch.float64)
     """
-    x = checks.floats("x", x)
-    checks.at_least("x: n", len(x), 2)
-    return _squared_distances(x.reshape(len(x), -1))
+    return _squared_distances(_samples("x", x))
 
 
 def gram(x: Any, *, width: float | Tensor, precomputed: bool = False) -> Tensor:
@@ -469,13 +485,18 @@ def label_mutual_information(A: Gram, y: Any, *, alpha: float = 1.01) -> Tensor:
     return joint_entropy(A, alpha=alpha) + label_entropy(y, alpha=alpha).to(joint) - joint
 
 
-def alignment(A: Gram, B: Gram) -> Tensor:
-    """Kernel alignment <A, B>_F / (|A|_F |B|_F) of two Grams (Cristianini et al. 2001).
+def alignment(A: Gram, B: Gram, *, centred: bool = False) -> Tensor:
+    """Kernel alignment <A, B>_F / (|A|_F |B|_F) of two Grams (Cristianini et al. 2001), or of both centred.
+
+    Centred alignment takes HAH and HBH, H = 1 - 11^T / n (Cortes, Mohri & Rostamizadeh 2012): what the kernels have in
+    common beside their means.
 
     Parameters
     ----------
     A, B : Tensor, shape (..., n, n), or sequence of them
         Gram matrices with trace 1; a list stands for its joint.
+    centred : bool
+        Whether both are centred.
 
     Returns
     -------
@@ -485,14 +506,18 @@ def alignment(A: Gram, B: Gram) -> Tensor:
     Raises
     ------
     ValueError
-        As `joint_entropy`.
+        As `joint_entropy`; for a centred Gram of which nothing is left, as all samples are the same.
 
     Examples
     --------
     >>> alignment(label_gram([0, 0, 1, 1]), label_gram([0, 1, 2, 3]))
     tensor(0.7071, dtype=torch.float64)
+    >>> alignment(label_gram([0, 0, 1, 1]), label_gram([0, 1, 2, 3]), centred=True)
+    tensor(0.5774, dtype=torch.float64)
     """
     A, B = _gram("A", A), _gram("B", B)
+    if centred:
+        A, B = _centred("A", A), _centred("B", B)
     return _hadamard(A, B).sum((-2, -1)) / (torch.linalg.matrix_norm(A) * torch.linalg.matrix_norm(B))
 
 
@@ -528,7 +553,131 @@ def silverman_width(x: Any, *, h: float = 5.0) -> float:
     return checks.within("h", checks.positive("h", h), 0) * n ** (-1 / (4 + x[0].numel()))
 
 
+def distance_width(
+    x: Any, *, ratio: float = 1.0, kind: Literal["rms", "mean", "median"] = "rms", precomputed: bool = False
+) -> Tensor:
+    """Kernel width without labels: `ratio` times the distance between two different samples.
+
+    The root mean square over all pairs i != j is sqrt(2 n / (n - 1) Var), Var the variance of x about its mean in all
+    features together: it needs no distances. The median is the heuristic of Gretton et al. 2012.
+
+    Parameters
+    ----------
+    x : array_like, shape (n, *features) or (n, n)
+        Samples, in any unit; with `precomputed`, their squared distances.
+    ratio : float
+        Widths per distance, positive.
+    kind : {"rms", "mean", "median"}
+        Which distance: root mean square, mean or median over the pairs of different samples.
+    precomputed : bool
+        Whether x holds squared distances.
+
+    Returns
+    -------
+    Tensor, shape ()
+        The width in the unit of x, float64.
+
+    Raises
+    ------
+    ValueError
+        For NaN or infinite x, n < 2, x of which that distance is 0, or a ratio that is not positive and finite.
+
+    Examples
+    --------
+    >>> distance_width([0.0, 3.0, 3.0]), distance_width([0.0, 3.0, 3.0], ratio=2, kind="mean")
+    (tensor(2.4495, dtype=torch.float64), tensor(4., dtype=torch.float64))
+    """
+    checks.within("ratio", checks.positive("ratio", ratio), 0)
+    if kind == "rms" and not precomputed:
+        x = _samples("x", x).detach().double()
+        x = torch.zeros_like(x) if (x == x[:1]).all() else x - x.mean(0)
+        _check_scale(x.square().sum(1).amax(), x)
+        distance = (2 * x.square().sum() / (len(x) - 1)).sqrt()
+    else:
+        squared = _squared(x, precomputed).detach().double()
+        pairs = squared[_above(squared)]
+        middle = pairs.sort().values[[(len(pairs) - 1) // 2, len(pairs) // 2]]
+        distance = {"rms": pairs.mean().sqrt(), "mean": pairs.sqrt().mean(), "median": middle.sqrt().mean()}[kind]
+    if distance == 0:
+        raise ValueError(f"x must have a {kind} distance above 0, got samples that are the same")
+    return ratio * distance
+
+
 def alignment_width(
+    x: Any,
+    y: Any,
+    *,
+    low: float = 0.02,
+    high: float = 20.0,
+    centred: bool = False,
+    bins: int | None = None,
+    precomputed: bool = False,
+) -> Width:
+    """Kernel width that maximises the alignment of the Gram of x with the labels: that of Wickstrøm et al. 2019, exact.
+
+    A logarithmic grid from `low` to `high` mean distances finds the peaks, and golden sections the maximum of the best
+    two, to a thousandth of the width. Of equal alignments the smallest width wins. The result scales with x and does
+    not depend on the order of the samples. `published_width` is the search of that paper.
+
+    Parameters
+    ----------
+    x : array_like, shape (n, *features) or (n, n)
+        Samples, in any unit; with `precomputed`, their squared distances.
+    y : array_like of int, shape (n,)
+        Labels.
+    low, high : float
+        Ends of the range in mean distances between different samples.
+    centred : bool
+        Whether alignment is that of centred kernels, as `alignment` takes it.
+    bins : int or None
+        Bins of a histogram that replaces the distances, several times faster for n >= 256; 4096 do. None takes the
+        distances themselves.
+    precomputed : bool
+        Whether x holds squared distances.
+
+    Returns
+    -------
+    Width
+        The width in the unit of x, float64, and whether it is an end of the range.
+
+    Raises
+    ------
+    ValueError
+        For NaN or infinite x, n < 2, labels that are not integers, a range that is not positive, finite and rising, and
+        bins with `centred`. Where alignment chooses no width: for constant x, pairs that are all equally far, a single
+        class, and alignment that is the same at every width.
+
+    Examples
+    --------
+    >>> alignment_width([0.0, 0.1, 1.0, 1.1], [0, 0, 1, 1])
+    Width(width=tensor(0.3218, dtype=torch.float64), at_end=False)
+    """
+    if not 0 < low < high < math.inf:
+        raise ValueError(f"low and high must be positive, finite and rise, got {low} and {high}")
+    if bins is not None and checks.at_least("bins", bins, 2) and centred:
+        raise ValueError(f"bins must be None with centred=True, which needs the distances themselves, got {bins}")
+    pairs, agree, n = _labelled_pairs(x, y, precomputed)
+    if agree.all() or pairs.max() - pairs.min() <= TOLERANCE * pairs.max():
+        why = "y has a single class" if agree.all() else "all pairs of x are equally far"
+        raise ValueError(f"{why}: no width can be chosen by alignment")
+    pairs, agree = pairs.double(), agree.double()
+    unit, heights = pairs.sqrt().mean(), _heights(pairs, agree, n, bins=bins, centred=centred)
+
+    def height(at: list[float]) -> list[float]:  # rounded: a plateau is one, whatever the order of the samples
+        return heights(unit * torch.tensor(at).to(unit).exp()).div(n).round(decimals=12).tolist()
+
+    grid = torch.linspace(math.log(low), math.log(high), COARSE, dtype=torch.float64).tolist()
+    found = height(grid)
+    if max(found) - min(found) < 1e-9:
+        raise ValueError("alignment is the same at every width: none can be chosen by it")
+    beside = [-math.inf, *found, -math.inf]
+    peaks = sorted((i for i, h in enumerate(found) if beside[i] < h >= beside[i + 2]), key=lambda i: -found[i])[:2]
+    tops = [_golden(height, grid[max(i - 1, 0)], grid[min(i + 1, COARSE - 1)]) for i in peaks]
+    at, _ = max(tops, key=lambda top: top[1])
+    return Width(unit * math.exp(at), min(at - grid[0], grid[-1] - at) < FINE)
+
+
+def published_width(
     x: Any,
     y: Any,
     *,
@@ -538,8 +687,8 @@ def alignment_width(
     high: float | None = None,
     bins: int | None = None,
     precomputed: bool = False,
-) -> Tensor:
-    """Kernel width that maximises the alignment of the Gram of x with the labels (Wickstrøm et al. 2019).
+) -> Width:
+    """Kernel width that is best aligned with the labels on the grid of Wickstrøm et al. 2019.
 
     The kernel is exp(-|x - x'|^2 / (2 width^2)). That paper writes exp(-|x - x'|^2 / sigma^2) and tries 75 sigmas from
     0.1 to 10 mean distances (the zero diagonal included). The default grid holds the same kernels: width = sigma /
@@ -568,8 +717,8 @@ def alignment_width(
 
     Returns
     -------
-    Tensor, shape ()
-        The best width in the unit of x.
+    Width
+        The best width in the unit of x, and whether it is the least or the largest of those tried.
 
     Raises
     ------
@@ -578,28 +727,66 @@ def alignment_width(
 
     Examples
     --------
-    >>> alignment_width([0.0, 0.1, 1.0, 1.1], [0, 0, 1, 1], widths=[0.01, 0.3, 10.0])
-    tensor(0.3000, dtype=torch.float64)
+    >>> published_width([0.0, 0.1, 1.0, 1.1], [0, 0, 1, 1], widths=[0.01, 0.3, 10.0])
+    Width(width=tensor(0.3000, dtype=torch.float64), at_end=False)
     """
-    squared = _squared(x, precomputed).detach()
-    n = len(squared)
-    y = _labels(y, n).to(squared.device)
-    above = torch.ones_like(squared, dtype=torch.bool).triu(diagonal=1)  # each pair once
     checks.at_least("points", points, 1)
     if checks.within("low", checks.positive("low", low), 0) > checks.within("high", low if high is None else high, 0):
         raise ValueError(f"low and high must rise, got {low} and {high}")
-    pairs, agree = squared[above], (y[:, None] == y)[above].to(squared.dtype)
-    if pairs.max() == 0:
-        raise ValueError("x is constant: no width can be chosen by alignment")
+    pairs, agree, n = _labelled_pairs(x, y, precomputed)
     if widths is None:
         high = 10 * 2 * float(pairs.sqrt().sum()) / n**2 / math.sqrt(2) if high is None else high
         widths = torch.linspace(low, high, points, dtype=torch.float64)
-    widths = _width(checks.floats("widths", widths, min_ndim=0), squared).reshape(-1)
+    widths = _width(checks.floats("widths", widths, min_ndim=0), pairs).reshape(-1)
+    best = widths[_heights(pairs, agree, n, bins=bins)(widths).argmax()]
+    return Width(best, bool(best == widths.min() or best == widths.max()))
+
+
+def _centred(name: str, A: Tensor) -> Tensor:
+    A = A - A.mean(-1, keepdim=True) - A.mean(-2, keepdim=True) + A.mean((-2, -1), keepdim=True)
+    if (A.diagonal(dim1=-2, dim2=-1).sum(-1) < TOLERANCE).any():
+        raise ValueError(f"{name} must have different samples, as nothing is left of a constant Gram that is centred")
+    return A
+
+
+def _above(squared: Tensor) -> Tensor:
+    """Each pair of different samples once."""
+    return torch.ones_like(squared, dtype=torch.bool).triu(diagonal=1)
+
+
+def _labelled_pairs(x: Any, y: Any, precomputed: bool) -> tuple[Tensor, Tensor, int]:
+    """Squared distances of all pairs, each once, whether their labels agree, and n."""
+    squared = _squared(x, precomputed).detach()
+    y = _labels(y, len(squared)).to(squared.device)
+    pairs = squared[_above(squared)]
+    if pairs.max() == 0:
+        raise ValueError("x is constant: no width can be chosen by alignment")
+    return pairs, (y[:, None] == y)[_above(squared)].to(pairs), len(y)
+
+
+def _heights(
+    pairs: Tensor, agree: Tensor, n: int, *, bins: int | None = None, centred: bool = False
+) -> Callable[[Tensor], Tensor]:
+    """The alignment with the label kernel, up to a factor, as a function of widths (widths,)."""
     every = torch.ones_like(agree)
     if bins is not None:
         pairs, agree, every = _histogram(pairs, agree, checks.at_least("bins", bins, 2))
-    chunks = widths.split(max(1, CHUNK // len(pairs)))
-    return widths[torch.cat([_pair_alignment(pairs, agree, every, n, chunk) for chunk in chunks]).argmax()]
+    one = partial(_centred_alignment, pairs, agree, n) if centred else partial(_pair_alignment, pairs, agree, every, n)
+    return lambda widths: torch.cat([one(chunk) for chunk in widths.split(max(1, CHUNK // len(pairs)))])
+
+
+def _golden(height: Callable[[list[float]], list[float]], low: float, high: float) -> tuple[float, float]:
+    """Where a function with one maximum in [low, high] has it, within FINE, and its height there."""
+    a, b = high - GOLDEN * (high - low), low + GOLDEN * (high - low)
+    (at_a,), (at_b,) = height([a]), height([b])
+    while high - low > FINE:
+        if at_a >= at_b:
+            high, b, at_b, a = b, a, at_a, b - GOLDEN * (b - low)
+            (at_a,) = height([a])
+        else:
+            low, a, at_a, b = a, b, at_b, a + GOLDEN * (high - a)
+            (at_b,) = height([b])
+    return (a, at_a) if at_a >= at_b else (b, at_b)
 
 
 def _pair_alignment(squared: Tensor, agree: Tensor, every: Tensor, n: int, widths: Tensor) -> Tensor:
@@ -609,6 +796,21 @@ def _pair_alignment(squared: Tensor, agree: Tensor, every: Tensor, n: int, width
     return product / (n + 2 * kernel.square_() @ every).sqrt()
 
 
+def _centred_alignment(squared: Tensor, agree: Tensor, n: int, widths: Tensor) -> Tensor:
+    """Alignment of HKH = H(K - 1)H with the label kernel's: all diagonals are 0, and large widths keep their digits."""
+    i, j = torch.triu_indices(n, n, 1, device=squared.device)
+    K, L = torch.expm1(-0.5 * squared / widths[:, None].square()), agree[None] - 1
+
+    def sums(v: Tensor) -> Tensor:  # of each sample's pairs
+        return v.new_zeros(len(v), n).index_add_(1, i, v).index_add_(1, j, v)
+
+    def product(v: Tensor, w: Tensor) -> Tensor:
+        of_v, of_w = sums(v), sums(w)
+        return 2 * (v * w).sum(1) - 2 / n * (of_v * of_w).sum(1) + of_v.sum(1) * of_w.sum(1) / n**2
+
+    return n * product(K, L) / (product(K, K) * product(L, L)).sqrt()
+
+
 def _histogram(squared: Tensor, agree: Tensor, bins: int) -> tuple[Tensor, Tensor, Tensor]:
     """Squared distance at the centre of each bin, and how many pairs lie in it: those that agree, and all."""
     distance = squared.sqrt()
@@ -616,6 +818,13 @@ def _histogram(squared: Tensor, agree: Tensor, bins: int) -> tuple[Tensor, Tenso
     centres = (torch.arange(bins, dtype=squared.dtype, device=squared.device) + 0.5) * (top / bins)
     agreeing, every = (values.histc(bins, 0, top) for values in (distance[agree > 0], distance))
     return centres.square(), agreeing, every
+
+
+def _samples(name: str, x: Any) -> Tensor:
+    """Samples of shape (n, features)."""
+    x = checks.floats(name, x)
+    checks.at_least(f"{name}: n", len(x), 2)
+    return checks.no_gram(name, x, "for squared distances set precomputed=True").reshape(len(x), -1)
 
 
 def _squared(x: Any, precomputed: bool) -> Tensor:

@@ -17,12 +17,13 @@ The options of an estimator are bound by `functools.partial`, such as `partial(b
 estimator does not take is refused when the plane is described, before a network is trained or measured.
 """
 
+import inspect
 import math
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import chain
-from typing import Any, TypedDict, Unpack
+from typing import Any, Literal, TypedDict, Unpack
 
 import numpy as np
 import pandas as pd
@@ -31,7 +32,7 @@ from torch import Tensor, nn
 
 from infolib import activations, checks
 from infolib.data import Data
-from infolib.estimators import binning, discrete, knn, renyi
+from infolib.estimators import binning, chance, discrete, knn, renyi
 from infolib.measures import _options
 from infolib.training import Step
 
@@ -45,17 +46,22 @@ class Kernel(TypedDict, total=False):
 
     Parameters
     ----------
-    input_width, alpha, precision, points, low, high, bins
-        As `matrix_based` takes them; `input_width` has no default.
+    input_width, ratio, alpha, precision, search, centred, bins, points, low, high, permutations, seed
+        As `matrix_based` takes them: `input_width` or `ratio` has to be there.
     """
 
-    input_width: float
+    input_width: float | None
+    ratio: float | None
     alpha: float
     precision: torch.dtype
-    points: int
-    low: float
-    high: float | None
+    search: Literal["refined", "published"]
+    centred: bool
     bins: int | None
+    points: int | None
+    low: float | None
+    high: float | None
+    permutations: int
+    seed: int
 
 
 def matrix_based(
@@ -63,15 +69,20 @@ def matrix_based(
     y: Tensor,
     recorded: Mapping[str, Tensor],
     *,
-    input_width: float,
+    input_width: float | None = None,
+    ratio: float | None = None,
     alpha: float = 1.01,
     widths: Mapping[str, float] | None = None,
     momentum: float = 0.0,
     precision: torch.dtype = torch.float64,
-    points: int = 75,
-    low: float = 0.1 / math.sqrt(2),
-    high: float | None = None,
+    search: Literal["refined", "published"] = "refined",
+    centred: bool = False,
     bins: int | None = None,
+    points: int | None = None,
+    low: float | None = None,
+    high: float | None = None,
+    permutations: int = 0,
+    seed: int = 0,
 ) -> list[Row]:
     """Matrix-based I(X;T) and I(T;Y) in bits of recorded activations: a row for each layer.
 
@@ -80,9 +91,13 @@ def matrix_based(
 
         width_t = momentum width_(t-1) + (1 - momentum) width*,
 
-    where the kernel of width* is the one best aligned with the labels' kernel (`renyi.alignment_width`). All widths,
-    the input's too, are those of exp(-d²/(2 width²)). A dead layer, whose activations are all the same, has no width*:
-    it has its former width, or an infinite one, and its information is 0.
+    where the kernel of width* is the one best aligned with the labels' kernel: by `renyi.alignment_width`, or on the
+    grid of that paper. With a `ratio` no labels are asked: width* is so many root mean squared distances of the layer,
+    and the input's width so many of the input. All widths are those of exp(-d²/(2 width²)). A dead layer, whose
+    activations are all the same, has no width*: it has its former width, or an infinite one, and its information is 0.
+
+    Both quantities are near log2 n where kernels are narrow, for unrelated X and T too. What they are by chance is
+    their mean over permuted pairs; at alpha = 2 it is exact and always there (`chance.joint_entropy`).
 
     Parameters
     ----------
@@ -90,26 +105,38 @@ def matrix_based(
         Samples of X, in any unit; their labels, integers.
     recorded : mapping from str to Tensor, shape (n, ...)
         The activations of each layer. Distances and kernels are computed in their precision.
-    input_width, alpha : float
-        Kernel width of the input, in the unit of x; order of the Rényi entropy, positive.
+    input_width : float, optional
+        Kernel width of the input, in the unit of x, positive.
+    ratio : float, optional
+        In place of `input_width`: widths of input and layers in their root mean squared distances, positive.
+    alpha : float
+        Order of the Rényi entropy, positive.
     widths : mapping from str to float, optional
         The former width_(t-1) of each layer, in the unit of its activations. A layer without one has width*.
     momentum : float
         0.9 in the paper; with 1 the widths stay as they are given.
     precision : torch.dtype
         Of the eigenvalues.
-    points, low, high, bins
-        The search for width*, as `renyi.alignment_width` takes them.
+    search : {"refined", "published"}
+        For width*: `renyi.alignment_width` or `renyi.published_width`.
+    centred, bins
+        As `renyi.alignment_width` takes them; the published search has `bins` only.
+    points, low, high : optional
+        As `renyi.published_width` takes them, of which alone they are options.
+    permutations, seed : int
+        Permuted pairs whose mean is chance; seed of their generator.
 
     Returns
     -------
     list of dict
-        One for each layer: layer, I(X;T), I(T;Y), S(T), S(X), S(Y), width, input_width, alpha, n.
+        One for each layer: layer, I(X;T), I(T;Y), S(T), S(X), S(Y), width, width_at_end (whether width* is an end of
+        the range searched), input_width, alpha, n; with permutations and at alpha = 2, I(X;T) chance, I(T;Y) chance.
 
     Raises
     ------
     ValueError
-        For a momentum outside [0, 1], and for what the estimators refuse.
+        For a momentum outside [0, 1], neither or both of `input_width` and `ratio`, options of the other search,
+        negative permutations, and for what the estimators refuse.
 
     Examples
     --------
@@ -119,28 +146,29 @@ def matrix_based(
     (1.0, 1.0, 2.0)
     """
     checks.within("momentum", momentum, 0, 1)
-    if high is not None and checks.positive("low", low) >= high:
-        raise ValueError(f"high must be above low={low:g}, got {high:g}")
+    checks.at_least("permutations", permutations, 0)
+    chosen_by: Row = {"input_width": input_width, "ratio": ratio, "search": search, "centred": centred, "bins": bins}
+    best = _search(**chosen_by, points=points, low=low, high=high)
     y = _labels(x, y, recorded)
-    checks.positive("input_width", input_width)
-    gram_x = renyi.gram(x, width=input_width).to(precision)
+    width_x = float(renyi.distance_width(x, ratio=ratio)) if input_width is None and ratio else input_width or 0.0
+    gram_x = renyi.gram(x, width=checks.positive("input_width", width_x)).to(precision)
     s_x, s_y = float(renyi.entropy(gram_x, alpha=alpha)), float(renyi.label_entropy(y, alpha=alpha))
-    best = partial(renyi.alignment_width, y=y, precomputed=True, points=points, low=low, high=high, bins=bins)
-    chosen, found = [], []
+    found, grams = [], []
     for layer, t in recorded.items():
         squared = renyi.squared_distances(t)
-        chosen.append(_width(squared, best, (widths or {}).get(layer), momentum))
-        found.append(renyi.gram(squared, width=chosen[-1], precomputed=True).to(gram_x))
-    grams = torch.stack(found)  # (layers, n, n): one call for the spectra of all layers
-    s_t = renyi.entropy(grams, alpha=alpha)
-    about_x = s_x + s_t - renyi.joint_entropy(gram_x, grams, alpha=alpha)
-    about_y = s_t + s_y - renyi.label_joint_entropy(grams, y, alpha=alpha)
-    columns = zip(recorded, about_x.tolist(), about_y.tolist(), s_t.tolist(), chosen, strict=True)
-    same = {"input_width": input_width, "alpha": alpha, "n": len(x)}
-    return [
-        {"layer": layer, "I(X;T)": i_x, "I(T;Y)": i_y, "S(T)": s, "S(X)": s_x, "S(Y)": s_y, "width": width} | same
-        for layer, i_x, i_y, s, width in columns
-    ]
+        found.append(_width(squared, partial(best, squared, y), (widths or {}).get(layer), momentum))
+        grams.append(renyi.gram(squared, width=found[-1]["width"], precomputed=True).to(gram_x))
+    T = torch.stack(grams)  # (layers, n, n): one call for the spectra of all layers
+    s_t = renyi.entropy(T, alpha=alpha)
+    bits = {"I(X;T)": s_x + s_t - renyi.joint_entropy(gram_x, T, alpha=alpha)}
+    bits |= {"I(T;Y)": s_t + s_y - renyi.label_joint_entropy(T, y, alpha=alpha), "S(T)": s_t}
+    if permutations or alpha == 2:
+        few: Row = {"alpha": alpha, "permutations": 0 if alpha == 2 else permutations, "seed": seed}
+        bits["I(X;T) chance"] = s_x + s_t - chance.joint_entropy(gram_x, T, **few).mean
+        bits["I(T;Y) chance"] = s_t + s_y - chance.label_joint_entropy(T, y, **few).mean
+    rows = (dict(zip(bits, row, strict=True)) for row in zip(*(b.tolist() for b in bits.values()), strict=True))
+    same = {"S(X)": s_x, "S(Y)": s_y, "input_width": width_x, "alpha": alpha, "n": len(x)}
+    return [{"layer": layer} | row | width | same for layer, row, width in zip(recorded, rows, found, strict=True)]
 
 
 def binned(
@@ -269,7 +297,8 @@ class Plane:
         Of the moving average of the kernel widths, which goes from point to point (see `matrix_based`); the widths that
         it starts from. Momentum 0.9 is that of Wickstrøm et al. 2019; with 1 the widths stay as they begin.
     settled : (int, int), optional
-        (m, points): after m points, the search for a width tries only so many widths; (40, 50) in the paper.
+        (m, points): after m points, the published search tries only so many widths; (40, 50) in the paper. Other
+        searches have no such number.
     dtype : torch.dtype
         That samples and activations are turned into.
     softmax : sequence of str, optional
@@ -310,7 +339,7 @@ class Plane:
         if {"momentum", "widths"} & set(getattr(self.estimator, "keywords", ())):
             raise ValueError("momentum and widths must be the plane's own, got an estimator that has them bound")
         moving = {"widths": self.widths, "momentum": self.momentum} if self.momentum else {}
-        _options.check(self.estimator, moving | ({"points": self.settled[1]} if self.settled else {}))
+        _described(self.estimator, moving | ({"points": self.settled[1]} if self.settled else {}))
 
 
 def point(
@@ -358,13 +387,14 @@ def point(
 
     Examples
     --------
-    >>> net, x = nn.Sequential(nn.Identity(), nn.Flatten()), torch.tensor([[0.0], [5.0]])
-    >>> point(net, x, torch.tensor([0, 1]), ["0"], input_width=0.01)[["layer", "I(X;T)", "I(T;Y)"]].round(4)
+    >>> net, x = nn.Sequential(nn.Identity(), nn.Flatten()), torch.tensor([[0.0], [0.01], [5.0], [5.01]])
+    >>> table = point(net, x, torch.tensor([0, 0, 1, 1]), ["0"], input_width=0.5)
+    >>> table[["layer", "I(X;T)", "I(T;Y)"]].round(2)
       layer  I(X;T)  I(T;Y)
     0     0     1.0     1.0
     """
     bound = partial(checks.of_type("estimator", estimator, Callable, "a function"), **options)
-    _options.check(bound)
+    _described(bound)
     chosen = _softmaxed(model, layers, softmax)
     data = Data(checks.of_type("x", x, Tensor, "a tensor"), y)
     checks.labels("y", y, len(x))
@@ -413,7 +443,7 @@ def trajectory(
     Examples
     --------
     >>> from infolib import training
-    >>> net, data = nn.Sequential(nn.Linear(2, 2)), Data(torch.eye(2), torch.arange(2))
+    >>> net, data = nn.Sequential(nn.Linear(2, 2)), Data(torch.rand(6, 2), torch.arange(6) % 2)
     >>> steps = training.fit(net, data, epochs=9, batch_size=2, lr=0.1, seed=0)
     >>> trajectory(net, steps, data.x, data.y, ["0"], at=[0, 3, 6], input_width=0.1)["step"].tolist()
     [0, 3, 6]
@@ -456,7 +486,7 @@ def trajectories(
     Examples
     --------
     >>> from infolib import training
-    >>> net, data = nn.Sequential(nn.Linear(2, 2)), Data(torch.eye(2), torch.arange(2))
+    >>> net, data = nn.Sequential(nn.Linear(2, 2)), Data(torch.rand(6, 2), torch.arange(6) % 2)
     >>> steps = training.fit(net, data, epochs=9, batch_size=2, lr=0.1, seed=0)
     >>> few = Plane(batch=data, at=[0, 4], estimator=partial(binned, bins=8))
     >>> last = Plane(batch=data, at=[4], estimator=partial(matrix_based, input_width=0.1))
@@ -658,16 +688,57 @@ def _floating(dtype: torch.dtype) -> torch.dtype:
     return dtype
 
 
-def _width(squared: Tensor, search: Callable[[Tensor], Tensor], former: float | None, momentum: float) -> float:
+def _described(estimator: Estimator, given: Mapping[str, Any] | None = None) -> None:
+    """Refuse options that are bound to an estimator and are not its own, or do not fit each other."""
+    _options.check(estimator, given)
+    if inspect.unwrap(getattr(estimator, "func", estimator)) is inspect.unwrap(matrix_based):
+        _search(**getattr(estimator, "keywords", {}) | dict(given or {}))
+
+
+def _search(
+    *,
+    input_width: float | None = None,
+    ratio: float | None = None,
+    search: str = "refined",
+    centred: bool = False,
+    bins: int | None = None,
+    points: int | None = None,
+    low: float | None = None,
+    high: float | None = None,
+    **_: Any,
+) -> Callable[..., renyi.Width]:
+    """How a layer's width is found from its squared distances and the labels."""
+    if (input_width is None) == (ratio is None):
+        got = "neither" if ratio is None else "both"
+        raise ValueError(f"matrix_based needs one of input_width and ratio, got {got}")
+    given: Row = {"points": points, "low": low, "high": high}
+    grid = {name: value for name, value in given.items() if value is not None}
+    others = {"refined": grid, "published": {"centred": True} if centred else {}}
+    for name, value in others[checks.choice("search", search, others)].items():
+        raise ValueError(f"{name} is no option of search={search!r}, got {value}")
+    if ratio is not None:
+        if search == "published" or centred or bins is not None:
+            raise ValueError(f"search, centred and bins must be left out with ratio={ratio}, which asks no labels")
+        wide = partial(renyi.distance_width, ratio=checks.within("ratio", checks.positive("ratio", ratio), 0))
+        return lambda squared, _: renyi.Width(wide(squared, precomputed=True), at_end=False)
+    if search == "refined":
+        return partial(renyi.alignment_width, centred=centred, bins=bins, precomputed=True)
+    if high is not None and checks.positive("low", 0.1 / math.sqrt(2) if low is None else low) >= high:
+        raise ValueError(f"high must be above low, got {high:g}")
+    return partial(renyi.published_width, bins=bins, precomputed=True, **grid)
+
+
+def _width(squared: Tensor, best: Callable[[], renyi.Width], former: float | None, momentum: float) -> Row:
     """The moving average of a layer's width, of which an infinite one, of a dead layer, is no part."""
     former = None if former is None or math.isinf(former) else float(former)
     alive = bool(squared.any())
     if former is not None and (momentum == 1 or not alive):
-        return former
+        return {"width": former, "width_at_end": False}
     if not alive:
-        return math.inf
-    best = float(search(squared))
-    return best if former is None else momentum * former + (1 - momentum) * best
+        return {"width": math.inf, "width_at_end": False}
+    width, at_end = best()
+    moved = float(width) if former is None else momentum * former + (1 - momentum) * float(width)
+    return {"width": moved, "width_at_end": at_end}
 
 
 checks.guard(globals())

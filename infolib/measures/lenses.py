@@ -23,11 +23,10 @@ have any numbers; accuracy alone takes them for the places of the model's output
 
 The papers' settings are used where they suit any network. No result depends on the unit of a layer: all widths, noise
 and priors are relative to its own activations. Ours: kernel widths of input and maps are 0.55 of the root mean squared
-distance (on MNIST's images that is the width of 1909.11396); a layer's own width, best aligned with the labels, is one
-of its 75 widths or of three between each two, from 0.1 / sqrt(2) to 10 / sqrt(2) of that distance; a unit's bit is
-whether it is above its median, which for a ReLU that is 0 half of the time is whether it is above 0; discarding is of a
-layer's output as it is, without a ReLU. The layer that is the network's output enters the first lens as
-softmax(logits), or those that its argument `softmax` names.
+distance (on MNIST's images that is the width of 1909.11396); a layer's own width, best aligned with the labels, is that
+of `renyi.alignment_width`; a unit's bit is whether it is above its median, which for a ReLU that is 0 half of the time
+is whether it is above 0; discarding is of a layer's output as it is, without a ReLU. The layer that is the network's
+output enters the first lens as softmax(logits), or those that its argument `softmax` names.
 """
 
 import inspect
@@ -65,8 +64,6 @@ COLUMNS = ["lens", "layer", "depth", "quantity", "value", "unit", "bound", "n", 
 BARE = ("RS share", "intact accuracy", "ablation area", "ablation gap", "capped cells")  # these have no unit
 UNITS = dict.fromkeys(BARE, "1") | {"codelength": "bit per label"}  # of others: bit
 WIDTH = 0.55  # of the root mean squared distance of two samples
-LOW, HIGH = 0.1 / math.sqrt(2), 10 / math.sqrt(2)  # of that distance: the ends of the grid of a layer's widths
-POINTS = 4 * 74 + 1  # the 75 of the paper, and three between each two
 FLOOR = math.log2(0.01 * math.sqrt(2 * math.pi * math.e * 1.5))  # of discarding, at its sigma0 and alpha
 PRIOR = 10.0  # standard deviation of the probe's weights, for features of root mean squared length 1
 GRID = 16  # cells per side of an image, at most
@@ -154,7 +151,7 @@ def information(
     """Lens 1: matrix-based I(X;T) and I(T;Y) of each layer in bits, as `information_plane.matrix_based` has them.
 
     Widths of the layers are those best aligned with the labels. A width stands in `settings`, in root mean squared
-    distances of the layer, and there as "the least tried" or "the largest tried" where it is an end of the grid.
+    distances of the layer, and there as "an end of the range searched" where it is one.
 
     Parameters
     ----------
@@ -192,11 +189,10 @@ def information(
     entering = information_plane.prepared(recorded, softmax, torch.float64)
     scaled = {layer: t / (_rms(t.flatten(1)[:, None]) or 1.0) for layer, t in entering.items()}
     x, width = batch.x.to(scaled[layers[0]]), WIDTH * _rms(batch.x.flatten(1)[:, None])
-    y, search = batch.y.to(x.device), partial(information_plane.matrix_based, points=POINTS, low=LOW, high=HIGH)
-    rows = search(x, y, scaled, input_width=width, alpha=alpha)
+    rows = information_plane.matrix_based(x, batch.y.to(x.device), scaled, input_width=width, alpha=alpha)
     found = {(row["layer"], of): row[of] for row in rows for of in ("I(X;T)", "I(T;Y)")}
     common = f"alpha {alpha:g}, input width {width:.3g}, "
-    settings = {row["layer"]: common + _aligned(row["width"]) for row in rows}
+    settings = {row["layer"]: common + _aligned(row["width"], row["width_at_end"]) for row in rows}
     settings |= {layer: f"{settings[layer]}, of softmax" for layer in softmax}
     bounds = {"I(X;T)": math.log2(n), "I(T;Y)": math.log2(len(batch.y.unique()))}
     return _table("information", layers, found, n, settings, bounds)
@@ -518,12 +514,11 @@ def _collected(model: nn.Module, x: Tensor, layers: Names) -> dict[str, Tensor]:
     return {layer: checks.floats(f"the output of layer {layer!r}", t) for layer, t in recorded.items()}
 
 
-def _aligned(width: float) -> str:
+def _aligned(width: float, at_end: bool) -> str:
     """A layer's width, for the settings."""
     if math.isinf(width):
         return "no width: all activations are the same"
-    end = " (the least tried)" if width <= LOW * 1.001 else " (the largest tried)" if width >= HIGH * 0.999 else ""
-    return f"width {width:.3g} rms by alignment{end}"
+    return f"width {width:.3g} rms by alignment{' (an end of the range searched)' if at_end else ''}"
 
 
 def _redundancy(X: Tensor, t: Tensor, *, alpha: float, max_pairs: int, seed: int) -> dict[str, float] | str:

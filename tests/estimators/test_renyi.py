@@ -1,4 +1,5 @@
 import math
+from itertools import combinations
 
 import numpy as np
 import pytest
@@ -317,7 +318,7 @@ def test_alignment_of_constant_and_of_unrelated_samples_with_labels():
 
 
 @pytest.mark.parametrize(("d", "spread"), [(2, 1.0), (20, 1.0), (2, 0.05)])
-def test_alignment_width_is_the_published_search_over_root_2(d, spread):
+def test_published_width_is_the_published_search_over_root_2(d, spread):
     y = torch.arange(60) % 4
     x = 4 * spread * normal(4, d, seed=9)[y] + spread * normal(60, d, seed=d)
     D = (x[:, None] - x).square().sum(-1)
@@ -325,26 +326,117 @@ def test_alignment_width_is_the_published_search_over_root_2(d, spread):
     Ky = (y[:, None] == y).double()
     alignment = [torch.trace(K @ Ky) / (K.norm() * Ky.norm()) for K in (torch.exp(-D / s**2) for s in sigmas)]
     sigma = sigmas[torch.stack(alignment).argmax()].item()
-    assert math.sqrt(2) * renyi.alignment_width(x, y).item() == pytest.approx(sigma, rel=1e-9)
+    found = renyi.published_width(x, y)
+    assert math.sqrt(2) * found.width.item() == pytest.approx(sigma, rel=1e-9)
+    assert not found.at_end
     assert sigmas[0] < sigma < sigmas[-1]
 
 
-def test_alignment_width_by_histogram_or_from_distances_is_the_same():
+def test_widths_by_histogram_or_from_distances_are_the_same():
     y = torch.arange(300) % 5
     x = 2 * normal(5, 8)[y] + normal(300, 8, seed=1)
-    width = renyi.alignment_width(x, y)
     squared = renyi.squared_distances(x)
-    assert renyi.alignment_width(x, y, bins=4096) == width
-    assert renyi.alignment_width(squared, y, precomputed=True) == width
+    for search, near in ((renyi.published_width, 0), (renyi.alignment_width, 1e-3)):
+        width = search(x, y).width
+        assert search(x, y, bins=4096).width.item() == pytest.approx(width.item(), rel=near)
+        assert search(squared, y, precomputed=True).width == width
     torch.testing.assert_close(renyi.gram(squared, width=2.0, precomputed=True), renyi.gram(x, width=2.0))
 
 
-def test_alignment_width_takes_the_best_of_the_widths_given():
+def test_published_width_takes_the_best_of_the_widths_given():
     x, y = torch.tensor([0.0, 0.1, 5.0, 5.1]), [0, 0, 1, 1]
     widths = [0.01, 1.0, 50.0]
     aligned = renyi.alignment(renyi.gram(x, width=torch.tensor(widths)), renyi.label_gram(y))
-    assert renyi.alignment_width(x, y, widths=widths) == widths[aligned.argmax()] == 1.0
-    assert renyi.alignment_width(x, y, low=2.0, high=3.0, points=5) == 2.0
+    assert renyi.published_width(x, y, widths=widths) == (widths[aligned.argmax()], False) == (1.0, False)
+    assert renyi.published_width(x, y, low=2.0, high=3.0, points=5) == (2.0, True)
+    assert renyi.published_width(x, y, widths=[0.01, 0.02, 0.03]) == (torch.tensor(0.03), True)
+
+
+def slow_alignment(x, y, widths, *, centred):
+    """With a matrix for each width, and one that centres it."""
+    D = (x[:, None] - x).flatten(2).square().sum(-1)
+    H = torch.eye(len(x), dtype=torch.float64) - (1 / len(x) if centred else 0)
+    L = H @ (y[:, None] == y).double() @ H
+    kernels = (H @ torch.exp(-D / (2 * width**2)) @ H for width in widths)
+    return torch.stack([(K * L).sum() / (K.norm() * L.norm()) for K in kernels])
+
+
+def classes(n, d, *, apart, seed=0):
+    y = torch.arange(n) % 4
+    return apart * normal(4, d, seed=seed + 50)[y] + normal(n, d, seed=seed), y
+
+
+@pytest.mark.parametrize("centred", [False, True])
+@pytest.mark.parametrize(("d", "apart"), [(2, 4.0), (20, 1.0), (3, 0.5), (1, 20.0)])
+def test_alignment_width_is_the_best_of_thousands(d, apart, centred):
+    x, y = classes(60, d, apart=apart)
+    unit = torch.pdist(x.reshape(60, -1)).mean()
+    widths = unit * torch.logspace(math.log10(0.02), math.log10(20), 5000, dtype=torch.float64)
+    aligned = slow_alignment(x.reshape(60, -1), y, widths, centred=centred)
+    found = renyi.alignment_width(x, y, centred=centred)
+    assert 2 < aligned.argmax() < 4997
+    assert found.width.item() == pytest.approx(widths[aligned.argmax()].item(), rel=2e-3)
+    assert not found.at_end
+
+
+@pytest.mark.parametrize("centred", [False, True])
+def test_the_higher_of_two_peaks_is_found_however_small_the_difference(centred):
+    """Tight groups of one class in far clouds of one class: either scale has its best width."""
+    y = torch.arange(80) % 2
+    for seed in range(10):
+        x = 30 * normal(2, 2, seed=seed)[y] + 8 * normal(16, 2, seed=seed + 9)[torch.arange(80) % 16]
+        x = x + 0.02 * normal(80, 2, seed=99)
+        widths = torch.pdist(x).mean() * torch.logspace(-1.69, 1.3, 3000, dtype=torch.float64)
+        best = slow_alignment(x, y, widths, centred=centred).max()
+        found = renyi.alignment_width(x, y, centred=centred)
+        (aligned,) = slow_alignment(x, y, [found.width], centred=centred)
+        assert aligned > best - 1e-6
+
+
+@pytest.mark.parametrize("centred", [False, True])
+def test_alignment_width_follows_scale_and_ignores_shift_and_order(centred):
+    x, y = classes(50, 5, apart=1.0)
+    width = renyi.alignment_width(x, y, centred=centred).width.item()
+    order = torch.randperm(50, generator=torch.Generator().manual_seed(1))
+    for changed, factor in ((x[order], 1), (1e-6 * x, 1e-6), (1e5 * x, 1e5), (x + 1e3, 1)):
+        labels = y[order] if changed.equal(x[order]) else y
+        found = renyi.alignment_width(changed, labels, centred=centred).width.item()
+        assert found == pytest.approx(factor * width, rel=1e-5)
+
+
+def test_an_end_of_the_range_that_wins_is_said():
+    x, y = classes(60, 2, apart=4.0)
+    best = renyi.alignment_width(x, y).width / torch.pdist(x).mean()
+    for low, high, end in ((2 * best, 20, 2 * best), (0.02, best / 2, best / 2)):
+        found = renyi.alignment_width(x, y, low=float(low), high=float(high))
+        assert found.at_end
+        assert found.width.item() == pytest.approx(float(end * torch.pdist(x).mean()), rel=2e-3)
+    exact = renyi.alignment_width(torch.eye(3, dtype=torch.float64)[y.clamp(max=2)], y.clamp(max=2))
+    assert exact.at_end  # samples that are the class: any narrower width is as good
+    assert exact.width.item() == pytest.approx(0.02 * math.sqrt(2) * 0.636, rel=0.1)
+
+
+def test_alignment_of_centred_grams_is_that_of_the_papers():
+    A, B = renyi.gram(normal(20, 2), width=1.0), renyi.gram(normal(20, 3, seed=5), width=2.0)
+    H = torch.eye(20, dtype=torch.float64) - 1 / 20
+    P, Q = H @ A @ H, H @ B @ H
+    expected = torch.trace(P @ Q) / torch.sqrt(torch.trace(P @ P) * torch.trace(Q @ Q))
+    assert renyi.alignment(A, B, centred=True).item() == pytest.approx(expected.item(), abs=1e-12)
+    assert renyi.alignment(A, torch.stack([B, A]), centred=True)[1].item() == pytest.approx(1.0, abs=1e-12)
+    assert renyi.alignment(A, B).item() > renyi.alignment(A, B, centred=True).item() + 0.1
+
+
+@pytest.mark.parametrize("kind", ["rms", "mean", "median"])
+@pytest.mark.parametrize("n", [5, 40])
+def test_distance_width_is_that_of_pairs_of_different_samples(kind, n):
+    x = normal(n, 2, 3)
+    pairs = np.array([(a - b).norm().item() for a, b in combinations(x, 2)])
+    expected = {"rms": np.sqrt((pairs**2).mean()), "mean": pairs.mean(), "median": np.median(pairs)}[kind]
+    for shift, scale in ((0, 1), (1e3, 1), (0, 1e-4)):
+        found = renyi.distance_width(scale * x + shift, kind=kind, ratio=0.5).item()
+        assert found == pytest.approx(0.5 * scale * expected, rel=1e-8)
+    squared = renyi.squared_distances(x)
+    assert renyi.distance_width(squared, kind=kind, precomputed=True).item() == pytest.approx(expected, rel=1e-12)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
@@ -396,6 +488,7 @@ def test_rounding_is_no_eigenvalue_for_small_orders(alpha):
 # refusals
 
 EYE = torch.eye(3) / 3
+ROUND = renyi.gram(torch.randn(9, 2), width=1.0)
 
 
 @pytest.mark.parametrize(
@@ -428,9 +521,27 @@ EYE = torch.eye(3) / 3
         (lambda: renyi.silverman_width([0.0, 1.0], h=0), "h must be positive, got 0"),
         (lambda: renyi.alignment_width(torch.full((7, 3), 0.1), range(7)), "x is constant"),
         (lambda: renyi.alignment_width([0.0, 1.0], [0, 1, 1]), "y must have 2 entries"),
-        (lambda: renyi.alignment_width([0.0, 1.0], [0, 1], widths=[0.0]), "width must be positive"),
-        (lambda: renyi.alignment_width([0.0, 1.0], [0, 1], points=0), "points must be an integer of at least 1"),
         (lambda: renyi.alignment_width([0.0, 1.0], [0, 1], bins=1), "bins must be an integer of at least 2, got 1"),
+        (lambda: renyi.alignment_width([0.0, 1.0], [0, 1], low=2, high=1), "low and high must be positive.* 2 and 1"),
+        (lambda: renyi.alignment_width([0.0, 1.0], [0, 1], low=0), "low and high must be positive.* got 0 and 20"),
+        (lambda: renyi.alignment_width([0.0, 1.0], [0, 1], high=math.inf), "low and high must be positive, finite"),
+        (lambda: renyi.alignment_width([0.0, 1.0, 3.0], [1, 1, 1]), "y has a single class: no width can be chosen"),
+        (lambda: renyi.alignment_width(torch.eye(4), [0, 0, 1, 1]), "all pairs of x are equally far: no width"),
+        (lambda: renyi.alignment_width(EYE[:2], [0, 1], centred=True, bins=9), "bins must be None with centred=True"),
+        (lambda: renyi.alignment_width([0.0, 2.0, 9.0], [0, 0, 1], low=1e-9, high=2e-9), "same at every width"),
+        (lambda: renyi.published_width([0.0, 1.0], [0, 1], widths=[0.0]), "width must be positive"),
+        (lambda: renyi.published_width([0.0, 1.0], [0, 1], points=0), "points must be an integer of at least 1"),
+        (lambda: renyi.published_width([0.0, 1.0], [0, 1], bins=1), "bins must be an integer of at least 2, got 1"),
+        (lambda: renyi.published_width([0.0, 1.0], [0, 1], low=2, high=1), "low and high must rise, got 2 and 1"),
+        (lambda: renyi.distance_width([0.1] * 7), "x must have a rms distance above 0"),
+        (lambda: renyi.distance_width([0, 0, 0, 0, 1], kind="median"), "x must have a median distance above 0"),
+        (lambda: renyi.distance_width([0, 1], kind="mode"), "unknown kind 'mode'; allowed: rms, mean, median"),
+        (lambda: renyi.distance_width([0, 1], ratio=-1), "ratio must be positive, got -1"),
+        (lambda: renyi.distance_width([0.0, 1e200]), "x must have a scale whose square"),
+        (lambda: renyi.alignment(EYE, torch.ones(3, 3) / 3, centred=True), "B must have different samples"),
+        (lambda: renyi.gram(ROUND, width=1.0), "x must be samples, got a symmetric 9 x 9 .*precomputed=True"),
+        (lambda: renyi.squared_distances(1 - 9 * ROUND), "x must be samples, got a symmetric 9 x 9"),
+        (lambda: renyi.distance_width(ROUND), "x must be samples, got a symmetric 9 x 9"),
     ],
 )
 def test_refuses(call, message):

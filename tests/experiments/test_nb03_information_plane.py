@@ -49,7 +49,7 @@ class Plane:
     def measure(self, step):
         batch, layers = self.batch(step), activations.layers(self.net)
         moving = {"widths": self.widths, "momentum": self.momentum, "points": self.searched(len(self.points))}
-        options = {"alpha": 1, "dtype": torch.float32} | self.options | moving
+        options = {"alpha": 1, "dtype": torch.float32, "search": "published"} | self.options | moving
         point = self.points[step.step] = ip.point(self.net, batch.x, batch.y, layers, **options)
         self.widths = dict(zip(point["layer"], point["width"], strict=True))
 
@@ -162,7 +162,7 @@ def test_four_estimators_of_twelve_bits_are_those_by_hand(notebook, activation, 
         "bins": (4096, {"estimator": ip.binned, "bins": 30} | ends),
         "million bins": (4096, {"estimator": ip.binned, "bins": 10**6} | ends),
         "neighbours": (256, {"estimator": ip.neighbours, "noise": 0.05}),
-        "matrix": (512, {"input_width": 0.5, "alpha": 1, "bins": 4096}),
+        "matrix": (512, {"input_width": 0.5, "alpha": 1, "search": "published", "bins": 4096}),
     }
     points = {name: {} for name in planes}
     for step in training.fit(net, data[:3481], epochs=1, batch_size=256, lr=0.01, optimizer="adam", seed=6):
@@ -224,7 +224,7 @@ def test_product_of_filters_with_widths_of_their_own(notebook):
     maps = torch.randn(40, 3, 2, 2, generator=torch.Generator().manual_seed(0)).double() + y[:, None, None, None]
     maps = torch.cat([maps, torch.zeros(40, 1, 2, 2)], 1)  # a dead one
     (row, dead) = notebook.product_kernel(maps, y, {"conv1": maps, "conv2": 0 * maps, "fc1": maps.flatten(1)})
-    grams = [renyi.gram(maps[:, c], width=renyi.alignment_width(maps[:, c], y)) for c in range(3)]
+    grams = [renyi.gram(maps[:, c], width=renyi.published_width(maps[:, c], y).width) for c in range(3)]
     entropy = float(renyi.joint_entropy(grams, alpha=1))
     assert row == {"layer": "conv1", "filters": 3, "S(T)": pytest.approx(entropy), "n": 40}
     assert (dead["filters"], dead["S(T)"]) == (0, 0)

@@ -147,7 +147,7 @@ def test_all_layers_of_the_small_cnn_agree_with_the_published_algorithm(images, 
     recorded = {layer: t.double() for layer, t in activations.collect(net, images.x, layers).items()}
     recorded["output"] = recorded["output"].softmax(1)
     expected = published(images.x.double(), images.y, recorded, 8.0, 75)
-    options = {"input_width": 8 / math.sqrt(2), "alpha": 1, "bins": bins}
+    options = {"input_width": 8 / math.sqrt(2), "alpha": 1, "bins": bins, "search": "published"}
     table = information_plane.point(net, images.x, images.y, layers, **options).set_index("layer")
     assert list(table.index) == ["conv1", "conv2", "conv3", "fc1", "output"]  # as asked for, first to last
     for layer, (about_x, about_y, sigma) in expected.items():
@@ -278,7 +278,7 @@ def test_search_settles_after_so_many_points(batch):
     net = models.mlp([5, 4, 2], seed=0)
     run = partial(information_plane.trajectory, x=batch[0], y=batch[1], layers=["hidden1"], input_width=1.0)
     settled, few, many = (
-        run(net, fit(models.mlp([5, 4, 2], seed=0), batch), **options)["width"].to_list()
+        run(net, fit(models.mlp([5, 4, 2], seed=0), batch), search="published", **options)["width"].to_list()
         for options in ({"settled": (3, 5)}, {"points": 5}, {})
     )
     assert settled == many[:3] + few[3:]
@@ -291,6 +291,63 @@ def test_momentum_outside_of_its_range_is_refused(batch, momentum):
     x, y = batch
     with pytest.raises(ValueError, match=r"momentum must be a number.*, got"):
         information_plane.matrix_based(x, y, {"t": x}, input_width=1.0, momentum=momentum)
+
+
+# Widths without labels, the end of a search, and chance
+
+
+def test_ratio_is_of_the_root_mean_squared_distance_of_input_and_layers(batch):
+    x, y = batch[0].double(), batch[1]
+    recorded = {"t": x[:, :2].tanh(), "dead": torch.zeros(60, 3).double()}
+    found, dead = matrix_based(x, y, recorded, ratio=0.5)
+    rms = [torch.pdist(t).square().mean().sqrt().item() / 2 for t in (x, recorded["t"])]
+    assert [found["input_width"], found["width"]] == pytest.approx(rms, rel=1e-12)
+    A, B = (renyi.gram(t, width=width) for t, width in zip((x, recorded["t"]), rms, strict=True))
+    assert found["I(X;T)"] == pytest.approx(renyi.mutual_information(A, B).item(), abs=1e-9)
+    assert not found["width_at_end"]
+    assert (dead["width"], dead["width_at_end"]) == (math.inf, False)
+    assert dead["I(X;T)"] == pytest.approx(0, abs=1e-9)
+    (relabelled,) = matrix_based(x, y.flip(0), {"t": recorded["t"]}, ratio=0.5)
+    assert relabelled["I(X;T)"] == found["I(X;T)"]
+
+
+def test_searches_are_those_of_the_estimators_and_an_end_of_their_range_is_a_column(batch):
+    x, y = batch[0].double(), batch[1]
+    recorded = {"x": x, "part": x[:, :1].sign() + 0.1 * x[:, 1:2]}
+    measure = partial(matrix_based, x, y, recorded, input_width=1.0)
+    for search, options in (
+        (renyi.alignment_width, {"centred": True}),
+        (renyi.alignment_width, {}),
+        (renyi.published_width, {"search": "published"}),
+        (
+            partial(renyi.published_width, points=3, low=0.5, high=2.0),
+            {"search": "published", "points": 3, "low": 0.5, "high": 2.0},
+        ),
+    ):
+        own = {"centred": True} if "centred" in options else {}
+        for row, t in zip(measure(**options), recorded.values(), strict=True):
+            width, at_end = search(t, y, **own)
+            assert (row["width"], row["width_at_end"]) == (width.item(), at_end)
+    (exact,) = matrix_based(x, y, {"class": y.double()[:, None]}, input_width=1.0)
+    assert exact["width_at_end"]  # samples that are the class have no least width
+
+
+@pytest.mark.parametrize("alpha", [1, 1.01, 2])
+def test_chance_is_the_mean_over_permuted_pairs(batch, alpha):
+    """Against the mean over grams of permuted samples; at alpha = 2 of the log of the mean, over more of them."""
+    x, y = batch[0].double(), batch[1]
+    recorded = {"x": x.tanh(), "class": y.double()[:, None]}
+    rows = matrix_based(x, y, recorded, input_width=1.0, alpha=alpha, permutations=20, seed=3)
+    A, K = renyi.gram(x, width=1.0), renyi.label_gram(y)
+    generator = torch.Generator().manual_seed(9)
+    orders = [torch.randperm(60, generator=generator) for _ in range(200)]
+    for row, t in zip(rows, recorded.values(), strict=True):
+        B = renyi.gram(t, width=row["width"])
+        for of, fixed in (("I(X;T) chance", A), ("I(T;Y) chance", K)):
+            nulls = torch.stack([renyi.mutual_information(fixed, B[o][:, o], alpha=alpha) for o in orders])
+            assert row[of] == pytest.approx(nulls.mean().item(), abs=max(4 * nulls.std().item() / math.sqrt(20), 1e-9))
+            assert row[of] < row[of.removesuffix(" chance")] - 0.05
+    assert all(("I(X;T) chance" in row) == (alpha == 2) for row in matrix_based(x, y, recorded, ratio=1.0, alpha=alpha))
 
 
 # Several planes of one run
@@ -336,7 +393,21 @@ def test_training_ends_with_the_last_plane(batch):
             {"estimator": partial(matrix_based, inputwidth=1.0)},
             "unknown option 'inputwidth' of matrix_based; allowed: inp",
         ),
-        ({"estimator": matrix_based}, "matrix_based needs the option 'input_width', got none"),
+        ({"estimator": matrix_based}, "matrix_based needs one of input_width and ratio, got neither"),
+        ({"estimator": partial(matrix_based, input_width=1.0, ratio=1.0)}, "one of input_width and ratio, got both"),
+        ({"estimator": partial(matrix_based, ratio=0)}, "ratio must be positive, got 0"),
+        ({"estimator": partial(matrix_based, ratio=1.0, centred=True)}, "centred and bins must be left out with ratio"),
+        ({"estimator": partial(matrix_based, ratio=1.0, search="published")}, "must be left out with ratio=1"),
+        ({"estimator": partial(matrix_based, ratio=1.0, search="finest")}, "unknown search 'finest'; allowed: refined"),
+        ({"estimator": partial(matrix_based, ratio=1.0, low=1.0)}, "low is no option of search='refined', got 1"),
+        (
+            {"estimator": partial(matrix_based, input_width=1.0, search="published", centred=True)},
+            "centred is no option of search='published', got True",
+        ),
+        (
+            {"estimator": partial(matrix_based, input_width=1.0), "settled": (40, 50)},
+            "points is no option of search='refined', got 50",
+        ),
         ({"estimator": partial(binned, bins=8, k=3)}, "unknown option 'k' of binned; allowed: bins, low, high$"),
         ({"estimator": partial(binned, bins=8), "momentum": 0.9}, "unknown option 'widths' of binned"),
         ({"estimator": partial(neighbours, noise=1.0), "settled": (3, 5)}, "unknown option 'points' of neighbours"),
@@ -359,12 +430,12 @@ def test_a_misspelt_option_is_refused_before_the_first_step_and_the_first_activa
         raise AssertionError("a training step was taken")
         yield
 
-    message = "unknown option 'input_wdith' of matrix_based; allowed: input_width, alpha"
+    message = "unknown option 'input_wdith' of matrix_based; allowed: input_width, ratio, alpha"
     with pytest.raises(ValueError, match=message):
         information_plane.point(None, *batch, ["output"], input_wdith=1.0)
     with pytest.raises(ValueError, match=message):
         information_plane.trajectory(None, steps(), *batch, ["output"], at=[5], input_wdith=1.0)
-    with pytest.raises(ValueError, match="needs the option 'input_width', got alpha"):
+    with pytest.raises(ValueError, match="needs one of input_width and ratio, got neither"):
         information_plane.trajectory(nn.Identity(), steps(), *batch, ["output"], alpha=2)
 
 
@@ -503,7 +574,10 @@ def test_softmax_is_an_argument_and_a_column_and_one_layer_has_the_same_bits_und
     ({"dtype": torch.long}, r"dtype must be of floating point, got torch\.int64"),
     ({"estimator": "binned"}, "estimator must be of type Callable, got str"),
     ({"input_width": -1.0}, r"input_width must be positive, got -1\.0"),
-    ({"low": 2.0, "high": 1.0}, "high must be above low=2, got 1"),
+    ({"search": "published", "low": 2.0, "high": 1.0}, "high must be above low, got 1"),
+    ({"search": "published", "low": 20.0, "high": -1.0}, "high must be above low, got -1"),
+    ({"permutations": -1}, "permutations must be an integer of at least 0, got -1"),
+    ({"x": torch.ones(60, 5), "input_width": None, "ratio": 1.0}, "x must have a rms distance above 0"),
 ])  # fmt: skip
 def test_arguments_that_cannot_be_are_refused_by_name(batch, changed, message):
     given = {"model": Logits(), "x": batch[0], "y": batch[1], "layers": ["hidden"], "input_width": 1.0} | changed

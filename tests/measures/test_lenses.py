@@ -119,8 +119,7 @@ def test_information_is_that_of_the_plane_at_widths_of_the_input_s_and_the_layer
     for layer in LAYERS:
         t = recorded(net, layer, batch.x)
         t = t.softmax(1) if layer == "output" else t
-        grid = {"points": 297, "low": 0.1 / math.sqrt(2) * rms(t), "high": 10 / math.sqrt(2) * rms(t)}
-        (row,) = information_plane.matrix_based(batch.x.double(), batch.y, {layer: t}, input_width=width, **grid)
+        (row,) = information_plane.matrix_based(batch.x.double(), batch.y, {layer: t}, input_width=width)
         for of in ("I(X;T)", "I(T;Y)"):
             assert values(table, of)[layer] == pytest.approx(row[of], abs=1e-6)
         how = table.set_index("layer")["settings"][layer].iloc[0]
@@ -198,13 +197,13 @@ def test_no_lens_depends_on_the_unit_of_a_layer(request, data, kind):
     assert (expected["value"].abs() > 1e-3).mean() > 0.7  # there is something to compare
 
 
-def test_an_end_of_the_grid_of_widths_that_wins_is_reported():
+def test_an_end_of_the_range_of_widths_that_wins_is_reported():
     """Pairs of equal images of two classes, of 20 and of 2, which no width tells apart; and two groups, the classes."""
     i, noise = torch.arange(40), torch.rand(40, 200, generator=torch.Generator().manual_seed(0))
     pairs = (i[:, None].expand(-1, 200) // 2) / 20
     cases = {
-        "rms by alignment (the least tried)": (pairs, (i // 2 + 10 * (i % 2)) % 20),
-        "rms by alignment (the largest tried)": (pairs, i % 2),
+        "rms by alignment (an end of the range searched)": (pairs, (i // 2 + 10 * (i % 2)) % 20),
+        " rms by alignment (an end of the range searched)": (pairs, i % 2),
         "rms by alignment": (noise / 10 + i[:, None] // 20 / 2, i // 20),
     }
     net = nn.Sequential(nn.Flatten(), nn.Linear(200, 1)).eval()

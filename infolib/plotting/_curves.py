@@ -93,6 +93,7 @@ def chance_profiles(table: pd.DataFrame, *, hue: str, row: str) -> Figure:
                 ax.set_ylim(top=1.08 * rows[bound].mean())
             ax.set_ylim(bottom=min(0, ax.get_ylim()[0]))
         columns[0].set_title(name, loc="left", fontsize="medium")
+    figure.align_ylabels()
     handles, labels = axes[0, 0].get_legend_handles_labels()  # lines before bars: the two of all panels come last
     figure.legend(
         handles[2:] + handles[:2], labels[2:] + labels[:2], loc="outside upper right", ncols=5, fontsize="small"

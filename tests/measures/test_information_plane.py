@@ -611,8 +611,8 @@ def test_softmax_is_an_argument_and_a_column_and_one_layer_has_the_same_bits_und
     ({"dtype": torch.long}, r"dtype must be of floating point, got torch\.int64"),
     ({"estimator": "binned"}, "estimator must be of type Callable, got str"),
     ({"input_width": -1.0}, r"input_width must be positive, got -1\.0"),
-    ({"search": "published", "low": 2.0, "high": 1.0}, "high must be above low, got 1"),
-    ({"search": "published", "low": 20.0, "high": -1.0}, "high must be above low, got -1"),
+    ({"search": "published", "low": 2.0, "high": 1.0}, "high must be above low=2, got 1"),
+    ({"search": "published", "high": -1.0}, "high must be positive, got -1"),
     ({"permutations": -1}, "permutations must be an integer of at least 0, got -1"),
     ({"x": torch.ones(60, 5), "input_width": None, "ratio": 1.0}, "x must have a rms distance above 0"),
 ])  # fmt: skip

@@ -427,6 +427,15 @@ def test_an_end_of_the_range_that_wins_is_said():
     assert exact.width.item() == pytest.approx(0.02 * math.sqrt(2) * 0.636, rel=0.1)
 
 
+def test_of_widths_that_are_equally_good_the_smallest_wins_in_any_order():
+    y = torch.arange(90) % 3
+    x = normal(3, 4)[y] + 1e-12 * normal(90, 4)
+    orders = [torch.randperm(90, generator=torch.Generator().manual_seed(seed)) for seed in range(8)]
+    found = [renyi.alignment_width(x[order], y[order]) for order in orders]
+    assert all(one.at_end for one in found)
+    assert [one.width.item() for one in found] == pytest.approx([found[0].width.item()] * 8, rel=1e-6)
+
+
 def test_alignment_of_centred_grams_is_that_of_the_papers():
     A, B = renyi.gram(normal(20, 2), width=1.0), renyi.gram(normal(20, 3, seed=5), width=2.0)
     H = torch.eye(20, dtype=torch.float64) - 1 / 20

@@ -126,7 +126,7 @@ def estimators():
     yield mine, "label_entropy", {"y": Y, "alpha": 1.01}, ORDER | {"y": "bool negative"}
     for name in ("label_joint_entropy", "label_mutual_information"):
         yield mine, name, {"A": A, "y": Y, "alpha": 1.01}, ORDER | {"y": "bool negative"}
-    yield mine, "alignment", {"A": A, "B": B}, ORDER
+    yield mine, "alignment", {"A": A, "B": B, "centred": True}, ORDER
     yield mine, "silverman_width", {"x": f, "h": 5.0}, {"x": "bool", "h": "1e300"}
     search = {
         "widths": torch.tensor([0.5, 1.0]),
@@ -137,7 +137,20 @@ def estimators():
         "precomputed": False,
     }
     optional = {"widths": "None scalar", "high": "None 1e300?", "bins": "None"}
-    yield mine, "alignment_width", {"x": f, "y": Y} | search, optional | {"x": "bool", "y": "bool negative"}
+    yield mine, "published_width", {"x": f, "y": Y} | search, optional | {"x": "bool", "y": "bool negative"}
+    search = {"low": 0.1, "high": 10.0, "centred": False, "bins": 50, "precomputed": False}
+    optional = {"high": "1e300", "bins": "None", "x": "bool", "y": "bool negative"}
+    yield mine, "alignment_width", {"x": f, "y": Y} | search, optional
+    far = {"x": f, "ratio": 0.5, "kind": "mean", "precomputed": False}
+    yield mine, "distance_width", far, {"x": "bool", "ratio": "1e300"}
+    mine, drawn = "chance", {"permutations": 19, "seed": 0}
+    judged, may = drawn | {"level": 0.9, "p_value": True}, ORDER | {"level": "None~", "seed": "0"}
+    free = {"estimator": lambda x, _: x.double().mean(0), "x": codes, "y": Y, "batched": False}
+    yield mine, "beyond", free | judged, may | {"x": "bool negative floats", "y": "bool negative floats"}
+    yield mine, "beyond_grams", {"A": A, "B": B, "alpha": 1.01} | judged, may
+    yield mine, "beyond_labels", {"A": A, "y": Y, "alpha": 1.01} | judged, may | {"y": "bool negative"}
+    yield mine, "joint_entropy", {"A": A, "B": B, "alpha": 1.01} | drawn, may
+    yield mine, "label_joint_entropy", {"A": A, "y": Y, "alpha": 1.01} | drawn, may | {"y": "bool negative"}
     mine = "lanczos"
     quadrature = {"alpha": 1.01, "probes": 3, "steps": 3, "deflated": 2, "exact": 0, "memory": 1e9, "seed": 0}
     may = {"alpha": "inf 1e300", "exact": "0", "memory": "inf 1e300", "seed": "0", "x": "bool"}
@@ -287,13 +300,16 @@ def measures():
 def planes_and_lenses():
     recorded = {"conv1": draw(N, 2, 2, 2), "fc": draw(N, 2, seed=2)}
     mine, given = "information_plane", {"x": X, "y": Y, "recorded": recorded}
-    kernel = {"input_width": 1.0, "alpha": 1.01, "points": 3, "low": 0.1, "high": 1.0, "bins": 10}
-    kernel |= {"precision": torch.float64}
+    kernel = {"input_width": 1.0, "ratio": None, "alpha": 1.01, "points": 3, "low": 0.1, "high": 1.0, "bins": 10}
+    kernel |= {"precision": torch.float64, "search": "published", "centred": False, "permutations": 2, "seed": 0}
     may = {
         "alpha": "inf? 1e300",
         "high": "None 1e300?",
         "bins": "None",
         "input_width": "1e300 inf?",
+        **dict.fromkeys(("ratio", "points", "low"), "None"),
+        "permutations": "0~",
+        "seed": "0",
         "momentum": "0",
         "widths": "None {} 3_inside",
     }
@@ -313,7 +329,7 @@ def planes_and_lenses():
     settled = former | {
         "settled": (1, 2),
         "at": [0],
-        "estimator": partial(information_plane.matrix_based, input_width=1),
+        "estimator": partial(information_plane.matrix_based, input_width=1, search="published"),
     }
     steps = [Step(1, 1, torch.arange(2), 0.5)]
     yield mine, "Plane", {"batch": DATA} | settled | softmax, may | {"softmax": "None [] ['nonsense']"}

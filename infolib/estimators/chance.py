@@ -173,9 +173,8 @@ def beyond_grams(
     _check(permutations, level, p_value, alpha)
     null = joint_entropy(A, B, alpha=alpha, permutations=permutations, seed=seed)
     alone = renyi.entropy(A, alpha=alpha) + renyi.entropy(B, alpha=alpha)
-    return _beyond(
-        alone - renyi.joint_entropy(A, B, alpha=alpha), alone - null.mean, alone - null.values, level, p_value, alpha
-    )
+    own = alone - renyi.joint_entropy(A, B, alpha=alpha)
+    return _beyond(own, alone - null.mean, alone - null.values, level, p_value, alpha)
 
 
 def beyond_labels(
@@ -250,7 +249,7 @@ def joint_entropy(A: Tensor, B: Tensor, *, alpha: float = 1.01, permutations: in
     >>> joint_entropy(A, A, alpha=2, permutations=0, seed=0).mean
     tensor(1.5850, dtype=torch.float64)
     """
-    A, B = _matrix("A", A), _matrix("B", B)
+    A, B = checks.floats("A", A, min_ndim=2), checks.floats("B", B, min_ndim=2)
     renyi.mutual_information(A, B, alpha=2)  # without an eigenproblem: refuses each by its name
     _check(permutations, None, False, alpha)
     moved, fixed = (A, B) if A.numel() <= B.numel() else (B, A)
@@ -287,7 +286,7 @@ def label_joint_entropy(A: Tensor, y: Any, *, alpha: float = 1.01, permutations:
     >>> label_joint_entropy(renyi.label_gram(y), y, alpha=2, permutations=0, seed=0).mean
     tensor(1.5850, dtype=torch.float64)
     """
-    A, y = _matrix("A", A), checks.labels("y", y)
+    A, y = checks.floats("A", A, min_ndim=2), checks.labels("y", y)
     renyi.label_joint_entropy(A, y, alpha=2)  # without an eigenproblem: refuses what is not allowed
     _check(permutations, None, False, alpha)
     rows = [renyi.label_joint_entropy(A, y[order], alpha=alpha) for order in _orders(len(y), permutations, seed, y)]
@@ -305,12 +304,6 @@ def _check(permutations: int, level: float | None, p_value: bool, alpha: float =
         raise ValueError(f"permutations must be at least 5 for an interval, got {permutations}; or set level=None")
     if p_value and permutations < 19:
         raise ValueError(f"permutations must be at least 19 for a p-value, got {permutations}: below, none is .05")
-
-
-def _matrix(name: str, A: Any) -> Tensor:
-    if isinstance(A, list | tuple):
-        raise ValueError(f"{name} must be a tensor (..., n, n), got {type(A).__name__}: the null is of one Gram")
-    return checks.floats(name, A, min_ndim=2)
 
 
 def _orders(n: int, permutations: int, seed: int, like: Tensor) -> list[Tensor]:

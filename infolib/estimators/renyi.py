@@ -645,7 +645,7 @@ def alignment_width(
     ValueError
         For NaN or infinite x, n < 2, labels that are not integers, a range that is not positive, finite and rising, and
         bins with `centred`. Where alignment chooses no width: for constant x, pairs that are all equally far, a single
-        class, and alignment that is the same at every width.
+        class, and alignment that is the same at every width, as the centred one is of one-hot classes.
 
     Examples
     --------

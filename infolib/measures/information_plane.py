@@ -696,25 +696,16 @@ def _described(estimator: Estimator, given: Mapping[str, Any] | None = None) -> 
 
 
 def _search(
-    *,
-    input_width: float | None = None,
-    ratio: float | None = None,
-    search: str = "refined",
-    centred: bool = False,
-    bins: int | None = None,
-    points: int | None = None,
-    low: float | None = None,
-    high: float | None = None,
-    **_: Any,
+    *, input_width: Any = None, ratio: Any = None, search: str = "refined", centred: bool = False, **others: Any
 ) -> Callable[..., renyi.Width]:
     """How a layer's width is found from its squared distances and the labels."""
     if (input_width is None) == (ratio is None):
         got = "neither" if ratio is None else "both"
         raise ValueError(f"matrix_based needs one of input_width and ratio, got {got}")
-    given: Row = {"points": points, "low": low, "high": high}
-    grid = {name: value for name, value in given.items() if value is not None}
-    others = {"refined": grid, "published": {"centred": True} if centred else {}}
-    for name, value in others[checks.choice("search", search, others)].items():
+    grid = {name: others[name] for name in ("points", "low", "high") if others.get(name) is not None}
+    bins = others.get("bins")
+    wrong = {"refined": grid, "published": {"centred": True} if centred else {}}
+    for name, value in wrong[checks.choice("search", search, wrong)].items():
         raise ValueError(f"{name} is no option of search={search!r}, got {value}")
     if ratio is not None:
         if search == "published" or centred or bins is not None:
@@ -723,8 +714,9 @@ def _search(
         return lambda squared, _: renyi.Width(wide(squared, precomputed=True), at_end=False)
     if search == "refined":
         return partial(renyi.alignment_width, centred=centred, bins=bins, precomputed=True)
-    if high is not None and checks.positive("low", 0.1 / math.sqrt(2) if low is None else low) >= high:
-        raise ValueError(f"high must be above low, got {high:g}")
+    low, high = (checks.positive(name, grid.get(name, end)) for name, end in (("low", 0.0707), ("high", math.inf)))
+    if not low < high:
+        raise ValueError(f"high must be above low={low:g}, got {high:g}")
     return partial(renyi.published_width, bins=bins, precomputed=True, **grid)
 
 

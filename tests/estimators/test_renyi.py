@@ -352,13 +352,12 @@ def test_published_width_takes_the_best_of_the_widths_given():
     assert renyi.published_width(x, y, widths=[0.01, 0.02, 0.03]) == (torch.tensor(0.03), True)
 
 
-def slow_alignment(x, y, widths, *, centred):
+def slow_alignment(squared, y, widths, *, centred):
     """With a matrix for each width, and one that centres it."""
-    D = (x[:, None] - x).flatten(2).square().sum(-1)
-    H = torch.eye(len(x), dtype=torch.float64) - (1 / len(x) if centred else 0)
+    H = torch.eye(len(y), dtype=torch.float64) - (1 / len(y) if centred else 0)
     L = H @ (y[:, None] == y).double() @ H
-    kernels = (H @ torch.exp(-D / (2 * width**2)) @ H for width in widths)
-    return torch.stack([(K * L).sum() / (K.norm() * L.norm()) for K in kernels])
+    K = H @ torch.exp(squared / (-2 * torch.as_tensor(widths)[:, None, None] ** 2)) @ H
+    return (K * L).sum((1, 2)) / (torch.linalg.matrix_norm(K) * L.norm())
 
 
 def classes(n, d, *, apart, seed=0):
@@ -370,27 +369,39 @@ def classes(n, d, *, apart, seed=0):
 @pytest.mark.parametrize(("d", "apart"), [(2, 4.0), (20, 1.0), (3, 0.5), (1, 20.0)])
 def test_alignment_width_is_the_best_of_thousands(d, apart, centred):
     x, y = classes(60, d, apart=apart)
-    unit = torch.pdist(x.reshape(60, -1)).mean()
-    widths = unit * torch.logspace(math.log10(0.02), math.log10(20), 5000, dtype=torch.float64)
-    aligned = slow_alignment(x.reshape(60, -1), y, widths, centred=centred)
+    squared = (x[:, None] - x).square().sum(-1)
+    widths = torch.pdist(x).mean() * torch.logspace(-1.3, 0.7, 2000, dtype=torch.float64)
+    best = slow_alignment(squared, y, widths, centred=centred).argmax()
     found = renyi.alignment_width(x, y, centred=centred)
-    assert 2 < aligned.argmax() < 4997
-    assert found.width.item() == pytest.approx(widths[aligned.argmax()].item(), rel=2e-3)
+    assert 2 < best < 1997
+    assert found.width.item() == pytest.approx(widths[best].item(), rel=2e-3)
     assert not found.at_end
 
 
-@pytest.mark.parametrize("centred", [False, True])
-def test_the_higher_of_two_peaks_is_found_however_small_the_difference(centred):
-    """Tight groups of one class in far clouds of one class: either scale has its best width."""
-    y = torch.arange(80) % 2
-    for seed in range(10):
-        x = 30 * normal(2, 2, seed=seed)[y] + 8 * normal(16, 2, seed=seed + 9)[torch.arange(80) % 16]
-        x = x + 0.02 * normal(80, 2, seed=99)
-        widths = torch.pdist(x).mean() * torch.logspace(-1.69, 1.3, 3000, dtype=torch.float64)
-        best = slow_alignment(x, y, widths, centred=centred).max()
-        found = renyi.alignment_width(x, y, centred=centred)
-        (aligned,) = slow_alignment(x, y, [found.width], centred=centred)
-        assert aligned > best - 1e-6
+def two_scales(far):
+    """Eight classes of four tight groups `far` from each other, each group near to one of every other class."""
+    group = torch.arange(64) // 2
+    y = group // 4
+    same = [one[:, None] == one for one in (group, y, group % 4)]
+    D = torch.where(same[0], 1.5, torch.where(same[1], far, torch.where(same[2], 6.0, 40.0)))
+    return D.double().fill_diagonal_(0).square(), y
+
+
+def test_the_higher_of_two_peaks_is_found_however_small_the_difference():
+    """Groups or classes: either scale has its best width. The distance at which both are as good is bracketed first."""
+    widths = torch.logspace(-1.5, 2, 1500, dtype=torch.float64)
+    low, high = 15.0, 39.0
+    for _ in range(22):
+        far = (low + high) / 2
+        squared, y = two_scales(far)
+        heights = slow_alignment(squared, y, widths, centred=False)
+        groups, whole = heights[widths < 6].max(), heights[widths > 6].max()
+        low, high = (low, far) if groups > whole else (far, high)
+        found = renyi.alignment_width(squared, y, precomputed=True)
+        assert not found.at_end
+        if abs(groups - whole) > 1e-6:
+            assert (found.width < 6) == (groups > whole)
+    assert high - low < 1e-4
 
 
 @pytest.mark.parametrize("centred", [False, True])
@@ -414,6 +425,15 @@ def test_an_end_of_the_range_that_wins_is_said():
     exact = renyi.alignment_width(torch.eye(3, dtype=torch.float64)[y.clamp(max=2)], y.clamp(max=2))
     assert exact.at_end  # samples that are the class: any narrower width is as good
     assert exact.width.item() == pytest.approx(0.02 * math.sqrt(2) * 0.636, rel=0.1)
+
+
+def test_of_widths_that_are_equally_good_the_smallest_wins_in_any_order():
+    y = torch.arange(90) % 3
+    x = normal(3, 4)[y] + 1e-12 * normal(90, 4)
+    orders = [torch.randperm(90, generator=torch.Generator().manual_seed(seed)) for seed in range(8)]
+    found = [renyi.alignment_width(x[order], y[order]) for order in orders]
+    assert all(one.at_end for one in found)
+    assert [one.width.item() for one in found] == pytest.approx([found[0].width.item()] * 8, rel=1e-6)
 
 
 def test_alignment_of_centred_grams_is_that_of_the_papers():

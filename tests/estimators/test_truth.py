@@ -48,7 +48,7 @@ def operator_bits(points, weights, width, alpha):
 
 
 @pytest.mark.parametrize(
-    ("correlation", "width", "alpha"), [(0.75, 1.0, 1), (0.75, 3.0, 1), (-0.5, 1.5, 1), (0.75, 1.0, 2), (0.6, 2.0, 1.01)]
+    ("correlation", "width", "alpha"), [(0.75, 1.0, 1), (0.75, 3.0, 1), (-0.5, 1.5, 1), (0.75, 1.0, 2), (0.6, 2, 1.01)]
 )
 def test_matrix_information_is_that_of_the_kernel_operator_on_quadrature_nodes(correlation, width, alpha):
     nodes, weights = np.polynomial.hermite_e.hermegauss(32)

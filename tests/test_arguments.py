@@ -473,7 +473,8 @@ def figures():
         {"marks": "None {}"},
     )
     rows = [("KSG", n, 1.0 + seed / n, 1.0) for n in (100, 1000) for seed in (0, 1)]
-    yield "estimates", {"table": frame("estimator, samples, bits, truth", *rows), "x": "samples", "ax": ax}, on
+    table = frame("estimator, samples, bits, truth", *rows)
+    yield "estimates", {"table": table, "x": "samples", "log": True, "ax": ax}, on
     rows = [("digits", seed, end, end / 2, end + seed, 3.3) for end in (2, 4) for seed in (0, 1)]
     yield "codelengths", {"table": frame("set, seed, end, labels, bits, uniform", *rows)}, {}
     ways = [("entropy", "ascending"), ("entropy", "descending"), ("random", "random")]

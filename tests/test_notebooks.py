@@ -181,6 +181,16 @@ def test_every_code_cell_has_prose_before_it(cells):
         assert cell.cell_type == "markdown" or introduced, cell.source
 
 
+ALT = {"01_estimators"}  # the notebooks whose figures are described for readers who do not see them
+
+
+@pytest.mark.parametrize("name", sorted(ALT))
+def test_every_figure_has_an_alternative_text_in_its_cell(cells):
+    figures = [cell for cell in code_of(cells) if any("image/png" in output.get("data", {}) for output in cell.outputs)]
+    assert len(figures) >= 3
+    assert [cell.source for cell in figures if len(cell.metadata.get("alt", "").split()) < 10] == []
+
+
 def test_light_enough_to_commit(name):
     assert NOTEBOOKS[name].stat().st_size < 400_000
 

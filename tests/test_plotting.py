@@ -464,3 +464,22 @@ def test_rank_matrix_is_a_triangle_of_means_and_spreads():
     assert [t.get_text() for t in ax.get_yticklabels()] == ["a", "c"]
     assert [t.get_text() for t in ax.texts] == ["+0.60\n± 0.14", "-0.40\n± 0.14", "+0.10\n± 0.14"]
     assert ax.collections[0].get_clim() == (-1, 1)
+
+
+def estimated(values):
+    rows = [(seed, "KSG", v, 1.0 + seed, 1.0) for v in values for seed in (0, 1)]
+    return pd.DataFrame(rows, columns=["seed", "estimator", "n", "bits", "truth"])
+
+
+def test_estimates_are_evenly_spaced_or_by_their_logarithms_and_the_legend_says_what_the_bars_are():
+    for log, places in ((False, [0, 1, 2]), (True, [1, 2, 4])):
+        ax = plotting.estimates(estimated([2, 4, 16]), "n", log=log, ax=plt.figure().gca())
+        assert ax.containers[0][0].get_xdata().tolist() == places
+        assert [text.get_text() for text in ax.get_xticklabels()] == ["2", "4", "16"]
+        assert ax.get_legend().get_title().get_text() == "mean ± 1 sd of seeds"
+
+
+@pytest.mark.parametrize("values", [[0, 2], ["normal", "t"]])
+def test_estimates_refuse_a_logarithmic_axis_of_what_has_no_logarithm(values):
+    with pytest.raises(ValueError, match="table: n must be positive on a logarithmic axis"):
+        plotting.estimates(estimated(values), "n", log=True)

@@ -46,9 +46,9 @@ IN_MEMORY = {("infolib.plotting._style", name) for name in ("open", "save", "sav
 EXPERIMENTS = {"store", "datasets", "models", "techniques", "loading", "records", "experiments"}
 BELONGS = {
     "papermill": {"execution", "run"}, "nbconvert": {"execution"}, "nbformat": {"execution", "run"},
-    "matplotlib": {"charts"}, "seaborn": {"charts"},
+    "matplotlib": {"charts"}, "seaborn": {"charts"}, "ipywidgets": {"charts"},
 }  # fmt: skip
-LATE = {"torchvision", "sklearn", "papermill", "nbconvert", "pooch", "jinja2"}  # slow: inside the functions that use it
+LATE = {"torchvision", "sklearn", "papermill", "nbconvert", "pooch", "jinja2", "ipywidgets"}  # slow: inside functions
 
 LIBRARY_PROJECT, WORKBOOK_PROJECT = (
     tomllib.loads((root() / name).read_text())["project"] for name in ("pyproject.toml", "workbook/pyproject.toml")

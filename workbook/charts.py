@@ -1,6 +1,8 @@
-"""Figures of verdicts."""
+"""Figures of verdicts, and figures with sliders."""
 
+import os
 import textwrap
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import matplotlib.pyplot as plt
@@ -11,6 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
+from infolib import checks
 from infolib.plotting import BAND, INK
 from workbook import rule
 
@@ -134,4 +137,46 @@ def tally(table: pd.DataFrame, *, by: str) -> Figure:
         ax.grid(visible=False)
         ax.legend(fontsize="x-small", loc="lower center", bbox_to_anchor=(0.5, 1), ncols=3, frameon=False)
     axes[0].invert_yaxis()
+    return figure
+
+
+def explore(draw: Callable[..., Figure], **controls: tuple[Sequence[Any], Any]) -> Any:
+    """A figure with a slider for each argument where a server runs the notebook, such as JupyterLab's; else the figure.
+
+    A run without a server, as by papermill, nbconvert or nbval, has nobody who could move a slider.
+
+    Parameters
+    ----------
+    draw : callable
+        From the values, by name, to a figure.
+    **controls : tuple of sequence and object
+        The values of each argument and the first of them to show.
+
+    Returns
+    -------
+    Figure or ipywidgets.VBox
+        The figure of the first values to show; with a server, the sliders above the figure.
+
+    Raises
+    ------
+    ValueError
+        For a control whose first value to show is none of its values.
+    """
+    for name, (values, start) in controls.items():
+        checks.choice(name, start, values)
+    if not os.environ.get("JPY_SESSION_NAME"):
+        return _drawn(draw, {name: start for name, (_, start) in controls.items()})
+    import ipywidgets  # late: only a server's kernel needs it
+    from IPython.display import display
+
+    sliders = {name: ipywidgets.SelectionSlider(options=values, value=start, description=name, continuous_update=False)
+               for name, (values, start) in controls.items()}  # fmt: skip
+    picture = ipywidgets.interactive_output(lambda **values: display(_drawn(draw, values)), sliders)
+    return ipywidgets.VBox([*sliders.values(), picture])
+
+
+def _drawn(draw: Callable[..., Figure], values: dict[str, Any]) -> Figure:
+    """The figure, closed, so that a notebook shows it once."""
+    figure = draw(**values)
+    plt.close(figure)
     return figure

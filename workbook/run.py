@@ -423,7 +423,8 @@ def run(
     todo = {job.notebook: job for job in _prepare(names, profile, overrides or {}, name)}
     folder.mkdir(parents=True, exist_ok=True)
     folders.sweep(folder)
-    environment = {"INFOLIB_PROFILE": profile, "TQDM_DISABLE": "1"} | ({"INFOLIB_FRESH": "1"} if fresh else {})
+    environment = {"INFOLIB_PROFILE": profile, "TQDM_DISABLE": "1", "JPY_SESSION_NAME": ""}  # no bars, no sliders
+    environment |= {"INFOLIB_FRESH": "1"} if fresh else {}
     children: set[psutil.Process] = set()
 
     def one(position: int, notebook: str, threads: int) -> Run:

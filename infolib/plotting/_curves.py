@@ -10,6 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.colors import is_color_like
 from matplotlib.figure import Figure
 
+from infolib import checks
 from infolib.plotting._style import BAND, INK, LEGEND, band, grid, pool_name, sequential, sequential_for, with_unit
 
 
@@ -232,10 +233,10 @@ def panels(
     return figure
 
 
-def estimates(table: pd.DataFrame, x: str, *, ax: Axes | None = None) -> Axes:
+def estimates(table: pd.DataFrame, x: str, *, log: bool = False, ax: Axes | None = None) -> Axes:
     """Estimates of several estimators next to the truth: means over seeds, bars one standard deviation.
 
-    The values of `x` are evenly spaced in the order of their rows. Lines join them if they are numbers.
+    The values of `x` are evenly spaced in the order of their rows, or by their logarithms. Lines join numbers.
 
     Parameters
     ----------
@@ -243,6 +244,8 @@ def estimates(table: pd.DataFrame, x: str, *, ax: Axes | None = None) -> Axes:
         Columns `seed`, `estimator` and `x`; in bits `bits`, the estimate, and `truth`, drawn as dashes.
     x : str
         Column of what the estimates depend on.
+    log : bool
+        Whether the axis is logarithmic; the values are positive numbers then.
     ax : Axes or None
         Where to draw; None is the current axes.
 
@@ -250,6 +253,11 @@ def estimates(table: pd.DataFrame, x: str, *, ax: Axes | None = None) -> Axes:
     -------
     Axes
         The axes.
+
+    Raises
+    ------
+    ValueError
+        For a logarithmic axis of strings or of numbers not above 0.
 
     Examples
     --------
@@ -260,8 +268,10 @@ def estimates(table: pd.DataFrame, x: str, *, ax: Axes | None = None) -> Axes:
     """
     ax = ax or plt.gca()
     levels = list(dict.fromkeys(table[x]))
+    positive = pd.api.types.is_numeric_dtype(table[x]) and min(levels) > 0
+    checks.hold(f"table: {x}", levels, positive or not log, "positive on a logarithmic axis")
     names = list(dict.fromkeys(table["estimator"]))
-    places, line = np.arange(len(levels)), "none" if isinstance(levels[0], str) else "-"
+    places, line = np.log2(levels) if log else np.arange(len(levels)), "none" if isinstance(levels[0], str) else "-"
     ax.hlines(table.groupby(x)["truth"].first().loc[levels], places - 0.4, places + 0.4, INK, "--", label="truth")
     for i, (name, colour) in enumerate(zip(names, sns.color_palette("colorblind"), strict=False)):
         mean, sd = table[table["estimator"] == name].groupby(x)["bits"].agg(["mean", "std"]).loc[levels].to_numpy().T
@@ -269,7 +279,7 @@ def estimates(table: pd.DataFrame, x: str, *, ax: Axes | None = None) -> Axes:
         ax.errorbar(beside, mean, sd, color=colour, marker="o", ms=5, capsize=3, ls=line, label=name)
     ax.set_xticks(places, levels)
     ax.set(xlabel=x, ylabel="estimate  [bits]")
-    ax.legend(**LEGEND | {"fontsize": "small"})
+    ax.legend(title="mean ± 1 sd of seeds", title_fontsize="x-small", **LEGEND | {"fontsize": "small"})
     return ax
 
 

@@ -39,6 +39,45 @@ def test_sparse_normal_correlates_its_pairs_only():
     assert np.corrcoef(x.T, y.T)[:2, 2:] == pytest.approx(expected, abs=0.02)
 
 
+def operator_bits(points, weights, width, alpha):
+    """Entropy of the Gaussian kernel's operator on nodes with probabilities."""
+    squared = ((points[:, None] - points) ** 2).sum(-1)
+    values = np.linalg.eigvalsh(np.sqrt(weights[:, None] * weights) * np.exp(-squared / (2 * width**2)))
+    values = values[values > 1e-14]
+    return -(values * np.log2(values)).sum() if alpha == 1 else np.log2((values**alpha).sum()) / (1 - alpha)
+
+
+@pytest.mark.parametrize(
+    ("correlation", "width", "alpha"), [(0.75, 1.0, 1), (0.75, 3.0, 1), (-0.5, 1.5, 1), (0.75, 1.0, 2), (0.6, 2, 1.01)]
+)
+def test_matrix_information_is_that_of_the_kernel_operator_on_quadrature_nodes(correlation, width, alpha):
+    nodes, weights = np.polynomial.hermite_e.hermegauss(32)
+    weights /= weights.sum()
+    z = np.stack(np.meshgrid(nodes, nodes), -1).reshape(-1, 2)
+    z[:, 1] = correlation * z[:, 0] + math.sqrt(1 - correlation**2) * z[:, 1]
+    alone, both = ((nodes[:, None], weights), (z, np.outer(weights, weights).ravel()))
+    oracle = 2 * operator_bits(*alone, width, alpha) - operator_bits(*both, width, alpha)
+    value = truth.SparseNormal(3, 2, pairs=2, correlation=correlation).matrix_information(width, alpha=alpha)
+    assert value == pytest.approx(2 * oracle, abs=1e-4)
+    assert value > 0.05
+
+
+@pytest.mark.parametrize("alpha", [0.5, 1, 1.01, 2])
+def test_matrix_information_lies_between_nothing_and_shannons(alpha):
+    pair = truth.SparseNormal(correlation=0.75)
+    values = [pair.matrix_information(width, alpha=alpha) for width in (1e6, 10, 1, 0.1, 1e-4)]
+    assert values == sorted(values)
+    assert values[0] == pytest.approx(0, abs=1e-4)
+    assert values[-1] == pytest.approx(pair.mutual_information(), abs=1e-4)
+    assert truth.SparseNormal(correlation=0.0).matrix_information(0.1, alpha=alpha) == pytest.approx(0, abs=1e-9)
+
+
+@pytest.mark.parametrize(("name", "value"), [("width", 0.0), ("width", 1e7), ("alpha", 0.0)])
+def test_matrix_information_refuses_by_name(name, value):
+    with pytest.raises(ValueError, match=f"{name} must be a number from .*, got {value}"):
+        truth.SparseNormal().matrix_information(**{"width": 1.0, name: value})
+
+
 @pytest.mark.parametrize(("correlation", "dof"), [(0.0, 2), (0.7, 3), (0.7, 20)])
 def test_student_information_agrees_with_integration(correlation, dof):
     # I = E[log t_2(x, y) / (t_1(x) t_1(y))] on a grid of angles and of quantiles of the radius

@@ -1,5 +1,7 @@
 """Figures of verdicts, against what was drawn."""
 
+import sys
+
 import matplotlib
 import matplotlib.pyplot as plt
 import numpy as np
@@ -127,3 +129,41 @@ def test_tally_counts_the_words_of_each_notebook_and_the_checks_apart():
     assert to_rgb(findings.containers[4][0].get_facecolor()) == to_rgb(charts.VERDICT_COLOURS["not reproduced"])
     starts = [bar.get_x() for bars in findings.containers for bar in bars if bar.get_width()]
     assert starts == [0, 0, 2, 1]
+
+
+def curve(samples, alpha):
+    figure, ax = plt.subplots()
+    ax.plot([0, samples], [0, alpha])
+    return figure
+
+
+def ends(figure):
+    return figure.axes[0].lines[0].get_xydata()[1].tolist()
+
+
+def test_without_a_server_explore_is_one_closed_figure_of_the_values_to_show_first_and_needs_no_widgets(monkeypatch):
+    monkeypatch.delenv("JPY_SESSION_NAME", raising=False)
+    monkeypatch.setitem(sys.modules, "ipywidgets", None)  # its import fails
+    assert ends(charts.explore(curve, samples=([50, 100], 100), alpha=([1, 2], 2))) == [100, 2]
+    assert plt.get_fignums() == []
+
+
+def test_with_a_server_explore_has_a_slider_for_each_argument_and_draws_anew_when_one_is_moved(monkeypatch):
+    monkeypatch.setenv("JPY_SESSION_NAME", "notebooks/01_estimators.ipynb")
+    shown = []
+    monkeypatch.setattr("IPython.display.display", shown.append)
+    samples, alpha, picture = charts.explore(curve, samples=([50, 100, 200], 100), alpha=([1, 2], 2)).children
+    assert [(s.description, list(s.options), s.value) for s in (samples, alpha)] == [
+        ("samples", [50, 100, 200], 100), ("alpha", [1, 2], 2)]  # fmt: skip
+    assert not samples.continuous_update
+    samples.value = 200
+    assert [ends(figure) for figure in shown] == [[100, 2], [200, 2]]
+    assert type(picture).__name__ == "Output"
+    assert plt.get_fignums() == []
+
+
+@pytest.mark.parametrize("session", ["", "a notebook"])
+def test_explore_refuses_a_first_value_that_no_slider_has(monkeypatch, session):
+    monkeypatch.setenv("JPY_SESSION_NAME", session)
+    with pytest.raises(ValueError, match="unknown samples 101; allowed: 50, 100"):
+        charts.explore(curve, samples=([50, 100], 101), alpha=([1], 1))

@@ -25,6 +25,8 @@ ABSURD = [
     ("01", "n_samples", 1), ("01", "n_samples", 10**6), ("01", "sizes", []), ("01", "sizes", [100, 50]),
     ("01", "dimensions", []), ("01", "dimensions", [1, 2]), ("01", "dimensions", [1, 25, 10**9]), ("01", "bins", 0),
     ("01", "bins", 51), ("01", "k", 0), ("01", "k", 50), ("01", "h", -1.0), ("01", "h", NAN), ("01", "n_seeds", 1),
+    ("01", "widths", [0.1, 1.0, 0.3]), ("01", "widths", [0.3, 1.0]), ("01", "widths", [0.0, 0.1, 1.0]),
+    ("01", "windows", []), ("01", "windows", [100, 200]), ("01", "windows", [300, 10**6]), ("01", "n_windows", 1),
     ("02", "networks", []), ("02", "networks[0].data", "nonsense"), ("02", "networks[0].epochs", -1),
     ("02", "networks[0].activation", "tanh"), ("02", "networks[1].activation", "sigmoid"), ("02", "swept.lr", 1e308),
     ("02", "swept.momentum", 0.5), ("02", "filters", []), ("02", "filters[0].conv1", 1),

@@ -192,6 +192,15 @@ def test_root_that_is_named_from_here_is_the_same_for_a_kernel(root, monkeypatch
     assert (root / "reports" / "quick" / "02_good" / "results.csv").read_text() == str(root)
 
 
+def test_a_run_from_a_notebook_in_jupyterlab_shows_no_sliders(root, monkeypatch):
+    """Its kernels have the variable of the server's, by which `charts.explore` knows that somebody can move them."""
+    monkeypatch.setenv("JPY_SESSION_NAME", "notebooks/run.ipynb")
+    add(root, "02_good", f"{LEAVE}\n(folder / 'results.csv').write_text('session ' + os.environ['JPY_SESSION_NAME'])")
+    (done,) = runner.run()
+    assert done.error is None
+    assert (root / "reports" / "quick" / "02_good" / "results.csv").read_text() == "session "
+
+
 def test_profile_sets_parameters_and_its_own_folder(root):
     (root / "notebooks" / "profiles.toml").write_text("[02_good.paper]\nn = 11\n")
     runner.run(profile="paper")

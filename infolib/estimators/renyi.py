@@ -21,6 +21,7 @@ import torch
 from torch import Tensor
 
 from infolib import checks
+from infolib.estimators._eigen import eigenvalues
 
 Gram = Tensor | Sequence["Gram"]
 
@@ -718,7 +719,7 @@ def _entropy(*blocks: Tensor, alpha: float) -> Tensor:
     """S_alpha of the block-diagonal matrix of these blocks."""
     if checks.positive("alpha", alpha) == 2:
         return -reduce(torch.add, [block.square().sum((-2, -1)) for block in blocks]).log2()
-    p = torch.cat([torch.linalg.eigvalsh(block) for block in blocks], dim=-1)
+    p = torch.cat([eigenvalues(block) for block in blocks], dim=-1)
     if alpha < 1:  # where p^alpha makes much of the rounding of an eigenvalue 0
         p = torch.where(p > p.shape[-1] * torch.finfo(p.dtype).eps, p, 0)
     return _spectral_entropy(p, alpha)

@@ -2,14 +2,16 @@
 
 Each measurement is a process of its own, so that its peak memory is that of nothing else. Rows that
 reports/scaling.csv holds already are kept: a run that was ended goes on where it was, and without the file it begins
-anew. Then reports/scaling.png is drawn.
+anew. Then reports/scaling.png is drawn. Numbers as arguments are the sizes to measure, in place of all.
 """
 
 import multiprocessing
 import resource
 import sys
 import time
+from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
+from itertools import product
 from pathlib import Path
 
 import pandas as pd
@@ -40,6 +42,7 @@ def images(n: int) -> tuple[torch.Tensor, float]:
 
 def measured(method: str, n: int) -> dict[str, float]:
     """Bits, seconds and bytes of one entropy, in the process that calls it; the samples are drawn before."""
+    torch.set_num_threads(1)
     x, width = images(n)
     cpu, wall = time.process_time(), time.perf_counter()
     value, error = METHODS[method](x, width)
@@ -48,21 +51,19 @@ def measured(method: str, n: int) -> dict[str, float]:
     return {"bits": float(value), "standard_error": float(error)} | seconds | {"peak_bytes": peak}
 
 
-def measure_all(path: Path) -> pd.DataFrame:
-    """A row for each method and n; the file is written after each."""
-    table = pd.read_csv(path) if path.exists() else pd.DataFrame(columns=["method", "n"])
-    for n in SIZES:
-        for method in METHODS:
-            known = ((table["method"] == method) & (table["n"] == n)).any()
-            if known or n > MOST.get(method, n):
-                continue
-            with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as process:
-                found = process.submit(measured, method, n).result()
-            row = pd.DataFrame([{"method": method, "n": n} | found | {"threads": torch.get_num_threads()}])
-            table = pd.concat([table, row]) if len(table) else row
-            table.to_csv(path, index=False, float_format="%.6g")
-            print(f"{method}, n = {n:,}: {found['processor_s']:.1f} s, {found['peak_bytes'] / 1e9:.2f} GB", flush=True)
-    return pd.read_csv(path)
+def measure(path: Path, sizes: Sequence[int]) -> None:
+    """A row of the file for each method and n, written as soon as it is there."""
+    for n, method in product(sizes, METHODS):
+        rows = pd.read_csv(path).to_dict("records") if path.exists() else []
+        if n > MOST.get(method, n) or any((row["method"], row["n"]) == (method, n) for row in rows):
+            continue
+        with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as process:
+            found = process.submit(measured, method, n).result()
+        print(f"{method}, n = {n:,}: {found['processor_s']:.1f} s, {found['peak_bytes'] / 1e9:.2f} GB", flush=True)
+        rows = pd.read_csv(path).to_dict("records") if path.exists() else []  # another process may have added some
+        rows.append({"method": method, "n": n} | found)
+        rows.sort(key=lambda row: ([*METHODS].index(row["method"]), row["n"]))
+        pd.DataFrame(rows).to_csv(path, index=False, float_format="%.6g")
 
 
 def draw(table: pd.DataFrame, path: Path) -> None:
@@ -100,10 +101,10 @@ def section(folder: Path) -> list[str]:
         "",
         "## Large n",
         "",
-        "One entropy of samples of 784 features, float32: processor time, wall time on a machine that others used too, "
-        f"and peak memory of the whole process. The quadrature has `memory={MEMORY:.2g}`; up to n = 3,000 it takes all "
-        "eigenvalues, in float64. Error: against all eigenvalues of the float32 Gram. Written by `python -m "
-        "benchmarks.scaling`, numbers in [scaling.csv](scaling.csv).",
+        "One entropy of samples of 784 features, float32, on one thread: processor time, wall time on a machine that "
+        f"others used, and peak memory of the whole process. The quadrature has `memory={MEMORY:.2g}`; up to n = 3,000 "
+        "it takes all eigenvalues, in float64. Error: against all eigenvalues of the float32 Gram. Written by "
+        "`python -m benchmarks.scaling`, numbers in [scaling.csv](scaling.csv).",
         "",
         "![time and memory against n](scaling.png)",
         "",
@@ -122,4 +123,5 @@ def section(folder: Path) -> list[str]:
 
 if __name__ == "__main__":
     reports = root() / "reports"
-    draw(measure_all(reports / "scaling.csv"), reports / "scaling.png")
+    measure(reports / "scaling.csv", [int(n) for n in sys.argv[1:]] or SIZES)
+    draw(pd.read_csv(reports / "scaling.csv"), reports / "scaling.png")

@@ -637,9 +637,8 @@ def _squared_distances(x: Tensor) -> Tensor:
     norms = product.diagonal(dim1=-2, dim2=-1)
     _check_scale(norms.detach().amax(), centred.detach())
     norms = norms[..., :, None] + norms[..., None, :]
-    squared = (norms - 2 * product).triu(1)
-    rounding = torch.finfo(x.dtype).eps * x.shape[-1] ** 0.5 * norms
-    rough = (squared < ROUGH * rounding).triu(1)
+    squared = torch.sub(norms, product, alpha=2).triu(1)
+    rough = (squared < ROUGH * torch.finfo(x.dtype).eps * x.shape[-1] ** 0.5 * norms).triu(1)
     pairs = rough.nonzero(as_tuple=True)
     if x.dtype == torch.float32 and len(pairs[0]) > rough.numel() / 16:
         return _squared_distances(x.double()).float()
@@ -682,8 +681,7 @@ def _square(name: str, matrix: Any) -> Tensor:
     if matrix.shape[-1] != matrix.shape[-2]:
         raise ValueError(f"{name} must be square, got shape {tuple(matrix.shape)}")
     checks.at_least(f"{name}: n", matrix.shape[-1], 2)
-    low, high = matrix.aminmax()
-    if (matrix - matrix.mT).amax() > TOLERANCE * torch.maximum(-low, high):  # the difference is its own negative
+    if not torch.equal(matrix, matrix.mT) and (matrix - matrix.mT).amax() > TOLERANCE * matrix.abs().amax():
         raise ValueError(f"{name} must be symmetric")
     return matrix
 

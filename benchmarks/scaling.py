@@ -67,7 +67,7 @@ def measure(path: Path, sizes: Sequence[int]) -> None:
 
 
 def draw(table: pd.DataFrame, path: Path) -> None:
-    """Processor and wall time, and the peak memory of the process, against n."""
+    """Processor time, and the peak memory of the process, against n."""
     import matplotlib.pyplot as plt  # not in the processes that are measured
 
     from infolib import plotting
@@ -77,15 +77,14 @@ def draw(table: pd.DataFrame, path: Path) -> None:
     for i, (method, rows) in enumerate(table.groupby("method", sort=False)):
         style = {"color": f"C{i}", "marker": "o", "ms": 4}
         left.plot(rows["n"], rows["processor_s"], label=method, **style)
-        left.plot(rows["n"], rows["wall_s"], ls=":", **style)
         right.plot(rows["n"], rows["peak_bytes"] / 1e9, label=method, **style)
-    left.plot([], [], ls=":", color=plotting.INK, label="wall time")
     left.set(ylabel="processor time of one entropy  [s]")
     right.set(ylabel="peak memory of the process  [GB]")
     for ax in (left, right):
         ax.set(xscale="log", yscale="log", xlabel="samples n of 784 features")
         ax.set_xticks(SIZES, [f"{n:,}" for n in SIZES], fontsize="small")
         ax.minorticks_off()
+    right.set_yticks(ticks := [0.5, 1, 2, 4], [f"{tick:g}" for tick in ticks])
     left.legend(fontsize="x-small")
     path.write_bytes(plotting.light_png(figure))
     plt.close(figure)

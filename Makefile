@@ -27,7 +27,7 @@ notebooks: $(VENV)/.ready  ## execute the notebooks in place, as they are commit
 lab: $(VENV)/.ready  ## open the notebooks in JupyterLab
 	$(BIN)/jupyter lab notebooks
 
-bench: $(VENV)/.ready  ## measure ours against plain references into reports/benchmarks.md
+bench: $(VENV)/.ready  ## measure ours against plain references into reports/benchmarks.md (large n: python -m benchmarks.scaling)
 	$(BIN)/python -m benchmarks
 
 # uv from the PATH, else from a small environment of its own, at the version and hashes that the lock names.

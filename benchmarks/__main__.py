@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 
 import torch
 
+from benchmarks import scaling
 from benchmarks.rows import Row, all_rows, closed_forms, coverage, stated_errors
 from workbook import root
 
@@ -109,6 +110,7 @@ def table(rows: list[tuple[Row, Measured]]) -> str:
         "| what | bias | rms error | held |",
         "|---|---|---|---|",
         *(f"| {name} | {bias:.4f} | {rms:.4f} | {held} |" for name, bias, rms, held in stated_errors()),
+        *scaling.section(root() / "reports"),
     ]
     return "\n".join(lines) + "\n"
 

@@ -182,6 +182,7 @@ def measures():
     order = {"alpha": "inf? 1e300", "h": "1e300?", "x": "", "softmax": "None []"}
     may = order | {"max_pairs": "None", "seed": "0"}
     grams = {"input_gram": A, "channel_grams": torch.stack([A, B, C]), "alpha": 1.01, "max_pairs": 2, "seed": 0}
+    grams |= {"precision": torch.float64}
     yield mine, "decompose", grams, ORDER | {"max_pairs": "None~", "seed": "0"}
     yield mine, "by_layer", CHAIN | about, may | {"y": "bool negative None~"}
     more = {"h_error": 0.1, "shift": 1}

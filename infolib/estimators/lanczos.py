@@ -10,6 +10,7 @@ entropy is exact: the squared kernel values are summed block by block. Values ha
 
 import math
 from collections.abc import Callable, Iterator, Sequence
+from itertools import chain
 from typing import Any, NamedTuple, TypedDict, Unpack
 
 import torch
@@ -18,6 +19,7 @@ from torch import Tensor
 
 from infolib import checks
 from infolib.estimators import renyi
+from infolib.estimators._eigen import eigenvalues
 
 ITERATIONS = 4  # of the subspace: after one the bias is up to 0.01 bit, whatever the other settings
 OVERSAMPLING = 8  # vectors that are iterated too and not kept
@@ -108,9 +110,9 @@ def entropy(
 ) -> Estimate:
     """Matrix-based Rényi entropy S_alpha of samples in bits, for any number of samples.
 
-    It estimates `renyi.entropy(renyi.gram(x, width=width))`. The Gram matrix is kept while it fits into `memory`, else
-    computed again at each of the 6 + `steps` products. It is float32 where norms and width show that a kernel value is
-    then right within 1e-4, else float64.
+    It estimates `renyi.entropy(renyi.gram(x, width=width))`. Half of the Gram matrix is kept, or as much of it as fits
+    into `memory`; the rest is computed again at each of the 6 + `steps` products. It is float32 where norms and width
+    show that a kernel value is then right within 1e-4, else float64.
 
     Parameters
     ----------
@@ -149,8 +151,7 @@ def entropy(
     (1.0, 0.0)
     """
     settings = _checked(_Settings(alpha, probes, steps, deflated, exact, memory, seed))
-    x = _scaled("x", x, "width", width)
-    return _sum([(1, _features(x, settings=settings), None)], settings)
+    return _sum([(1, _features(_scaled("x", x, "width", width), settings=settings), None)], settings)
 
 
 def mutual_information(
@@ -195,8 +196,8 @@ def mutual_information(
     x, y = _scaled("x", x, "width_x", width_x), _scaled("y", y, "width_y", width_y)
     if len(x) != len(y):
         raise ValueError(f"x and y must have the same n, got {len(x)} and {len(y)}")
-    joint = _features(x, y, settings=settings)
-    return _sum([(1, _features(v, settings=settings), None) for v in (x, y)] + [(-1, joint, None)], settings)
+    x, y, joint = (_features(*parts, settings=settings) for parts in ((x,), (y,), (x, y)))
+    return _sum([(1, x, None), (1, y, None), (-1, joint, None)], settings)
 
 
 def label_mutual_information(
@@ -281,10 +282,8 @@ def gram_entropy(
     if settings.alpha == 2:
         return _estimate(renyi.entropy(A, alpha=2).double(), torch.zeros(1))
     if len(A) <= settings.small:
-        spectrum = _Spectrum(torch.linalg.eigvalsh(A).double())
-    else:
-        spectrum = _quadrature(_times(A), 1.0, *_draws(A, settings), settings)
-    return _estimate(*_evaluate([spectrum], settings.alpha))
+        return _estimate(*_evaluate([_Spectrum(eigenvalues(A).double())], settings.alpha))
+    return _estimate(*_evaluate([_quadrature(_times(A), 1.0, *_draws(A, settings), settings)], settings.alpha))
 
 
 def leading_eigenpairs(A: Tensor, *, deflated: int = 64, seed: int = 0) -> tuple[Tensor, Tensor]:
@@ -341,7 +340,7 @@ def _scaled(name: str, x: Any, width_name: str, width: float) -> Tensor:
     n = checks.at_least(f"{name}: n", len(x), 2)
     x = checks.no_gram(name, x, "gram_entropy takes a Gram matrix")
     x = x.reshape(n, -1).double()
-    x = (x - x.mean(0)) / checks.positive(width_name, width)
+    x = (x - x.mean(0)).div_(checks.positive(width_name, width))
     largest = float(torch.linalg.vector_norm(x, dim=1).max()) ** 2
     if not largest * torch.finfo(x.dtype).eps * x.shape[1] ** 0.5 < ERROR:
         raise ValueError(
@@ -360,18 +359,18 @@ def _features(*scaled: Tensor, settings: _Settings) -> Tensor:
     largest = sum(float(torch.linalg.vector_norm(x, dim=1).max()) ** 2 for x in scaled)
     fine = largest * torch.finfo(torch.float32).eps * d**0.5 < ERROR
     size = 4 if fine and settings.alpha != 2 and n > settings.small else 8
-    if (needed := _space(n, d, size, settings)) > settings.memory:
+    if (needed := _space(n, d, size, settings) + 12 * n * d) > settings.memory:  # for copies in float64 before
         raise ValueError(
             f"memory must be at least {needed:_} bytes for n = {n:,} samples of {d:,} features, got "
             f"{settings.memory:g}; set memory={needed:_}, or lower exact, deflated, probes or steps"
         )
-    return torch.cat(scaled, 1).to(torch.float32 if size == 4 else torch.float64)
+    return torch.cat([x.to(torch.float32 if size == 4 else torch.float64) for x in scaled], 1)
 
 
 def _space(n: int, d: int, size: int, settings: _Settings) -> int:
     """Bytes that one entropy takes, without a Gram matrix that is kept."""
     block = min(n * n, max(n, BLOCK))
-    data = n * d * (16 + size) + 3 * size * block  # in float64, scaled, and as features
+    data = 2 * size * n * d + 3 * size * block
     if settings.alpha == 2:
         return data
     if n <= settings.small:
@@ -380,20 +379,20 @@ def _space(n: int, d: int, size: int, settings: _Settings) -> int:
     return data + size * n * vectors
 
 
-def _blocks(x: Tensor) -> Iterator[tuple[int, Tensor]]:
+def _blocks(x: Tensor, first: int = 0) -> Iterator[tuple[int, Tensor]]:
     """Rows of exp(-|x_i - x_j|^2 / 2) from the diagonal on, with the number of the first."""
     rows, half = max(1, BLOCK // len(x)), x.square().sum(1) / 2
-    for start in range(0, len(x), rows):
+    for start in range(first, len(x), rows):
         K = torch.addmm(half[start:], x[start : start + rows], x[start:].mT, beta=-1)
         K.sub_(half[start : start + rows, None]).clamp_(max=0).exp_()
         K.diagonal().fill_(1)  # exactly, as the trace is taken to be
         yield start, K
 
 
-def _dense(x: Tensor) -> Tensor:
-    K = x.new_empty(len(x), len(x))
+def _lower(x: Tensor) -> Tensor:
+    """The kernel with 0 above the blocks on its diagonal."""
+    K = x.new_zeros(len(x), len(x))
     for start, rows in _blocks(x):
-        K[start : start + len(rows), start:] = rows
         K[start:, start : start + len(rows)] = rows.mT
     return K
 
@@ -403,18 +402,22 @@ def _times(A: Tensor) -> Product:
 
 
 def _product(x: Tensor, n: int, settings: _Settings) -> Product:
-    """The map from v to A v for A_ij = exp(-|x_i - x_j|^2 / 2) / n."""
-    size = x.element_size()
-    if _space(len(x), x.shape[1], size, settings) + size * len(x) ** 2 <= settings.memory:
-        return _times(_dense(x).div_(n))
+    """The map from v to A v for A_ij = exp(-|x_i - x_j|^2 / 2) / n; blocks that find no room are computed each time."""
+    size, kept = x.element_size(), []
+    room = settings.memory - _space(len(x), x.shape[1], size, settings)
+    for start, K in _blocks(x):
+        if (room := room - size * K.numel()) < 0:
+            break
+        kept.append((start, K))
 
     def product(v: Tensor) -> Tensor:
-        out = torch.zeros_like(v)
-        for start, K in _blocks(x):
+        rows = v.mT.contiguous()
+        out = torch.zeros_like(rows)
+        for start, K in chain(kept, _blocks(x, sum(len(K) for _, K in kept))):
             stop = start + len(K)
-            out[start:stop] += K @ v[start:]
-            out[stop:] += K[:, len(K) :].mT @ v[start:stop]
-        return out / n
+            out[:, start:stop] += rows[:, start:] @ K.mT
+            out[:, stop:] += rows[:, start:stop] @ K[:, len(K) :]
+        return out.mT / n
 
     return product
 
@@ -442,7 +445,7 @@ def _squares(x: Tensor) -> Tensor:
 
 def _spectrum(x: Tensor, n: int, start: Tensor, signs: Tensor, settings: _Settings) -> _Spectrum:
     if len(x) <= settings.small:
-        return _Spectrum(torch.linalg.eigvalsh(_dense(x.double()) / n))
+        return _Spectrum(eigenvalues(_lower(x.double()) / n))
     return _quadrature(_product(x, n, settings), len(x) / n, start, signs, settings)
 
 

@@ -21,6 +21,7 @@ import torch
 from torch import Tensor
 
 from infolib import checks
+from infolib.estimators._eigen import eigenvalues
 
 Gram = Tensor | Sequence["Gram"]
 
@@ -845,9 +846,8 @@ def _squared_distances(x: Tensor) -> Tensor:
     norms = product.diagonal(dim1=-2, dim2=-1)
     _check_scale(norms.detach().amax(), centred.detach())
     norms = norms[..., :, None] + norms[..., None, :]
-    squared = (norms - 2 * product).triu(1)
-    rounding = torch.finfo(x.dtype).eps * x.shape[-1] ** 0.5 * norms
-    rough = (squared < ROUGH * rounding).triu(1)
+    squared = torch.sub(norms, product, alpha=2).triu(1)
+    rough = (squared < ROUGH * torch.finfo(x.dtype).eps * x.shape[-1] ** 0.5 * norms).triu(1)
     pairs = rough.nonzero(as_tuple=True)
     if x.dtype == torch.float32 and len(pairs[0]) > rough.numel() / 16:
         return _squared_distances(x.double()).float()
@@ -890,8 +890,7 @@ def _square(name: str, matrix: Any) -> Tensor:
     if matrix.shape[-1] != matrix.shape[-2]:
         raise ValueError(f"{name} must be square, got shape {tuple(matrix.shape)}")
     checks.at_least(f"{name}: n", matrix.shape[-1], 2)
-    low, high = matrix.aminmax()
-    if (matrix - matrix.mT).amax() > TOLERANCE * torch.maximum(-low, high):  # the difference is its own negative
+    if not torch.equal(matrix, matrix.mT) and (matrix - matrix.mT).amax() > TOLERANCE * matrix.abs().amax():
         raise ValueError(f"{name} must be symmetric")
     return matrix
 
@@ -927,7 +926,7 @@ def _entropy(*blocks: Tensor, alpha: float) -> Tensor:
     """S_alpha of the block-diagonal matrix of these blocks."""
     if checks.positive("alpha", alpha) == 2:
         return -reduce(torch.add, [block.square().sum((-2, -1)) for block in blocks]).log2()
-    p = torch.cat([torch.linalg.eigvalsh(block) for block in blocks], dim=-1)
+    p = torch.cat([eigenvalues(block) for block in blocks], dim=-1)
     if alpha < 1:  # where p^alpha makes much of the rounding of an eigenvalue 0
         p = torch.where(p > p.shape[-1] * torch.finfo(p.dtype).eps, p, 0)
     return _spectral_entropy(p, alpha)

@@ -35,7 +35,8 @@ from infolib.measures import information_plane
 from infolib.measures._measurable import logits
 
 CHUNK = 2**17  # kernel values held at once: little memory, and they stay in the processor's cache
-NOTHING = 1e-9  # bits, well above rounding: a pair with no more information than this has no shares
+# Bits, well above rounding: a pair with no more information than this has no shares.
+NOTHING = {torch.float64: 1e-9, torch.float32: 1e-3}
 
 _Entropy = Callable[[Tensor], Tensor]  # of a batch of Grams, perhaps jointly with another variable
 
@@ -73,12 +74,18 @@ class Decomposition(NamedTuple):
 
 
 def decompose(
-    input_gram: Any, channel_grams: Any, *, alpha: float = 1.01, max_pairs: int | None = None, seed: int = 0
+    input_gram: Any,
+    channel_grams: Any,
+    *,
+    alpha: float = 1.01,
+    max_pairs: int | None = None,
+    seed: int = 0,
+    precision: torch.dtype = torch.float64,
 ) -> Decomposition:
     """Information I(X;T1,...,TC), redundancy-synergy RS and weighted non-redundant information WN of C maps, in bits.
 
-    All 1 + C + C² entropies, and 2 of all maps together, are computed in float64. A share is of its pair's information;
-    pairs without information (at most 1e-9 bits) have none and are left out of the mean shares. A single map has no
+    Computed are 1 + C + C² entropies, and 2 of all maps together. A share is of its pair's information; pairs without
+    information (at most 1e-9 bits, in float32 1e-3) have none and are left out of the mean shares. A single map has no
     pairs: NaN.
 
     Parameters
@@ -94,6 +101,9 @@ def decompose(
         corrected for the finite number of pairs.
     seed : int
         Of the sample.
+    precision : torch.dtype
+        Of the eigenvalues, float64 or float32. Float32 takes three quarters of the time; at alpha = 1.01 an entropy
+        then has an error of up to 5e-5 bits.
 
     Returns
     -------
@@ -102,7 +112,7 @@ def decompose(
     Raises
     ------
     ValueError
-        For other shapes, max_pairs < 1, or what `renyi.entropy` refuses.
+        For other shapes, max_pairs < 1, another precision, or what `renyi.entropy` refuses.
 
     Examples
     --------
@@ -111,7 +121,8 @@ def decompose(
     >>> round(xor.information, 6), round(xor.redundancy_synergy, 6), round(xor.non_redundant, 6)
     (1.0, -1.0, 2.0)
     """
-    X, T = _checked(input_gram, channel_grams)
+    checks.hold("precision", precision, precision in NOTHING, "torch.float32 or torch.float64")
+    X, T = (A.to(precision) for A in _checked(input_gram, channel_grams))
     pairs = _pairs(len(T), max_pairs, seed)
     S = partial(renyi.joint_entropy, alpha=alpha)
     own, joint = _entropies(T, pairs, [S, partial(S, X)])
@@ -469,8 +480,8 @@ def _decomposition(entropy: float, own: Tensor, joint: Tensor, pairs: Tensor) ->
     C = len(own) - len(pairs) - 1
     i, j = pairs.T.numpy()
     one, other, both = information[i], information[j], information[C:-1]
-    rs, wn, informative = one + other - both, 2 * both - one - other, np.where(both > NOTHING, both, math.nan)
-    found = {"RS": rs, "WN": wn, "RS share": rs / informative, "WN share": wn / informative}
+    rs, wn, some = one + other - both, 2 * both - one - other, np.where(both > NOTHING[own.dtype], both, math.nan)
+    found = {"RS": rs, "WN": wn, "RS share": rs / some, "WN share": wn / some}
     frame = pd.DataFrame({"i": i, "j": j, "I(X;Ti)": one, "I(X;Tj)": other, "I(X;Ti,Tj)": both} | found)
     means = [_mean(values) for values in found.values()]
     errors = [_standard_error(found[name], math.comb(C, 2)) for name in ("RS", "WN", "RS share")]

@@ -1,4 +1,5 @@
 import math
+import re
 
 import pytest
 import torch
@@ -210,15 +211,25 @@ def test_samples_far_from_their_mean_are_computed_in_float64():
 
 
 def test_without_memory_for_the_gram_blocks_of_it_are_computed_at_each_step():
-    x, y = inputs(2100), torch.arange(2100) % 3  # more than one block of rows
-    few, much = 7.2e7, 1e9
+    x, y = inputs(3000), torch.arange(3000) % 3  # three blocks of rows
+    none, one, every = 6e7, 7.5e7, 1e9
     for call in (lambda memory: lanczos.entropy(x, width=1.0, memory=memory, **LARGE),
                  lambda memory: lanczos.label_mutual_information(x, y, width=1.0, memory=memory, **LARGE)):  # fmt: skip
-        kept, blocks = call(much), call(few)
-        assert blocks.value.item() == pytest.approx(kept.value.item(), abs=2e-5)
-        assert blocks.standard_error.item() == pytest.approx(kept.standard_error.item(), rel=0.02)
+        kept = call(every)
+        for memory in (none, one):
+            blocks = call(memory)
+            assert blocks.value.item() == pytest.approx(kept.value.item(), abs=2e-5)
+            assert blocks.standard_error.item() == pytest.approx(kept.standard_error.item(), rel=0.02)
+
+
+def test_the_memory_that_a_refusal_names_is_enough_and_not_too_much():
+    x = inputs(600)
+    with pytest.raises(ValueError, match="memory must be at least") as refused:
+        lanczos.entropy(x, width=1.0, memory=1e6, **LARGE)
+    enough = int(re.search(r"set memory=([\d_]+)", str(refused.value))[1])
+    assert within(lanczos.entropy(x, width=1.0, memory=enough, **LARGE), renyi.entropy(renyi.gram(x, width=1.0)))
     with pytest.raises(ValueError, match="memory must be at least"):
-        lanczos.entropy(x, width=1.0, memory=5e7, **LARGE)
+        lanczos.entropy(x, width=1.0, memory=enough - 1, **LARGE)
 
 
 @pytest.mark.parametrize("n", [50, 2500])
@@ -254,6 +265,8 @@ SKEW = A20 + torch.diag(torch.full((19,), 0.01, dtype=torch.float64), 1)
     (lambda: lanczos.entropy(X, width=1.0, memory=100), r"memory must be at least [\d_]+ bytes for n = 20 samples of 20"
                                                         r" features, got 100; set memory=[\d_]+, or lower exact"),
     (lambda: lanczos.entropy(inputs(2000), width=1.0, memory=1e8), r"memory must be .* n = 2,000 samples"),
+    (lambda: lanczos.entropy(torch.linspace(0, 1, 200_000)[:, None], width=1.0, memory=3e8),
+     r"at least 399_931_648 bytes for n = 200,000 samples of 1 features, got 3e\+08; set memory=399_931_648, or lower"),
     (lambda: lanczos.entropy(X, width=0.0), "width must be positive"),
     (lambda: lanczos.mutual_information(X, X, width_x=1.0, width_y=-1.0), "width_y must be positive"),
     (lambda: lanczos.entropy(X, width=1e-9), r"width must be larger, got 1e-09: samples of x lie"),

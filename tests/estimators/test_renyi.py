@@ -3,9 +3,11 @@ from itertools import combinations
 
 import numpy as np
 import pytest
+import scipy.linalg
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch.autograd import forward_ad
 
 from infolib.estimators import renyi
 
@@ -216,6 +218,47 @@ def test_a_gram_with_itself_is_the_gram_of_a_width_smaller_by_root_2():
 def test_entropy_agrees_with_its_definition(alpha):
     A = gaussian(24, seed=3, width=0.5)
     assert renyi.entropy(A, alpha=alpha).item() == pytest.approx(by_definition(A, alpha), abs=1e-9)
+
+
+SOLVED = {254: 0, 256: 6, 300: 6}  # how many of a batch of 6 go to SciPy's solver
+
+
+@pytest.mark.parametrize("n", SOLVED)
+def test_large_grams_go_to_the_faster_solver_and_have_the_same_entropy(n, monkeypatch):
+    sizes, solver = [], scipy.linalg.eigh
+    monkeypatch.setattr(scipy.linalg, "eigh", lambda A, **options: sizes.append(len(A)) or solver(A, **options))
+    A = gaussian(n, seed=0)
+    B = renyi.gram(normal(n, 2, seed=1), width=torch.tensor([[0.3, 1.0], [2.0, 4.0], [5.0, 9.0]], dtype=torch.float64))
+    found = renyi.joint_entropy(A, B)
+    assert sizes == [n] * SOLVED[n]
+    for i in np.ndindex(3, 2):
+        C = A * B[i] / (A * B[i]).trace()
+        assert found[i].item() == pytest.approx(by_definition(C, 1.01), abs=1e-8)
+    single = renyi.joint_entropy(A.float(), B.float())
+    assert single.dtype == torch.float32
+    torch.testing.assert_close(single.double(), found, rtol=0, atol=2e-4)
+
+
+@pytest.mark.filterwarnings("ignore:.torch.jit.script:FutureWarning")  # from within torch
+def test_large_grams_can_be_differentiated_backward_and_forward():
+    """Near alpha = 2, where S = -log2 |A|_F^2 has the derivative -2 <A, dA> / |A|_F^2 / ln 2."""
+    A, change = (gaussian(256, seed=0) + torch.eye(256) / 256) / 2, gaussian(256, seed=1) - gaussian(256, seed=2)
+    slope = -2 * (A * change).sum().item() / A.square().sum().item() / math.log(2)
+    (gradient,) = torch.autograd.grad(renyi.entropy(A.requires_grad_(), alpha=2 + 1e-9), A)
+    assert (gradient * change).sum().item() == pytest.approx(slope, rel=1e-6)
+    with forward_ad.dual_level():
+        forward = forward_ad.unpack_dual(renyi.entropy(forward_ad.make_dual(A.detach(), change), alpha=2 + 1e-9))
+        assert forward.tangent.item() == pytest.approx(slope, rel=1e-6)
+
+
+def test_what_one_solver_does_not_solve_goes_to_the_other(monkeypatch):
+    def fail(*_, **__):
+        raise scipy.linalg.LinAlgError("did not converge")
+
+    A = gaussian(256, seed=0)
+    truth = renyi.entropy(A)
+    monkeypatch.setattr(scipy.linalg, "eigh", fail)
+    assert renyi.entropy(A).item() == pytest.approx(truth.item(), abs=1e-10)
 
 
 def test_order_2_of_a_normalised_gram_stays_below_log_n():

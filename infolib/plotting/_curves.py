@@ -86,7 +86,7 @@ def chance_profiles(table: pd.DataFrame, *, hue: str, row: str) -> Figure:
     for i, (name, columns) in enumerate(zip(dict.fromkeys(table[row]), axes, strict=True)):
         rows = table[table[row] == name]
         for ax, quantity, bound in zip(columns, ("I(X;T)", beyond, "I(T;Y)"), ("S(X)", None, "S(Y)"), strict=True):
-            depth_profile(rows, quantity, hue=hue, ax=ax).get_legend().remove()
+            depth_profile(rows, quantity, hue=hue, ax=ax).legend_ = None  # the figure has one for all
             ax.set(xlabel="layer, from input to output" if i == len(axes) - 1 else "")
             if bound:
                 _chance(ax, rows, f"{quantity} chance", hue)

@@ -14,8 +14,8 @@ SIZES = range(256, 2049)
 
 def eigenvalues(A: Tensor) -> Tensor:
     """Eigenvalues of symmetric matrices (..., n, n), rising, of which the lower triangle is read; with gradients."""
-    followed = A.requires_grad or forward_ad.unpack_dual(A).tangent is not None
-    if A.device.type == "cpu" and A.shape[-1] in SIZES and not followed:
+    fast = A.shape[-1] in SIZES and A.device.type == "cpu" and not A.requires_grad
+    if fast and forward_ad.unpack_dual(A).tangent is None:
         matrices = A.reshape(-1, *A.shape[-2:]).numpy()
         try:
             found = [linalg.eigh(one, lower=True, eigvals_only=True, check_finite=False) for one in matrices]

@@ -596,7 +596,7 @@ def distance_width(
         distance = (2 * x.square().sum() / (len(x) - 1)).sqrt()
     else:
         squared = _squared(x, precomputed).detach().double()
-        pairs = squared[_above(squared)]
+        pairs = _pairs(squared)
         middle = pairs.sort().values[[(len(pairs) - 1) // 2, len(pairs) // 2]]
         distance = {"rms": pairs.mean().sqrt(), "mean": pairs.sqrt().mean(), "median": middle.sqrt().mean()}[kind]
     if distance == 0:
@@ -750,19 +750,20 @@ def _centred(name: str, A: Tensor) -> Tensor:
     return A
 
 
-def _above(squared: Tensor) -> Tensor:
-    """Each pair of different samples once."""
-    return torch.ones_like(squared, dtype=torch.bool).triu(diagonal=1)
+def _pairs(matrix: Tensor) -> Tensor:
+    """What stands above the diagonal: each pair of different samples once."""
+    i, j = torch.triu_indices(*matrix.shape, 1, device=matrix.device)
+    return matrix.take(i * len(matrix) + j)
 
 
 def _labelled_pairs(x: Any, y: Any, precomputed: bool) -> tuple[Tensor, Tensor, int]:
     """Squared distances of all pairs, each once, whether their labels agree, and n."""
     squared = _squared(x, precomputed).detach()
     y = _labels(y, len(squared)).to(squared.device)
-    pairs = squared[_above(squared)]
+    pairs = _pairs(squared)
     if pairs.max() == 0:
         raise ValueError("x is constant: no width can be chosen by alignment")
-    return pairs, (y[:, None] == y)[_above(squared)].to(pairs), len(y)
+    return pairs, _pairs(y[:, None] == y).to(pairs), len(y)
 
 
 def _heights(

@@ -21,7 +21,7 @@ from infolib.estimators import lanczos, renyi
 from workbook import root
 
 SIZES = (1_000, 2_000, 5_000, 10_000, 20_000, 50_000)
-MEMORY = 3.2e9  # bytes that the quadrature may work in: the process stays below 4 GB
+MEMORY = 3.1e9  # bytes that the quadrature may work in: the process stays below 4 GB
 METHODS = {
     "quadrature, α = 1.01": lambda x, width: lanczos.entropy(x, width=width, memory=MEMORY),
     "all eigenvalues, α = 1.01": lambda x, width: lanczos.Estimate(

@@ -597,7 +597,7 @@ def distance_width(
     else:
         squared = _squared(x, precomputed).detach().double()
         pairs = _pairs(squared)
-        middle = pairs.sort().values[[(len(pairs) - 1) // 2, len(pairs) // 2]]
+        middle = pairs.sort().values[(len(pairs) - 1) // 2 : len(pairs) // 2 + 1]
         distance = {"rms": pairs.mean().sqrt(), "mean": pairs.sqrt().mean(), "median": middle.sqrt().mean()}[kind]
     if distance == 0:
         raise ValueError(f"x must have a {kind} distance above 0, got samples that are the same")
@@ -665,7 +665,7 @@ def alignment_width(
     unit, heights = pairs.sqrt().mean(), _heights(pairs, agree, n, bins=bins, centred=centred)
 
     def height(at: list[float]) -> list[float]:  # rounded: a plateau is one, whatever the order of the samples
-        return heights(unit * torch.tensor(at).to(unit).exp()).div(n).round(decimals=12).tolist()
+        return [float(h) for h in heights(unit * torch.tensor(at).to(unit).exp()).div(n).round(decimals=12)]
 
     grid = torch.linspace(math.log(low), math.log(high), COARSE, dtype=torch.float64).tolist()
     found = height(grid)

@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves, tree_map_only
 
-from infolib.estimators import lanczos, renyi
+from infolib.estimators import chance, lanczos, renyi
 
 DEVICE = torch.device("meta")  # which needs no driver; here its tensors have values, in main memory
 INDICES = {torch.ops.aten.index.Tensor, torch.ops.aten.index_put_.default}  # as on a GPU, these may lie on the CPU
@@ -77,8 +77,18 @@ CALLS = {
     "entropy": lambda x, _: renyi.entropy(renyi.gram(x, width=1.0)),
     "channels": lambda x, _: renyi.joint_entropy(renyi.channel_grams(x[:, :, None], width=1.0)),
     "labels": lambda x, y: renyi.label_mutual_information(renyi.gram(x, width=1.0), y),
-    "width": renyi.alignment_width,
-    "width of bins": lambda x, y: renyi.alignment_width(x, y, bins=64),
+    "width": lambda x, y: renyi.alignment_width(x, y).width,
+    "width of bins": lambda x, y: renyi.alignment_width(x, y, bins=64).width,
+    "centred width": lambda x, y: renyi.alignment_width(x, y, centred=True).width,
+    "published width": lambda x, y: renyi.published_width(x, y).width,
+    "distance": lambda x, _: renyi.distance_width(x, kind="median"),
+    "chance": lambda x, _: (
+        chance.beyond_grams(*[renyi.gram(x, width=w) for w in (1.0, 2.0)], permutations=5, seed=0).low
+    ),
+    "chance of labels": lambda x, y: chance.beyond_labels(renyi.gram(x, width=1.0), y, permutations=5, seed=0).low,
+    "exact chance": lambda x, y: (
+        chance.beyond_labels(renyi.gram(x, width=1.0), y, alpha=2, permutations=0, seed=0).value
+    ),
     "few": lambda x, _: lanczos.entropy(x, width=1.0),
     **{f"order {a}": lambda x, _, a=a: lanczos.entropy(x, width=1.0, alpha=a, **SLQ) for a in ORDERS},
     "information": lambda x, _: lanczos.mutual_information(x, x[:, :1], width_x=1.0, width_y=2.0, **SLQ),

@@ -752,7 +752,7 @@ def _centred(name: str, A: Tensor) -> Tensor:
 
 def _pairs(matrix: Tensor) -> Tensor:
     """What stands above the diagonal: each pair of different samples once."""
-    i, j = torch.triu_indices(*matrix.shape, 1, device=matrix.device)
+    i, j = torch.triu_indices(len(matrix), len(matrix), 1, device=matrix.device)
     return matrix.take(i * len(matrix) + j)
 
 

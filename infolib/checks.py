@@ -476,16 +476,17 @@ def no_gram(name: str, x: Tensor, advice: str) -> Tensor:
     Raises
     ------
     ValueError
-        For a symmetric n x n matrix with a constant diagonal, unless it is diagonal or constant.
+        For a symmetric n x n matrix with a constant diagonal, unless it is diagonal or constant. One with n below 16
+        may well be samples and is taken for them.
 
     Examples
     --------
-    >>> no_gram("x", torch.tensor([[0.0, 1.0, 1.0], [1.0, 0.0, 1.0], [1.0, 1.0, 0.0]]), "gram_entropy takes it")
+    >>> no_gram("x", torch.ones(16, 16) + torch.eye(16), "gram_entropy takes it")
     Traceback (most recent call last):
-    ValueError: x must be samples, got a symmetric 3 x 3 matrix with a constant diagonal; gram_entropy takes it
+    ValueError: x must be samples, got a symmetric 16 x 16 matrix with a constant diagonal; gram_entropy takes it
     """
     n = len(x)
-    square = x.shape == (n, n) and (x.diagonal() == x[0, 0]).all() and torch.equal(x, x.mT)
+    square = n >= 16 and x.shape == (n, n) and (x.diagonal() == x[0, 0]).all() and torch.equal(x, x.mT)
     if square and x.count_nonzero() > n and (x != x[0, 0]).any():
         what = f"a symmetric {n} x {n} matrix with a constant diagonal"
         raise ValueError(f"{name} must be samples, got {what}; {advice}")

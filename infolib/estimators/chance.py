@@ -22,7 +22,7 @@ from torch import Tensor
 from infolib import checks
 from infolib.estimators import lanczos, renyi, uncertainty
 
-TIE = 1e-9  # bits: values this close are the same but for rounding
+TIE = {torch.float32: 1e-4}  # bits: values this close are the same but for rounding; in float64 1e-9
 TOLERANCE = 1e-5  # of a diagonal
 
 
@@ -333,7 +333,7 @@ def _beyond(
         half = 0.0 if alpha == 2 or spread is None else spread * stdtrit(many - 1, (1 + level) / 2) / math.sqrt(many)
         low, high = own - chance - half, own - chance + half
     if p_value:
-        p = (1 + (nulls >= own - TIE).sum(0).double()) / (1 + many)
+        p = (1 + (nulls >= own - TIE.get(own.dtype, 1e-9)).sum(0).double()) / (1 + many)
     return Beyond(own, chance, spread, low, high, p)
 
 

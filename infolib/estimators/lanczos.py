@@ -26,6 +26,7 @@ OVERSAMPLING = 8  # vectors that are iterated too and not kept
 BLOCK = 2**22  # kernel values computed at once
 ERROR = 1e-4  # of a kernel value, for which float32 is good enough
 TOLERANCE = 1e-5  # of symmetry and trace
+ROUNDING = 256  # units in the last place of the trace, each worth up to log2 n bits
 
 Product = Callable[[Tensor], Tensor]
 
@@ -33,8 +34,8 @@ Product = Callable[[Tensor], Tensor]
 class Estimate(NamedTuple):
     """A value and its standard error.
 
-    The standard error is that of the random probes, not of the samples: value ± 2 standard errors holds what all
-    eigenvalues would give in 90 to 96 of 100 draws. It is wider than the spread of the probes by the ratio of Student's
+    The standard error is that of the random probes and of rounding, not of the samples: value ± 2 standard errors holds
+    what all eigenvalues would give in 90 to 96 of 100 draws. It is wider than the spread of the probes by the ratio of Student's
     t to the normal distribution. It is 0 where the value is exact.
 
     Attributes
@@ -280,10 +281,10 @@ def gram_entropy(
     settings = _checked(_Settings(**options))
     A = _gram(A)
     if settings.alpha == 2:
-        return _estimate(renyi.entropy(A, alpha=2).double(), torch.zeros(1))
+        return _estimate(renyi.entropy(A, alpha=2).double(), torch.zeros(1), A)
     if len(A) <= settings.small:
-        return _estimate(*_evaluate([_Spectrum(eigenvalues(A).double())], settings.alpha))
-    return _estimate(*_evaluate([_quadrature(_times(A), 1.0, *_draws(A, settings), settings)], settings.alpha))
+        return _estimate(*_evaluate([_Spectrum(eigenvalues(A).double())], settings.alpha), A)
+    return _estimate(*_evaluate([_quadrature(_times(A), 1.0, *_draws(A, settings), settings)], settings.alpha), A)
 
 
 def leading_eigenpairs(A: Tensor, *, deflated: int = 64, seed: int = 0) -> tuple[Tensor, Tensor]:
@@ -435,7 +436,7 @@ def _sum(terms: Sequence[tuple[int, Tensor, list[Tensor] | None]], settings: _Se
             spectra = [_spectrum(x[part], n, start[part], signs[part], settings) for part in parts]
             bits, deviation = _evaluate(spectra, alpha)
         value, deviations = value + sign * bits, deviations.to(deviation) + sign * deviation
-    return _estimate(value, deviations)
+    return _estimate(value, deviations, terms[0][1])
 
 
 def _squares(x: Tensor) -> Tensor:
@@ -542,11 +543,12 @@ def _evaluate(spectra: Sequence[_Spectrum], alpha: float) -> tuple[Tensor, Tenso
     return nats / math.log(2), slope.to(deviations) * deviations / math.log(2)
 
 
-def _estimate(value: Tensor, deviations: Tensor) -> Estimate:
-    probes = len(deviations)
-    error = value.new_zeros(())
+def _estimate(value: Tensor, deviations: Tensor, like: Tensor) -> Estimate:
+    """With the error of the products' rounding, which decides where few eigenvalues are all there is."""
+    probes, error = len(deviations), value.new_zeros(())
     if probes > 1:  # as Student's t is wider than the normal distribution at two standard errors
         error = deviations.std() / probes**0.5 * float(stdtrit(probes - 1, 0.97725)) / 2
+        error = error.hypot(error.new_tensor(ROUNDING * torch.finfo(like.dtype).eps * math.log2(len(like))))
     return Estimate(value, error)
 
 

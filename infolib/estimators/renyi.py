@@ -631,8 +631,8 @@ def alignment_width(
     centred : bool
         Whether alignment is that of centred kernels, as `alignment` takes it.
     bins : int or None
-        Bins of a histogram that replaces the distances, several times faster for n >= 256; 4096 do. None takes the
-        distances themselves.
+        Bins of a histogram that replaces the distances, several times faster for n >= 256; 4096 do, unless an outlier
+        stretches their range. None takes the distances themselves.
     precomputed : bool
         Whether x holds squared distances.
 
@@ -738,15 +738,15 @@ def published_width(
     if widths is None:
         high = 10 * 2 * float(pairs.sqrt().sum()) / n**2 / math.sqrt(2) if high is None else high
         widths = torch.linspace(low, high, points, dtype=torch.float64)
-    widths = _width(checks.floats("widths", widths, min_ndim=0), pairs).reshape(-1)
+    widths = _width(checks.floats("widths", widths, min_ndim=0), pairs).reshape(-1).sort().values
     best = widths[_heights(pairs, agree, n, bins=bins)(widths).argmax()]
     return Width(best, bool(best == widths.min() or best == widths.max()))
 
 
 def _centred(name: str, A: Tensor) -> Tensor:
     A = A - A.mean(-1, keepdim=True) - A.mean(-2, keepdim=True) + A.mean((-2, -1), keepdim=True)
-    if (A.diagonal(dim1=-2, dim2=-1).sum(-1) < TOLERANCE).any():
-        raise ValueError(f"{name} must have different samples, as nothing is left of a constant Gram that is centred")
+    if (A.diagonal(dim1=-2, dim2=-1).sum(-1) < 100 * torch.finfo(A.dtype).eps).any():
+        raise ValueError(f"{name} must not be constant, as nothing is left of it when it is centred")
     return A
 
 
@@ -830,7 +830,14 @@ def _samples(name: str, x: Any) -> Tensor:
 
 
 def _squared(x: Any, precomputed: bool) -> Tensor:
-    return _square("x", x) if precomputed else squared_distances(x)
+    if not precomputed:
+        return squared_distances(x)
+    x = _square("x", x)
+    if x.ndim > 2 or (x < 0).any() or x.diagonal().any():
+        raise ValueError(
+            "x must hold squared distances (n, n) with precomputed=True: never negative, 0 on the diagonal"
+        )
+    return x
 
 
 def _squared_distances(x: Tensor) -> Tensor:

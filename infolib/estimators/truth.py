@@ -172,7 +172,8 @@ class SparseNormal:
             first, ratio = -math.log1p(m), -math.log1p(1 / m)  # ln(1 - q) and ln q
             if alpha == 1:
                 return -first - m * ratio
-            return (alpha * first - math.log1p(-math.exp(alpha * ratio))) / (1 - alpha)
+            beyond = (alpha - 1) * first - math.log1p(-m * math.expm1((alpha - 1) * ratio))  # m is q / (1 - q)
+            return beyond / (1 - alpha)
 
         parts = 2 * entropy(1.0) - entropy(1 + self.correlation) - entropy(1 - self.correlation)
         return self.pairs * parts / math.log(2)

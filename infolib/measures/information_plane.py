@@ -145,6 +145,7 @@ def matrix_based(
     >>> round(row["I(X;T)"], 4), round(row["I(T;Y)"], 4), round(row["S(X)"], 4)
     (1.0, 1.0, 2.0)
     """
+    checks.hold("precision", precision, precision in (torch.float32, torch.float64), "torch.float32 or torch.float64")
     checks.within("momentum", momentum, 0, 1)
     checks.at_least("permutations", permutations, 0)
     chosen_by: Row = {"input_width": input_width, "ratio": ratio, "search": search, "centred": centred, "bins": bins}
@@ -334,6 +335,8 @@ class Plane:
             for name, least, value in zip(("settled: m", "settled: points"), (0, 1), self.settled, strict=True):
                 checks.at_least(name, value, least)
         checks.within("momentum", self.momentum, 0, 1)
+        if self.widths and not self.momentum:
+            raise ValueError("widths are where a momentum above 0 starts: set momentum, 1 to hold them")
         if self.at is not None:
             checks.increasing("at", self.at, 0)
         if {"momentum", "widths"} & set(getattr(self.estimator, "keywords", ())):

@@ -102,8 +102,8 @@ def decompose(
     seed : int
         Of the sample.
     precision : torch.dtype
-        Of the eigenvalues, float64 or float32. Float32 takes three quarters of the time; at alpha = 1.01 an entropy
-        then has an error of up to 5e-5 bits.
+        Of the eigenvalues, float64 or float32. Float32 takes three quarters of the time; an entropy then has an error
+        of up to 5e-5 bits at alpha = 1.01, and of more below 1.
 
     Returns
     -------

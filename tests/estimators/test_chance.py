@@ -212,3 +212,10 @@ def test_too_few_permutations_are_refused(call, message):
 def test_what_is_refused_is_named(call, message):
     with pytest.raises(ValueError, match=message):
         call()
+
+
+def test_permutations_that_change_nothing_but_rounding_count_in_both_precisions():
+    x = torch.randn(6, 1, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    A, y = renyi.gram(x, width=0.5), [0, 0, 0, 1, 1, 1]
+    p = [chance.beyond_labels(a, y, permutations=400, seed=0, p_value=True).p_value for a in (A, A.float())]
+    assert p[0] == p[1]

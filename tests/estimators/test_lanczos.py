@@ -285,3 +285,10 @@ def test_refuses(call, message):
 
 def test_one_hot_samples_are_no_gram():
     assert lanczos.entropy(torch.eye(20), width=0.1).value.item() == pytest.approx(math.log2(20))
+
+
+@pytest.mark.parametrize(("samples", "truth"), [(1, 0.0), (2, 1.0), (5, math.log2(5))])
+def test_where_few_samples_differ_the_standard_error_is_that_of_rounding(samples, truth):
+    x = 9.0 * (torch.arange(4000) % samples)[:, None].float()
+    value, error = lanczos.entropy(x, width=1.0, alpha=1)
+    assert abs(float(value) - truth) <= 2 * float(error) < 1e-3

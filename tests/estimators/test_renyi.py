@@ -1,4 +1,5 @@
 import math
+from functools import partial
 from itertools import combinations
 
 import numpy as np
@@ -610,3 +611,29 @@ ROUND = renyi.gram(torch.randn(9, 2), width=1.0)
 def test_refuses(call, message):
     with pytest.raises(ValueError, match=message):
         call()
+
+
+@pytest.mark.parametrize("wrong", [[[0.0, -4.0], [-4.0, 0.0]], [[1.0, 4.0], [4.0, 0.0]], torch.zeros(2, 3, 3)])
+@pytest.mark.parametrize(
+    "call",
+    [
+        partial(renyi.gram, width=1.0), renyi.distance_width, partial(renyi.alignment_width, y=[0, 1]),
+        partial(renyi.published_width, y=[0, 1]),
+    ],
+)  # fmt: skip
+def test_what_are_no_squared_distances_is_refused(call, wrong):
+    with pytest.raises(ValueError, match=r"^x must hold squared distances"):
+        call(wrong, precomputed=True)
+
+
+def test_a_few_samples_may_be_symmetric():
+    assert renyi.gram([[1.0, 2.0], [2.0, 1.0]], width=1.0).shape == (2, 2)
+
+
+def test_wide_kernels_are_centred_too():
+    A = renyi.gram(torch.randn(20, 3, generator=torch.Generator().manual_seed(0), dtype=torch.float64), width=1000.0)
+    assert float(renyi.alignment(A, A, centred=True)) == pytest.approx(1)
+
+
+def test_the_least_of_equally_aligned_widths_is_published_whatever_their_order():
+    assert renyi.published_width([0.0, 0.0, 9.0, 9.0], [0, 0, 1, 1], widths=[0.3, 0.2, 0.1]).width == pytest.approx(0.1)

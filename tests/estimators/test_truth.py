@@ -197,3 +197,9 @@ def test_samples_follow_the_seed(distribution):
 def test_refuses(call, message):
     with pytest.raises(ValueError, match=message):
         call()
+
+
+@pytest.mark.parametrize("away", [0.0, 2**-52, -(2**-53), 1e-13, -1e-9, 1e-6])
+def test_matrix_information_has_no_step_at_alpha_one(away):
+    law = truth.SparseNormal(correlation=0.75)
+    assert law.matrix_information(1.0, alpha=1 + away) == pytest.approx(0.395057, abs=1e-6)

@@ -35,8 +35,8 @@ class Estimate(NamedTuple):
     """A value and its standard error.
 
     The standard error is that of the random probes and of rounding, not of the samples: value ± 2 standard errors holds
-    what all eigenvalues would give in 90 to 96 of 100 draws. It is wider than the spread of the probes by the ratio of Student's
-    t to the normal distribution. It is 0 where the value is exact.
+    what all eigenvalues would give in 90 to 96 of 100 draws. It is wider than the spread of the probes by the ratio of
+    Student's t to the normal distribution. It is 0 where the value is exact.
 
     Attributes
     ----------

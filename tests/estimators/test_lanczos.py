@@ -144,7 +144,7 @@ def test_identical_samples_have_no_entropy_and_unrelated_ones_the_most(alpha):
     assert same.value.item() == pytest.approx(0, abs=1e-4)
     apart = lanczos.entropy(torch.eye(512), width=0.01, alpha=alpha, **LARGE)
     assert apart.value.item() == pytest.approx(9, abs=1e-4)
-    assert max(same.standard_error, apart.standard_error) < 1e-4
+    assert max(same.standard_error, apart.standard_error) < 1e-3
 
 
 @pytest.mark.parametrize("alpha", [1, 1.01])

@@ -552,7 +552,7 @@ def test_rounding_is_no_eigenvalue_for_small_orders(alpha):
 # refusals
 
 EYE = torch.eye(3) / 3
-ROUND = renyi.gram(torch.randn(9, 2), width=1.0)
+ROUND = renyi.gram(torch.randn(18, 2), width=1.0)
 
 
 @pytest.mark.parametrize(
@@ -602,10 +602,10 @@ ROUND = renyi.gram(torch.randn(9, 2), width=1.0)
         (lambda: renyi.distance_width([0, 1], kind="mode"), "unknown kind 'mode'; allowed: rms, mean, median"),
         (lambda: renyi.distance_width([0, 1], ratio=-1), "ratio must be positive, got -1"),
         (lambda: renyi.distance_width([0.0, 1e200]), "x must have a scale whose square"),
-        (lambda: renyi.alignment(EYE, torch.ones(3, 3) / 3, centred=True), "B must have different samples"),
-        (lambda: renyi.gram(ROUND, width=1.0), "x must be samples, got a symmetric 9 x 9 .*precomputed=True"),
-        (lambda: renyi.squared_distances(1 - 9 * ROUND), "x must be samples, got a symmetric 9 x 9"),
-        (lambda: renyi.distance_width(ROUND), "x must be samples, got a symmetric 9 x 9"),
+        (lambda: renyi.alignment(EYE, torch.ones(3, 3) / 3, centred=True), "B must not be constant"),
+        (lambda: renyi.gram(ROUND, width=1.0), "x must be samples, got a symmetric 18 x 18 .*precomputed=True"),
+        (lambda: renyi.squared_distances(1 - 18 * ROUND), "x must be samples, got a symmetric 18 x 18"),
+        (lambda: renyi.distance_width(ROUND), "x must be samples, got a symmetric 18 x 18"),
     ],
 )
 def test_refuses(call, message):

@@ -327,16 +327,17 @@ def planes_and_lenses():
     yield mine, "neighbours", given | {"noise": 0.1, "copies": 5, "k": 3, "seed": 0}, may | {"x": "bool", "seed": "0"}
     softmax = {"softmax": ["fc"], "dtype": torch.float64}
     yield mine, "point", CHAIN | {"y": Y, "estimator": information_plane.matrix_based} | softmax | kernel, may
+    held = {"momentum": ""}  # not 0, with widths to start from
     settled = former | {
         "settled": (1, 2),
         "at": [0],
         "estimator": partial(information_plane.matrix_based, input_width=1, search="published"),
     }
     steps = [Step(1, 1, torch.arange(2), 0.5)]
-    yield mine, "Plane", {"batch": DATA} | settled | softmax, may | {"softmax": "None [] ['nonsense']"}
+    yield mine, "Plane", {"batch": DATA} | settled | softmax, may | held | {"softmax": "None [] ['nonsense']"}
     course = CHAIN | {"steps": steps, "y": Y} | settled | softmax | {"estimator": information_plane.matrix_based}
     untouched = {"steps": "nonsense [None] [nan] [] [-1]"}  # at=[0] is before any step
-    yield mine, "trajectory", course | kernel, may | untouched
+    yield mine, "trajectory", course | kernel, may | held | untouched
     plane = information_plane.Plane(batch=DATA, at=[0], estimator=settled["estimator"])
     course = {"model": NET, "steps": steps, "planes": {"own": plane}, "layers": ["fc"]}
     yield mine, "trajectories", course, untouched

@@ -336,7 +336,7 @@ class Plane:
                 checks.at_least(name, value, least)
         checks.within("momentum", self.momentum, 0, 1)
         if self.widths and not self.momentum:
-            raise ValueError("widths are where a momentum above 0 starts: set momentum, 1 to hold them")
+            raise ValueError("momentum must be above 0 with widths, which it starts from, got 0; 1 holds them")
         if self.at is not None:
             checks.increasing("at", self.at, 0)
         if {"momentum", "widths"} & set(getattr(self.estimator, "keywords", ())):

@@ -129,7 +129,7 @@ def matrix_based(
     Returns
     -------
     list of dict
-        One for each layer: layer, I(X;T), I(T;Y), S(T), S(X), S(Y), width, width_at_end (whether width* is an end of
+        One for each layer: layer, I(X;T), I(T;Y), S(T), S(X), S(Y), width, width_at_end (1 if width* is an end of
         the range searched), input_width, alpha, n; with permutations and at alpha = 2, I(X;T) chance, I(T;Y) chance.
 
     Raises
@@ -728,12 +728,12 @@ def _width(squared: Tensor, best: Callable[[], renyi.Width], former: float | Non
     former = None if former is None or math.isinf(former) else float(former)
     alive = bool(squared.any())
     if former is not None and (momentum == 1 or not alive):
-        return {"width": former, "width_at_end": False}
+        return {"width": former, "width_at_end": 0}
     if not alive:
-        return {"width": math.inf, "width_at_end": False}
+        return {"width": math.inf, "width_at_end": 0}
     width, at_end = best()
     moved = float(width) if former is None else momentum * former + (1 - momentum) * float(width)
-    return {"width": moved, "width_at_end": at_end}
+    return {"width": moved, "width_at_end": int(at_end)}
 
 
 checks.guard(globals())

@@ -306,7 +306,7 @@ def test_ratio_is_of_the_root_mean_squared_distance_of_input_and_layers(batch):
     A, B = (renyi.gram(t, width=width) for t, width in zip((x, recorded["t"]), rms, strict=True))
     assert found["I(X;T)"] == pytest.approx(renyi.mutual_information(A, B).item(), abs=1e-9)
     assert not found["width_at_end"]
-    assert (dead["width"], dead["width_at_end"]) == (math.inf, False)
+    assert (dead["width"], dead["width_at_end"]) == (math.inf, 0)
     assert dead["I(X;T)"] == pytest.approx(0, abs=1e-9)
     (relabelled,) = matrix_based(x, y.flip(0), {"t": recorded["t"]}, ratio=0.5)
     assert relabelled["I(X;T)"] == found["I(X;T)"]
@@ -642,3 +642,14 @@ def test_a_plane_of_other_types_is_refused(batch):
         information_plane.early_stops([0.5], [1])
     with pytest.raises(ValueError, match="patiences must be a sequence, got int"):
         information_plane.early_stops({1: 0.5}, 1)
+
+
+def test_planes_of_several_estimators_are_one_table_of_numbers(batch):
+    """So that a store of tables takes it: what an estimator does not have is a missing number."""
+    own = {"kernel": partial(matrix_based, ratio=1.0), "searched": partial(matrix_based, input_width=1.0)}
+    estimators = own | {"bins": partial(binned, bins=4)}
+    planes = {name: Plane(batch=Data(*batch), estimator=estimator, at=[0]) for name, estimator in estimators.items()}
+    table = information_plane.trajectories(Named(), [], planes, ["copy", "output"])
+    words = [name for name, column in table.items() if column.dtype.kind not in "bif"]
+    assert words == ["plane", "layer"]
+    assert table.groupby("plane")["width_at_end"].count().to_dict() == {"bins": 0, "kernel": 2, "searched": 2}

@@ -270,9 +270,9 @@ def point(
     with activations.replace(model, {layers[0]: roll}):
         table = by_layer(model, x, layers, y=y, h=h, alpha=alpha, max_pairs=max_pairs, seed=seed, softmax=softmax)
     with activations.replace(model, {layers[-2]: roll}):  # behind it, all but the last layer's errors stay in place
-        errors = error_chain(model, x, roll(y), layers, h=h_error, alpha=alpha)
-    errors = errors[["layer", "S(δK)", "S(δ)", "I(δK;δ)"]]
-    return table.merge(errors, how="left", on="layer").assign(h_error=h_error, shift=shift)
+        chain = error_chain(model, x, roll(y), layers, h=h_error, alpha=alpha)
+    chain = chain[["layer", "S(δK)", "S(δ)", "I(δK;δ)"]]
+    return table.merge(chain, how="left", on="layer").assign(h_error=h_error, shift=shift)
 
 
 def cumulative(x: Tensor, t: Tensor, *, h: float = 5.0, alpha: float = 1.01) -> pd.DataFrame:
@@ -419,12 +419,73 @@ def error_chain(
     [['0', '2', 2]]
     """
     checks.at_least("the number of layers", len(layers), 2)
-    checks.choice("reduction", reduction, ("sum", "mean"))
     *others, last = layers
-    errors = _errors(model, x, checks.labels("y", y, len(x)), layers, reduction)
-    upwards = {layer: errors[layer] for layer in reversed(others)}
-    rows = _chain(errors[last], upwards, symbols=("δK", "δ", "last_width"), h=h, alpha=alpha)
+    found = errors(model, x, y, layers, reduction=reduction)
+    upwards = {layer: found[layer] for layer in reversed(others)}
+    rows = _chain(found[last], upwards, symbols=("δK", "δ", "last_width"), h=h, alpha=alpha)
     return pd.DataFrame(rows).assign(last_layer=last, reduction=reduction)
+
+
+def errors(
+    model: nn.Module, x: Tensor, y: Tensor, layers: Sequence[str], *, reduction: Literal["sum", "mean"] = "sum"
+) -> dict[str, Tensor]:
+    """Error δ of each layer: gradient of the cross-entropy with respect to its pre-activation, in eval mode.
+
+    That is the output of the layer's last Linear or Conv2d; of a layer without one, its own output. The model is left
+    as it was, its parameters' gradients too.
+
+    Parameters
+    ----------
+    model : nn.Module
+        Any network that returns logits (n, classes).
+    x, y : Tensor, shapes (n, ...) and (n,)
+        Samples and their labels, integers.
+    layers : sequence of str
+        Dotted names.
+    reduction : str
+        Of the loss over the batch, "sum" or "mean": with "mean" all errors are n times smaller.
+
+    Returns
+    -------
+    dict from str to Tensor, shape (n, ...)
+        Float64, in the order of `layers`.
+
+    Raises
+    ------
+    ValueError
+        For another reduction, labels that the model has no output for, and a layer that the model or its forward pass
+        does not have.
+
+    Examples
+    --------
+    >>> net, x = nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 2)), torch.rand(3, 2)
+    >>> found = errors(net, x, torch.tensor([0, 1, 0]), ["0", "1"])
+    >>> found["1"].sum(1).abs().max() < 1e-6  # softmax minus the label's indicator
+    tensor(True)
+    """
+    checks.choice("reduction", reduction, ("sum", "mean"))
+    y = checks.labels("y", y, len(x))
+    places = {layer: _pre_activation(model, layer) for layer in layers}
+    kept: dict[str, Tensor] = {}
+
+    def keep(place: str, t: Tensor) -> Tensor:
+        kept[place] = t.requires_grad_()  # by hand, where the parameters before it are frozen
+        return t.clone()  # an in-place activation overwrites this copy, not what we keep
+
+    device = device_of(model, x.device)
+    keepers = {place: partial(keep, place) for place in places.values()}
+    with evaluating(model), torch.enable_grad(), activations.replace(model, keepers):
+        logits = activations.forward(model, x.to(device))
+        if missing := [layer for layer, place in places.items() if place not in kept]:
+            raise ValueError(f"the forward pass does not reach {', '.join(missing)}")
+        if y.min() < 0 or y.max() >= logits.shape[1]:
+            raise ValueError(
+                f"y must be from 0 to {logits.shape[1] - 1}, the outputs of model, got {y.unique().tolist()}"
+            )
+        loss = nn.functional.cross_entropy(logits, y.to(device), reduction=reduction)
+    # Not .backward(): the parameters' gradients are the user's. An error that cannot reach a layer is 0 there.
+    gradients = torch.autograd.grad(loss, [kept[place] for place in places.values()], materialize_grads=True)
+    return {layer: gradient.double() for layer, gradient in zip(places, gradients, strict=True)}
 
 
 # Entropies of many Grams: every map, every pair of maps, all maps together
@@ -554,31 +615,6 @@ def _chain(
         row |= {"maps": _maps(t).shape[1], "width": width, start_width_name: start_width}
         rows.append(row | {"h": h, "alpha": alpha, "n": len(t)})
     return rows
-
-
-def _errors(model: nn.Module, x: Tensor, y: Tensor, layers: Sequence[str], reduction: str) -> dict[str, Tensor]:
-    """Gradients of the loss with respect to the layers' pre-activations, by layer, in float64."""
-    places = {layer: _pre_activation(model, layer) for layer in layers}
-    kept: dict[str, Tensor] = {}
-
-    def keep(place: str, t: Tensor) -> Tensor:
-        kept[place] = t.requires_grad_()  # by hand, where the parameters before it are frozen
-        return t.clone()  # an in-place activation overwrites this copy, not what we keep
-
-    device = device_of(model, x.device)
-    keepers = {place: partial(keep, place) for place in places.values()}
-    with evaluating(model), torch.enable_grad(), activations.replace(model, keepers):
-        logits = activations.forward(model, x.to(device))
-        if missing := [layer for layer, place in places.items() if place not in kept]:
-            raise ValueError(f"the forward pass does not reach {', '.join(missing)}")
-        if y.min() < 0 or y.max() >= logits.shape[1]:
-            raise ValueError(
-                f"y must be from 0 to {logits.shape[1] - 1}, the outputs of model, got {y.unique().tolist()}"
-            )
-        loss = nn.functional.cross_entropy(logits, y.to(device), reduction=reduction)
-    # Not .backward(): the parameters' gradients are the user's. An error that cannot reach a layer is 0 there.
-    gradients = torch.autograd.grad(loss, [kept[place] for place in places.values()], materialize_grads=True)
-    return {layer: gradient.double() for layer, gradient in zip(places, gradients, strict=True)}
 
 
 def _pre_activation(model: nn.Module, layer: str) -> str:

@@ -55,13 +55,13 @@ def depth_profile(table: pd.DataFrame, quantity: str, *, hue: str = "step", ax: 
 
 
 def chance_profiles(table: pd.DataFrame, *, hue: str, row: str) -> Figure:
-    """I(X;T), what of it is beyond chance, and I(T;Y) of every layer, as three `depth_profile` for each value of `row`.
+    """I(X;T), what of it is beyond chance, and I(T;Y) of every layer, as `depth_profile`s for each value of `row`.
 
     Parameters
     ----------
     table : DataFrame
-        Columns `layer`, `seed`, `hue` and `row`; in bits `I(X;T)`, `I(T;Y)`, `I(X;T) chance`, `I(T;Y) chance`, `S(X)`
-        and `S(Y)`.
+        Columns `layer`, `seed`, `hue` and `row`; in bits `I(X;T)`, `I(X;T) chance` and `S(X)`; for panels of I(T;Y)
+        also `I(T;Y)`, `I(T;Y) chance` and `S(Y)`.
     hue, row : str
         Column of the lines; column of the rows of panels, such as how the information is measured.
 
@@ -81,11 +81,12 @@ def chance_profiles(table: pd.DataFrame, *, hue: str, row: str) -> Figure:
     """
     beyond = "I(X;T) beyond chance"
     table = table.assign(**{beyond: table["I(X;T)"] - table["I(X;T) chance"]})
-    figure, axes = grid(table[row].nunique(), 3, sharex="col")
-    figure.set_size_inches(11, 3.1 * len(axes) + 0.2)
+    shown = {"I(X;T)": "S(X)", beyond: None} | ({"I(T;Y)": "S(Y)"} if "I(T;Y)" in table else {})
+    figure, axes = grid(table[row].nunique(), len(shown), sharex="col")
+    figure.set_size_inches(11 / 3 * len(shown), 3.1 * len(axes) + 0.2)
     for i, (name, columns) in enumerate(zip(dict.fromkeys(table[row]), axes, strict=True)):
         rows = table[table[row] == name]
-        for ax, quantity, bound in zip(columns, ("I(X;T)", beyond, "I(T;Y)"), ("S(X)", None, "S(Y)"), strict=True):
+        for ax, (quantity, bound) in zip(columns, shown.items(), strict=True):
             depth_profile(rows, quantity, hue=hue, ax=ax).legend_ = None  # the figure has one for all
             ax.set(xlabel="layer, from input to output" if i == len(axes) - 1 else "")
             if bound:
@@ -97,7 +98,11 @@ def chance_profiles(table: pd.DataFrame, *, hue: str, row: str) -> Figure:
     figure.align_ylabels()
     handles, labels = axes[0, 0].get_legend_handles_labels()  # lines before bars: the two of all panels come last
     figure.legend(
-        handles[2:] + handles[:2], labels[2:] + labels[:2], loc="outside upper right", ncols=5, fontsize="small"
+        handles[2:] + handles[:2],
+        labels[2:] + labels[:2],
+        loc="outside upper right",
+        ncols=2 * len(shown) - 1,
+        fontsize="small",
     )
     return figure
 
@@ -224,7 +229,7 @@ def panels(
             row[0].set_ylim(min(0, table[quantity].min()), 1.05 * row[0].get_ylim()[1])
         entries = dict(pair for ax in row for pair in zip(*reversed(ax.get_legend_handles_labels()), strict=True))
         if dotted:
-            entries[f"{dotted} ≠ 0"] = plt.Line2D([], [], color=INK, ls=":")
+            entries[dotted] = plt.Line2D([], [], color=INK, ls=":")
         entries = {label: line for label, line in entries.items() if label not in named}
         row[-1].legend(entries.values(), entries.keys(), **LEGEND)
         named += entries

@@ -191,6 +191,7 @@ def measures():
     yield mine, "cumulative", {"x": X, "t": draw(N, 2, 3)} | kernel, order | {"x": "bool", "t": "bool"}
     yield mine, "forward_chain", CHAIN | kernel | {"softmax": ["fc"]}, order
     yield mine, "error_chain", CHAIN | kernel | {"y": Y, "reduction": "mean"}, order | {"y": "bool"}
+    yield mine, "errors", CHAIN | {"y": Y, "reduction": "mean"}, {"y": "bool"}
 
     mine, neurons = "neuron_importance", {"model": NET, "data": DATA, "layers": ["act"]}
     scoring = {"quantise": binning.sign, "permutations": 2, "seed": 0}

@@ -75,7 +75,7 @@ def test_a_dead_layer_has_no_information_and_no_pairs_with_any(images):
     kernels = [SEEING, Kernel(1.01, ratio=0.5), PUBLISHED]
     assert beyond(experiment.information(x, dead, kernels)) == pytest.approx([0] * 3, abs=1e-4)
     found = experiment.pairs(x, dead, kernels, seed=0)
-    assert found[["RS", "WN", "share beyond"]].abs().to_numpy().max() < 1e-9
+    assert found[["RS(X;T)", "WN(X;T)", "share beyond"]].abs().to_numpy().max() < 1e-9
 
 
 def test_a_map_twice_is_redundant_beyond_chance_and_independent_noise_is_not(images):
@@ -83,7 +83,7 @@ def test_a_map_twice_is_redundant_beyond_chance_and_independent_noise_is_not(ima
     layers = {"copies": x[:, [0, 0]], "noise": noise, "flat": x.flatten(1)}
     found = experiment.pairs(x, layers, [Kernel(1.01, ratio=1.0)], seed=0).set_index("layer")
     assert [*found.index] == ["copies", "noise"]
-    rest = found["RS"] - found["RS chance"]
+    rest = found["RS(X;T)"] - found["RS(X;T) chance"]
     assert rest["copies"] > 0.2
     assert abs(rest["noise"]) < 0.02
 

@@ -112,10 +112,10 @@ def test_fewer_networks_than_an_interval_takes_are_refused_where_the_profile_jud
 
 
 def test_more_images_than_public_networks_have_are_refused_where_there_are_some():
-    sizes = {"n_seeds": 51, "n_measured": 200}
-    runner.resolve("02_matrix_entropy", "quick", sizes)
-    with pytest.raises(ValueError, match="n_measured must be a number from 10 to 196, got 200"):
-        runner.resolve("02_matrix_entropy", "quick", sizes | {"depths": [20, 56]})
+    measured = {"published": 100, "order": 2001, "others": 100, "sizes": [100]}
+    runner.resolve("02_matrix_entropy", "paper", {"measured": measured, "depths": []})
+    with pytest.raises(ValueError, match="measured.order must be a number from 10 to 2000, got 2001"):
+        runner.resolve("02_matrix_entropy", "paper", {"measured": measured})
     probe = {"samples": {"data": "mnist", "n": 3000, "small": 300, "k": 1000, "probe": 10_001}}
     runner.resolve("06_information_transfer", "paper", probe | {"resnets": []})
     with pytest.raises(ValueError, match="probe of samples must be a number from 10 to 10000, got 10001"):
@@ -136,9 +136,8 @@ def test_a_word_that_yaml_takes_for_a_boolean_is_refused_with_its_field_and_why(
 BITS = {"data": "ib", "hidden": [10, 7, 5, 4, 3], "lr": 0.01, "epochs": 120, "moments": 6}
 EXERCISES = [
     ("00", "widths", [48, 2, 48]), ("00", "input_width", 17), ("00", "n_measured", 64), ("01", "bins", 30),
-    ("01", "k", 1), ("01", "h", 5), ("02", "n_measured", 200), ("02", "swept.epochs", 0),
-    ("02", "networks[0].epochs", 0), ("02", "kernels", [{"alpha": 1.01, "h": 5, "h_error": 0.1}]),
-    ("02", "kernels[0].h_error", 100),
+    ("01", "k", 1), ("01", "h", 5), ("02", "published.h", 5), ("02", "swept.epochs", 0),
+    ("02", "networks[0].epochs", 0), ("02", "measured.order", 64),
     ("03", "networks[0].epochs", 20), ("03", "networks[5].epochs", 20),
     ("03", "bits", [BITS | {"activation": "tanh"}, BITS | {"activation": "relu"}]), ("04", "n_top", 50),
     ("06", "samples.k", 50), ("06", "coding.calibrate", False), ("06", "coding.steps", 20),

@@ -286,8 +286,8 @@ def pairs(x: Tensor, layers: Mapping[str, Tensor], kernels: Sequence[Kernel], *,
     Returns
     -------
     DataFrame
-        Columns: kernel, layer, n; RS, WN, share (RS in I(X;Ti,Tj)) and the same followed by " chance"; "share
-        beyond", RS beyond chance in the mean I(X;Ti,Tj), 0 where there is none.
+        Columns: kernel, layer, n; RS(X;T), WN(X;T), share (of RS in the mean I(X;Ti,Tj)) and the same followed by
+        " chance"; "share beyond", that of RS beyond chance. A share is 0 where there is no information.
     """
     order, rows = torch.randperm(len(x), generator=torch.Generator().manual_seed(seed)), []
     for kernel in kernels:
@@ -298,14 +298,16 @@ def pairs(x: Tensor, layers: Mapping[str, Tensor], kernels: Sequence[Kernel], *,
             own, other = (synergy.decompose(A, T, **how) for A in (X, X[order][:, order]))
             row: dict[str, Any] = {"layer": layer, "n": len(x), "kernel": kernel.name}
             for d, end in ((own, ""), (other, " chance")):
-                row |= {
-                    f"RS{end}": d.redundancy_synergy,
-                    f"WN{end}": d.non_redundant,
-                    f"share{end}": d.redundancy_share,
-                }
-            rs, both = row["RS"] - row["RS chance"], row["RS"] + row["WN"]
-            rows.append(row | {"share beyond": rs / both if both > synergy.NOTHING else 0.0})
+                row |= {f"RS(X;T){end}": d.redundancy_synergy, f"WN(X;T){end}": d.non_redundant}
+                row[f"share{end}"] = _part(d.redundancy_synergy, d)
+            row["share beyond"] = _part(own.redundancy_synergy - other.redundancy_synergy, own)
+            rows.append(row)
     return pd.DataFrame(rows)
+
+
+def _part(bits: float, d: synergy.Decomposition) -> float:
+    both = d.redundancy_synergy + d.non_redundant  # mean I(X;Ti,Tj)
+    return bits / both if both > synergy.NOTHING else 0.0
 
 
 def _map_width(t: Tensor, kernel: Kernel) -> float:
@@ -467,7 +469,7 @@ def sweep(
     -------
     DataFrame
         Columns: what ("layers" or "pairs"), those of `information` and `pairs`, accuracy, seed, conv1, conv2, network
-        ("untrained", "trained", or "copies": the first map of conv1, twice), data.
+        ("untrained", "trained", or "copies": the map of conv1 with the largest spread, twice), data.
     """
     train, test, model, options = start(lenet, network, seed, maps=(filters.conv1, filters.conv2))
     x, both = test.x[: measured.others], ["conv1", "conv2"]
@@ -480,7 +482,8 @@ def sweep(
     now += [_pairs(model, test[: measured.published], [published], seed)]
     now += [_pairs(model, test[: measured.others], kernels, seed)]
     tables += [table.assign(network="trained") for table in now]
-    copies = pairs(x, {"conv1": layers["conv1"][:, [0, 0]]}, [published, *kernels], seed=seed)
+    live = int(layers["conv1"].flatten(2).std(0).mean(1).argmax())
+    copies = pairs(x, {"conv1": layers["conv1"][:, [live, live]]}, [published, *kernels], seed=seed)
     tables.append(copies.assign(what="pairs", network="copies"))
     accuracy = training.evaluate(model, test).accuracy
     found = pd.concat(tables, ignore_index=True).assign(accuracy=accuracy, seed=seed, data=network.data)

@@ -102,9 +102,9 @@ def test_batches_larger_than_the_data_are_refused():
     default = {"published": 128, "order": 449, "others": 128, "sizes": [64]}
     resolved(measured=default)
     for name in ("published", "order", "others"):
-        with pytest.raises(ValueError, match="measured must be a number from 10 to 449, got 450"):
+        with pytest.raises(ValueError, match=rf"measured\.{name} must be a number from 10 to 449, got 450"):
             resolved(measured=default | {name: 450})
-    with pytest.raises(ValueError, match="measured must be a number from 10 to 449, got 1000"):
+    with pytest.raises(ValueError, match=r"measured\.sizes must be a number from 10 to 449, got 1000"):
         resolved(measured=default | {"sizes": [64, 1000]})
 
 

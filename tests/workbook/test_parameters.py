@@ -30,10 +30,12 @@ ABSURD = [
     ("02", "networks", []), ("02", "networks[0].data", "nonsense"), ("02", "networks[0].epochs", -1),
     ("02", "networks[0].activation", "tanh"), ("02", "networks[1].activation", "sigmoid"), ("02", "swept.lr", 1e308),
     ("02", "swept.momentum", 0.5), ("02", "filters", []), ("02", "filters[0].conv1", 1),
-    ("02", "filters[0]", {"conv1": 6, "conv2": 12}), ("02", "filters[3]", {"conv1": 8, "conv2": 8}),
+    ("02", "filters[0]", {"conv1": 6, "conv2": 12}), ("02", "filters[2]", {"conv1": 8, "conv2": 8}),
     ("02", "kernels", []), ("02", "kernels[0].alpha", 0.0), ("02", "kernels[1].alpha", 1.01),
-    ("02", "filter_size", 2), ("02", "filter_size", 9), ("02", "filter_size", 10**9), ("02", "batch_size", 1),
-    ("02", "n_measured", 100_000), ("02", "n_checkpoints", 1), ("02", "n_seeds", 1), ("02", "depths", [7]),
+    ("02", "lenet.filter_size", 2), ("02", "lenet.filter_size", 9), ("02", "lenet.filter_size", 10**9),
+    ("02", "lenet.batch_size", 1), ("02", "lenet.n_train", 10**5), ("02", "kernels[0].ratio", None),
+    ("02", "published.h", None), ("02", "measured.sizes", [10**5]),
+    ("02", "n_checkpoints", 1), ("02", "n_seeds", 1), ("02", "depths", [7]),
     ("02", "depths", [20]), ("02", "depths", [56, 20]), ("02", "depths", [20, 20]),
     ("03", "networks", []), ("03", "networks[0].hidden", [10**9]), ("03", "networks[0].batch_size", 450),
     ("03", "networks[0].lr", 0.0), ("03", "networks[0].n_bins", 1), ("03", "networks[0].width_momentum", 0.0),
@@ -114,7 +116,7 @@ def test_fewer_networks_than_an_interval_takes_are_refused_where_the_profile_jud
 def test_more_images_than_public_networks_have_are_refused_where_there_are_some():
     measured = {"published": 100, "order": 2001, "others": 100, "sizes": [100]}
     runner.resolve("02_matrix_entropy", "paper", {"measured": measured, "depths": []})
-    with pytest.raises(ValueError, match="measured.order must be a number from 10 to 2000, got 2001"):
+    with pytest.raises(ValueError, match=r"measured\.order must be a number from 10 to 2000, got 2001"):
         runner.resolve("02_matrix_entropy", "paper", {"measured": measured})
     probe = {"samples": {"data": "mnist", "n": 3000, "small": 300, "k": 1000, "probe": 10_001}}
     runner.resolve("06_information_transfer", "paper", probe | {"resnets": []})

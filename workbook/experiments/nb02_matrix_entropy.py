@@ -82,7 +82,18 @@ class Kernel:
         return f"{self.ratio:g} rms, α = {self.alpha:g}" if self.ratio else PUBLISHED
 
     def width(self, t: Tensor) -> float:
-        """Of the kernel on all values of a layer."""
+        """Width of the kernel on all values of a layer.
+
+        Parameters
+        ----------
+        t : Tensor, shape (n, ...)
+            Activations that are not all the same.
+
+        Returns
+        -------
+        float
+            In their unit.
+        """
         if self.ratio is None:
             return renyi.silverman_width(t[:, 0] if t.ndim > 2 else t, h=self.h or 1.0)
         return float(renyi.distance_width(t, ratio=self.ratio))

@@ -320,7 +320,7 @@ def pairs(x: Tensor, layers: Mapping[str, Tensor], kernels: Sequence[Kernel], *,
 
 def _part(bits: float, d: synergy.Decomposition) -> float:
     both = d.redundancy_synergy + d.non_redundant  # mean I(X;Ti,Tj)
-    return bits / both if both > synergy.NOTHING else 0.0
+    return bits / both if both > synergy.NOTHING[torch.float64] else 0.0
 
 
 def _map_width(t: Tensor, kernel: Kernel) -> float:

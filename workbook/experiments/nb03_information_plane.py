@@ -1,23 +1,25 @@
 """The networks that notebook 03 follows through the information plane while they learn.
 
-`train`, `train_vgg` and `train_bits` give a network before its first step, its data, and the steps of its training,
+`train_moons`, `train` and `train_bits` give a network before its first step, its data, and the steps of its training,
 which happens as they are taken: the notebook measures between two of them. What it measures, and how, stands there.
 """
 
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
+from itertools import chain, islice
 from typing import Annotated, Any, Literal
 
 import torch
+from sklearn.datasets import make_moons
 from torch import nn
-from torch.nn.functional import interpolate
 
 from infolib import checks, training
 from infolib.data import Data, Splits
 from workbook import datasets, models
-from workbook.records import RISING, Count, Part, Positive, Rate, Two, Units, between, entries
+from workbook.records import Count, Natural, Part, Positive, Rate, Two, Units, between, entries
 
+STILL = 1e-12  # the learning rate of networks whose weights are held
 HELD = 1e-9  # a lower learning rate leaves the weights as they are
 
 
@@ -32,10 +34,11 @@ class Learning:
 
     @property
     def name(self) -> str:
-        """What tables and figures call it: its kind, and whether its weights are held or its labels permuted."""
-        fields: dict[str, Any] = {"activation": "VGG-16", "hidden": True, "labels": "true"} | vars(self)
+        """What tables and figures call it: its kind, and whether it is warmed, its weights held or labels permuted."""
+        fields: dict[str, Any] = {"hidden": True, "labels": "true", "warm": 0} | vars(self)
         kind = fields["activation"].replace("relu", "ReLU") if fields["hidden"] else "CNN"
-        return kind + ", held" * (self.lr < HELD) + ", permuted" * (fields["labels"] == "permuted")
+        held, permuted = ", held" * (self.lr < HELD), ", permuted" * (fields["labels"] == "permuted")
+        return kind + ", warmed" * (fields["warm"] > 0) + held + permuted
 
     def n_steps(self, n: int) -> int:
         """How many steps a training has.
@@ -75,41 +78,68 @@ class Learning:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Moons(Learning):
+    """The network of the notebook NN2DMoons of Wickstrøm, 2-15-5-3-2 with batch norm before ReLU, and its windows."""
+
+    lr: Rate = 0.01
+    optimizer: Literal["sgd", "adam"] = "sgd"
+    n: Two = 2000  # points of the two moons
+    every: Count = 5  # steps from one point of the plane to the next
+    first: tuple[Count, ...] = (1, 20)  # window of steps before the peak of the author's picture
+    early: tuple[Count, ...] = (121, 220)  # and at the peak
+    late: Count = 100  # steps of the window at the end
+
+    def __post_init__(self) -> None:
+        checks.within("batch_size", self.batch_size, 2, self.n)
+        _windows(self.first, self.early, self.late, self.n_steps(self.n), "moons")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Windows:
+    """Where training is looked at: means over windows of steps, in place of the largest and the last value."""
+
+    first: tuple[Count, ...]  # steps of the first window, from and to
+    early: tuple[Count, ...]  # of the second
+    late: Count  # steps of the last one
+    held_out: Annotated[tuple[Count, ...], entries(1)]  # steps of the second window where held-out images are measured
+
+    def __post_init__(self) -> None:
+        _windows(self.first, self.early, self.late, math.inf, "windows")
+
+
+@dataclass(frozen=True, kw_only=True)
 class Network(Learning):
     """A perceptron or the small CNN of Wickstrøm et al. 2019 (arXiv 1909.11396), and how its planes are measured."""
 
     data: datasets.Images  # data set
     hidden: tuple[Units, ...]  # units of each hidden layer; none: the small CNN
-    activation: Literal["relu", "tanh", "sigmoid"]  # of all layers but the last
+    activation: Literal["relu", "tanh", "sigmoid"] = "relu"  # of all layers but the last
     optimizer: Literal["sgd", "adam"] = "sgd"  # with the learning rate
     labels: Literal["true", "permuted"] = "true"  # that are learnt
-    moments: Count = 1  # beside the first step, at which all planes but `train` are measured
+    warm: Natural = 0  # steps without learning before step 1: running statistics and kernel widths settle
+    held: Natural = 0  # epochs of the same network with its weights held, the null; none without
+    first_images: Natural = 0  # train on so many images, the first of the file; 0 for all, in an order of the seed
     width_momentum: Part = 0.9  # of the moving average of kernel widths
-    n_bins: Two = 30  # for each unit
 
     def __post_init__(self) -> None:
         n, _, n_test = datasets.sizes(self.data, n_val=0)
-        checks.within("batch_size", self.batch_size, 10, min(n, n_test))
+        checks.within("first_images", self.first_images, 0, n)
+        checks.within("batch_size", self.batch_size, 10, min(self.first_images or n, n_test))
 
+    @property
+    def n_images(self) -> int:
+        """Images that it trains on."""
+        return self.first_images or datasets.sizes(self.data, n_val=0)[0]
 
-@dataclass(frozen=True, kw_only=True)
-class Vgg(Learning):
-    """A VGG-16 on a part of the images, and how its planes are measured."""
+    @property
+    def last(self) -> int:
+        """Its last step."""
+        return self.n_steps(self.n_images)
 
-    data: datasets.Images  # data set
-    width: Part  # as a share of the published numbers of filters and units
-    n_train: Count  # training images
-    n_val: Count = 1000  # validation images at most
-    every: Count  # steps from one point to the next
-    validated: Count = 5  # points from one validation to the next
-    input_width: Positive = 8 / math.sqrt(2)  # of the images' kernel
-    width_momentum: Part = 0.9  # of the moving average of kernel widths
-
-    def __post_init__(self) -> None:
-        _, _, n_test = datasets.sizes(self.data, n_train=self.n_train)
-        checks.within("batch_size", self.batch_size, 10, min(self.n_train, n_test))
-        if (most := self.n_steps(self.n_train) // (1 if self.lr < HELD else self.validated)) < self.every:
-            raise ValueError(f"every must be at most {most}, for a point and one validation, got {self.every}")
+    @property
+    def arms(self) -> list["Network"]:
+        """Itself, and the same with its weights held."""
+        return [self, *([replace(self, lr=STILL, epochs=self.held, held=0)] if self.held else [])]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -127,14 +157,14 @@ class Bits(Learning):
     input_width: Positive = 0.5  # of the inputs' kernel
 
 
-RECORDS = {"networks": Network, "vgg": Vgg, "bits": Bits}
-RANGES = {"input_width": Positive, "patiences": Annotated[list[Count], RISING, entries(2)], "n_vgg": Count}
-NAMES = {"networks": ["CNN", "ReLU", "ReLU, held", "ReLU, permuted", "tanh", "tanh, held"],  # what the claims compare
-         "vgg": ["VGG-16", "VGG-16, held"], "bits": ["ReLU", "tanh"]}  # fmt: skip
+RECORDS = {"moons": Moons, "windows": Windows, "networks": Network, "bits": Bits}
+RANGES = {"input_width": Positive, "n_held_out": Two, "pixels": datasets.Images}
+NAMES = {"networks": ["CNN", "ReLU", "ReLU, warmed", "ReLU, warmed, permuted", "tanh", "tanh, warmed"],
+         "bits": ["ReLU", "tanh"]}  # fmt: skip  # what the claims compare
 
 
 def check(parameters: Mapping[str, Any]) -> None:
-    """Refuse other networks than those that the claims compare, and more seeds than there are images for.
+    """Refuse other networks than those that the claims compare, windows beyond their training, and too many samples.
 
     Parameters
     ----------
@@ -149,11 +179,79 @@ def check(parameters: Mapping[str, Any]) -> None:
     for parameter, names in NAMES.items():
         if (found := sorted(record.name for record in parameters[parameter])) != names:
             raise ValueError(f"{parameter} must hold {'; '.join(names)} once each, got {'; '.join(found)}")
-    images = min(datasets.sizes(vgg.data)[0] for vgg in parameters["vgg"])
-    checks.within("n_seeds", parameters["n_seeds"], 2, images // 100)  # a hundred images of raw pixels each
-    checks.at_least(
-        "n_vgg", parameters["n_vgg"], 2 if parameters.get("__profile__") == "paper" else 1
-    )  # for an interval
+    windows = parameters["windows"]
+    for i, network in enumerate(parameters["networks"]):
+        if not network.held and network.labels == "true":
+            raise ValueError(f"networks[{i}].held must be at least 1: its null is the same network with held weights")
+        for arm in network.arms:
+            _windows(windows.first, windows.early, windows.late, arm.last, f"networks[{i}]")
+            if max(windows.held_out) > arm.last - windows.late:
+                raise ValueError(
+                    f"windows.held_out must end before step {arm.last - windows.late + 1} of networks[{i}], "
+                    f"got {max(windows.held_out)}"
+                )
+        _, _, n_test = datasets.sizes(network.data, n_val=0)
+        checks.within("n_held_out", parameters["n_held_out"], 10, n_test)
+    checks.within("n_seeds", parameters["n_seeds"], 2, datasets.sizes(parameters["pixels"])[0] // 100)
+
+
+def _windows(first: tuple[int, ...], early: tuple[int, ...], late: int, last: int | float, place: str) -> None:
+    """Refuse windows of steps that are empty, overlap or end after the last step."""
+    for name, window in (("first", first), ("early", early)):
+        if len(window) != 2 or window[0] > window[1]:
+            raise ValueError(f"{place}: the window {name} must go from a step to one not before it, got {[*window]}")
+    if first[1] >= early[0]:
+        raise ValueError(f"{place}: the window early must begin after step {first[1]}, got {[*early]}")
+    if early[1] > last - late:
+        raise ValueError(f"{place}: the window early must end before the last {late} of {last} steps, got {[*early]}")
+
+
+def train_moons(
+    moons: Moons, kind: Literal["his weights", "other weights", "held"], seed: int
+) -> tuple[nn.Module, Data, Iterator[training.Step]]:
+    """The network of the two moons before its first step, its data, and the steps of its training.
+
+    It normalises by the statistics of the batch also when it is measured, as the author measures in training mode.
+
+    Parameters
+    ----------
+    moons : Moons
+        How it learns.
+    kind : str
+        "his weights": initial weights of the author's seed, 4; "other weights": of `seed`; "held": these, held.
+    seed : int
+        Of minibatches and weights.
+
+    Returns
+    -------
+    model : nn.Module
+        The network.
+    data : Data
+        Points of the two moons, standardised.
+    steps : iterator of training.Step
+        They train the model as they are taken.
+    """
+    x, y = make_moons(moons.n, noise=0.025, random_state=0)
+    data = Data(torch.tensor((x - x.mean(0)) / x.std(0)).float(), torch.tensor(y))
+    model = models.mlp([2, 15, 5, 3, 2], batch_norm="before", seed=seed)
+    if kind == "his weights":
+        _as_his(model)
+    for norm in (module for module in model.modules() if isinstance(module, nn.BatchNorm1d)):
+        norm.track_running_stats, norm.running_mean, norm.running_var = False, None, None
+    rate = STILL if kind == "held" else moons.lr
+    return model, data, replace(moons, lr=rate).steps(model, data, seed)
+
+
+def _as_his(model: nn.Module) -> None:
+    """The weights that PyTorch draws from seed 4: the default of each layer first, then Kaiming normal ones."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(4)
+        layers = [module for module in model.modules() if isinstance(module, nn.Linear)]
+        for layer in layers:
+            layer.reset_parameters()
+        for layer in layers:
+            nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
+            nn.init.zeros_(layer.bias)
 
 
 def train(network: Network, seed: int) -> tuple[nn.Module, Splits, Iterator[training.Step]]:
@@ -173,9 +271,12 @@ def train(network: Network, seed: int) -> tuple[nn.Module, Splits, Iterator[trai
     splits : Splits
         Its images, without validation data.
     steps : iterator of training.Step
-        They train the model as they are taken.
+        They train the model as they are taken; the first `warm` of them do not.
     """
     splits = datasets.load(network.data, n_val=0, seed=seed)
+    if network.first_images:
+        pool, source = datasets._SETS[network.data].read(network.data)[0], datasets._SETS[network.data]
+        splits = replace(splits, train=datasets._taken(pool, torch.arange(network.first_images), source.scale))
     splits = splits.permuted_labels(seed=seed) if network.labels == "permuted" else splits
     activation, (channels, height, width) = network.activation, splits.train.x.shape[1:]
     if network.hidden:
@@ -184,32 +285,10 @@ def train(network: Network, seed: int) -> tuple[nn.Module, Splits, Iterator[trai
     else:  # small images keep their size, where MNIST's shrink as published
         shape, padding = (channels, height, width), int(width < 28)
         model = models.cnn(in_shape=shape, padding=padding, activation=activation, seed=seed)
-    return model, splits, network.steps(model, splits.train, seed)
-
-
-def train_vgg(vgg: Vgg, seed: int) -> tuple[nn.Module, Splits, Iterator[training.Step]]:
-    """A VGG-16 before its first step, its images, and the steps of its training.
-
-    Parameters
-    ----------
-    vgg : Vgg
-        Which network and images.
-    seed : int
-        Of split, weights and minibatches.
-
-    Returns
-    -------
-    model : nn.Module
-        The network.
-    splits : Splits
-        Its images, enlarged to 32 × 32, since it halves them five times.
-    steps : iterator of training.Step
-        They train the model as they are taken.
-    """
-    splits = datasets.load(vgg.data, n_train=vgg.n_train, seed=seed)
-    splits = replace(splits, val=splits.val[: vgg.n_val]).each(lambda part: Data(interpolate(part.x, 32), part.y))
-    model = models.vgg16(width=vgg.width, in_shape=(splits.train.x.shape[1], 32, 32), seed=seed)
-    return model, splits, vgg.steps(model, splits.train, seed)
+    warming = islice(replace(network, lr=STILL).steps(model, splits.train, 10**6 + seed), network.warm)
+    learning = network.steps(model, splits.train, seed)
+    steps = (step._replace(step=step.step + network.warm) for step in learning)
+    return model, splits, chain(warming, steps)
 
 
 def train_bits(bits: Bits, seed: int) -> tuple[nn.Module, Data, Iterator[training.Step]]:
@@ -267,12 +346,12 @@ def twelve_bits(task: Literal["ib", "made-here"]) -> Data:
     return Data(x, label)
 
 
-def moments(record: Network | Bits, n: int) -> list[int]:
+def moments(record: Bits, n: int) -> list[int]:
     """Step 1 of a training and up to `moments` others, to the last one, evenly spaced on a log scale.
 
     Parameters
     ----------
-    record : Network or Bits
+    record : Bits
         How the network learns, and how many moments there are.
     n : int
         Training samples.
@@ -283,3 +362,32 @@ def moments(record: Network | Bits, n: int) -> list[int]:
         Numbers of steps, which rise.
     """
     return sorted({round(record.n_steps(n) ** (i / record.moments)) for i in range(record.moments + 1)})
+
+
+def checkpoints(network: Network, windows: Windows, *, most: int = 0) -> list[int]:
+    """Steps after which a plane of a network is measured, its `warm` steps counted too.
+
+    Parameters
+    ----------
+    network : Network
+        What is followed.
+    windows : Windows
+        Of its steps.
+    most : int
+        0 for the plane whose widths are averaged from step to step: 40 steps of warming, every step to the end of the
+        second window and to twice that, thirty more, and the last window. Else so many steps of the last window, those
+        of the second that `windows.held_out` names, and the last of warming, or step 1.
+
+    Returns
+    -------
+    list of int
+        Numbers of steps, which rise.
+    """
+    last, late = network.last, range(network.last - windows.late + 1, network.last + 1)
+    if most:
+        steps = {min(1, 1 - network.warm), *windows.held_out, *late[:: max(1, windows.late // most)], last}
+    else:
+        dense = min(last, 2 * windows.early[1])
+        sparse = {round(dense * (last / dense) ** (i / 30)) for i in range(31)}
+        steps = {*range(1 - min(40, network.warm), dense + 1), *sparse, *late}
+    return sorted(network.warm + step for step in steps if step + network.warm > 0)

@@ -10,12 +10,16 @@ from dataclasses import dataclass, replace
 from itertools import chain, islice
 from typing import Annotated, Any, Literal
 
+import pandas as pd
 import torch
 from sklearn.datasets import make_moons
 from torch import nn
+from torch.nn.functional import interpolate
 
-from infolib import checks, training
+from infolib import activations, checks, training
 from infolib.data import Data, Splits
+from infolib.estimators import renyi
+from infolib.measures import information_plane
 from workbook import datasets, models
 from workbook.records import Count, Natural, Part, Positive, Rate, Two, Units, between, entries
 
@@ -391,3 +395,89 @@ def checkpoints(network: Network, windows: Windows, *, most: int = 0) -> list[in
         sparse = {round(dense * (last / dense) ** (i / 30)) for i in range(31)}
         steps = {*range(1 - min(40, network.warm), dense + 1), *sparse, *late}
     return sorted(network.warm + step for step in steps if step + network.warm > 0)
+
+
+def with_accuracy(
+    steps: Iterator[training.Step], model: nn.Module, data: Data, accuracy: dict[int, float]
+) -> Iterator[training.Step]:
+    """The same steps; after those that `accuracy` asks for, the accuracy on their batch is put there.
+
+    Parameters
+    ----------
+    steps : iterator of training.Step
+        Of a training of `model`.
+    model : nn.Module
+        What is evaluated, in evaluation mode.
+    data : Data
+        What it is trained on.
+    accuracy : dict from int to float
+        Its keys are steps; its values become accuracies from 0 to 1.
+
+    Yields
+    ------
+    training.Step
+        As it came.
+    """
+    for step in steps:
+        if step.step in accuracy:
+            accuracy[step.step] = training.evaluate(model, data[step.batch]).accuracy
+        yield step
+
+
+def width_changes(table: pd.DataFrame, middle: float | None = None) -> pd.DataFrame:
+    """How far kernel widths move before and after a step, as fractions of their last value, as means over layers.
+
+    Parameters
+    ----------
+    table : DataFrame
+        Rows in the order of steps, with columns step, last (step), seed, layer and "kernel width".
+    middle : float, optional
+        The step; half of the last without it.
+
+    Returns
+    -------
+    DataFrame
+        A row for each seed: before, after (not below 0) and growth, from the step to the last one as a fraction of the
+        former.
+    """
+    half = table[table["step"] <= (table["last"] / 2 if middle is None else middle)]
+    whole, until = (part.groupby(["seed", "layer"])["kernel width"] for part in (table, half))
+    first, then, end = whole.first(), until.last(), whole.last()
+    moved = {"before": (then - first).abs() / end, "after": (end - then).abs() / end, "growth": end / then - 1}
+    return pd.DataFrame(moved).groupby("seed").mean()
+
+
+def cautions(images: datasets.Images, seed: int) -> pd.DataFrame:
+    """What kernels do by construction: raw pixels, the product of many filters, and two identities of the theory.
+
+    Parameters
+    ----------
+    images : str
+        Data set whose images an untrained VGG-16 of an eighth of the width gets, 100 of them.
+    seed : int
+        Of images, weights and samples.
+
+    Returns
+    -------
+    DataFrame
+        One row, in bits: the largest |S(T) - I(X;T)| of four layers for pixels up to 255 and up to 1; the entropy of
+        the product of all filters' kernels of conv13, and how many they are; what is left of S_2 = -log2 |mean
+        embedding|² and of S_alpha at 1.00001 minus S_1.
+    """
+    data = datasets.load(images, seed=seed).train[:100]
+    x, y, bits = interpolate(data.x, 32), data.y, {}
+    model = models.vgg16(width=0.125, in_shape=x[0].shape, seed=seed)
+    for most in (255, 1):
+        few = ["conv1", "conv7", "conv13", "fc2"]
+        found = information_plane.point(model, most * x, y, few, input_width=8 / math.sqrt(2), alpha=1)
+        bits[f"gap, pixels to {most}"] = float((found["S(T)"] - found["I(X;T)"]).abs().max())
+    maps = activations.collect(model, x, ["conv13"])["conv13"].double().unbind(1)
+    squared = [d for d in map(renyi.squared_distances, maps) if d.any()]
+    widths = [renyi.published_width(d, y, precomputed=True).width for d in squared]
+    grams = [renyi.gram(d, width=width, precomputed=True) for d, width in zip(squared, widths, strict=True)]
+    bits |= {"product of filters": float(renyi.joint_entropy(grams, alpha=1)), "filters": len(grams)}
+    sample = torch.randn(100, 5, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+    A = renyi.gram(sample, width=1.0)
+    S = {alpha: float(renyi.entropy(A, alpha=alpha)) for alpha in (1, 1.00001, 2)}
+    embedding = S[2] + math.log2(float((len(A) * A).square().mean()))
+    return pd.DataFrame([bits | {"embedding": embedding, "von Neumann": S[1.00001] - S[1]}])

@@ -163,7 +163,7 @@ class Bits(Learning):
 
 RECORDS = {"moons": Moons, "windows": Windows, "networks": Network, "bits": Bits}
 RANGES = {"input_width": Positive, "n_held_out": Two, "pixels": datasets.Images}
-NAMES = {"networks": ["CNN", "ReLU", "ReLU, warmed", "ReLU, warmed, permuted", "tanh", "tanh, warmed"],
+NAMES = {"networks": ["CNN", "ReLU", "ReLU, warmed", "ReLU, warmed, permuted", "tanh, warmed"],
          "bits": ["ReLU", "tanh"]}  # fmt: skip  # what the claims compare
 
 
@@ -289,7 +289,8 @@ def train(network: Network, seed: int) -> tuple[nn.Module, Splits, Iterator[trai
     else:  # small images keep their size, where MNIST's shrink as published
         shape, padding = (channels, height, width), int(width < 28)
         model = models.cnn(in_shape=shape, padding=padding, activation=activation, seed=seed)
-    warming = islice(replace(network, lr=STILL).steps(model, splits.train, 10**6 + seed), network.warm)
+    still = replace(network, lr=STILL, epochs=network.epochs + network.warm)
+    warming = islice(still.steps(model, splits.train, 10**6 + seed), network.warm)
     learning = network.steps(model, splits.train, seed)
     steps = (step._replace(step=step.step + network.warm) for step in learning)
     return model, splits, chain(warming, steps)
@@ -389,7 +390,7 @@ def checkpoints(network: Network, windows: Windows, *, most: int = 0) -> list[in
     """
     last, late = network.last, range(network.last - windows.late + 1, network.last + 1)
     if most:
-        steps = {min(1, 1 - network.warm), *windows.held_out, *late[:: max(1, windows.late // most)], last}
+        steps = {int(not network.warm), *windows.held_out, *late[:: max(1, windows.late // most)], last}
     else:
         dense = min(last, 2 * windows.early[1])
         sparse = {round(dense * (last / dense) ** (i / 30)) for i in range(31)}

@@ -32,7 +32,7 @@ def test_warming_moves_running_statistics_and_nothing_else():
     assert max(float((after[name] - before[name]).abs().max()) for name in weights) < 1e-6
     assert float((after["hidden1.norm.running_var"] - 1).abs().max()) > 0.1
     assert next(steps).step == 81
-    assert float((model.hidden1.linear.weight - before["hidden1.linear.weight"]).abs().max()) > 1e-4
+    assert float((model.state_dict()["hidden1.linear.weight"] - before["hidden1.linear.weight"]).abs().max()) > 1e-4
 
 
 def test_without_warming_it_is_the_training_of_the_networks_own_seed():
@@ -130,7 +130,7 @@ def test_windows_that_cannot_be_are_refused_by_name(parameters, parameter, chang
         (4, {"first_images": 50}, r"networks\[4\]: batch_size must be a number from 10 to 50, got 100"),
         (0, {"held": 0}, r"networks\[0\].held must be at least 1"),
         (0, {"epochs": 1}, r"networks\[0\]: the window early must end before the last 20 of 14 steps"),
-        (1, {"warm": 0}, "networks must hold CNN; ReLU; .* once each, got"),
+        (1, {"warm": 0, "epochs": 6}, "networks must hold CNN; ReLU; .* once each, got"),
         (0, {"lr": 0}, r"networks\[0\].lr must be float from 1e-15 to 10, got 0"),
     ],
 )

@@ -36,7 +36,7 @@ def test_warming_moves_running_statistics_and_nothing_else():
 
 
 def test_without_warming_it_is_the_training_of_the_networks_own_seed():
-    model, splits, steps = experiment.train(experiment.Network(**PERCEPTRON), 3)
+    _, splits, steps = experiment.train(experiment.Network(**PERCEPTRON), 3)
     net = models.mlp([64, 12, 8, 10], activation="tanh", batch_norm="after", seed=3)
     ours = [step.loss for step in steps]
     theirs = training.fit(net, splits.train, epochs=5, batch_size=100, lr=0.05, optimizer="sgd", seed=3)

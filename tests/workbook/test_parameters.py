@@ -38,10 +38,10 @@ ABSURD = [
     ("02", "n_checkpoints", 1), ("02", "n_seeds", 1), ("02", "depths", [7]),
     ("02", "depths", [20]), ("02", "depths", [56, 20]), ("02", "depths", [20, 20]),
     ("03", "networks", []), ("03", "networks[0].hidden", [10**9]), ("03", "networks[0].batch_size", 450),
-    ("03", "networks[0].lr", 0.0), ("03", "networks[0].n_bins", 1), ("03", "networks[0].width_momentum", 0.0),
-    ("03", "vgg[0].width", 100.0), ("03", "vgg[0].every", 10**5), ("03", "vgg[0].n_train", 10**6),
-    ("03", "bits[0].noise", 0.0), ("03", "bits[0].n_train", 4097), ("03", "input_width", INF), ("03", "patiences", []),
-    ("03", "patiences", [1]), ("03", "patiences", [2, 1]), ("03", "n_seeds", 14), ("03", "n_vgg", 0),
+    ("03", "networks[0].lr", 0.0), ("03", "networks[0].width_momentum", 0.0), ("03", "networks[0].held", 0),
+    ("03", "windows.early", [6, 10**6]), ("03", "windows.first", [5, 1]), ("03", "moons.epochs", 1),
+    ("03", "n_held_out", 10**6), ("03", "pixels", "ib"), ("03", "bits[0].noise", 0.0), ("03", "bits[0].n_train", 4097),
+    ("03", "input_width", INF), ("03", "n_seeds", 14),
     ("04", "networks", []), ("04", "networks[0].hidden", []), ("04", "networks[0].n_networks", 1),
     ("04", "networks[0].threshold", 2.0), ("04", "protocol.points", 0), ("04", "protocol.n_test", 10**6),
     ("04", "protocol.modes", ["mean", "mean"]), ("04", "deep_protocol.n_random", 0), ("04", "upto", 0),
@@ -107,12 +107,6 @@ def test_absurd_values_are_of_all_notebooks_and_of_all_parameters_that_are_no_di
         assert set(runner.parameters(notebook)) - tried <= {"deep_networks", "options"}
 
 
-def test_fewer_networks_than_an_interval_takes_are_refused_where_the_profile_judges_them():
-    runner.resolve("03_information_plane", "quick", {"n_vgg": 1})
-    with pytest.raises(ValueError, match="n_vgg must be an integer of at least 2, got 1"):
-        runner.resolve("03_information_plane", "paper", {"n_vgg": 1})
-
-
 def test_more_images_than_public_networks_have_are_refused_where_there_are_some():
     measured = {"published": 100, "order": 2001, "others": 100, "sizes": [100]}
     runner.resolve("02_matrix_entropy", "paper", {"measured": measured, "depths": []})
@@ -138,9 +132,10 @@ def test_a_word_that_yaml_takes_for_a_boolean_is_refused_with_its_field_and_why(
 BITS = {"data": "ib", "hidden": [10, 7, 5, 4, 3], "lr": 0.01, "epochs": 120, "moments": 6}
 EXERCISES = [
     ("00", "widths", [48, 2, 48]), ("00", "input_width", 17), ("00", "n_measured", 64), ("01", "bins", 30),
-    ("01", "k", 1), ("01", "h", 5), ("02", "published.h", 5), ("02", "swept.epochs", 0),
-    ("02", "networks[0].epochs", 0), ("02", "measured.order", 64),
-    ("03", "networks[0].epochs", 20), ("03", "networks[5].epochs", 20),
+    ("01", "k", 1), ("01", "h", 5), ("02", "n_measured", 200), ("02", "swept.epochs", 0),
+    ("02", "networks[0].epochs", 0), ("02", "kernels", [{"alpha": 1.01, "h": 5, "h_error": 0.1}]),
+    ("02", "kernels[0].h_error", 100),
+    ("03", "networks[0].epochs", 20), ("03", "networks[2].epochs", 20),
     ("03", "bits", [BITS | {"activation": "tanh"}, BITS | {"activation": "relu"}]), ("04", "n_top", 50),
     ("06", "samples.k", 50), ("06", "coding.calibrate", False), ("06", "coding.steps", 20),
     ("08", "options", {"epochs": 0}), ("08", "n_matrix", 32),
@@ -203,7 +198,7 @@ def places(notebook, values, kinds):
 ZERO = (0, 1e-320)  # hardly differ where nothing is divided by them
 HARMLESS: dict[str, tuple[Any, ...]] = {
     "momentum": ZERO, "weight_decay": ZERO, "eps": ZERO, "ewc": ZERO, "lwf": ZERO, "threshold": ZERO,
-    "steps": (0,), "epochs": ZERO, "dropout": ([], [0, 0], [1e-320, 1e-320]), "classes": ([],), "shape": ([],),
+    "steps": (0,), "epochs": ZERO, "first_images": (0,), "dropout": ([], [0, 0], [1e-320, 1e-320]), "classes": ([],), "shape": ([],),
     "options": ({},), "depths": ([],), "deep_networks": ([],), "resnets": ([],), "layers": (["nonsense"], []),
 }  # fmt: skip
 

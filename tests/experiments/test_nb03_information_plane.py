@@ -129,7 +129,7 @@ def test_windows_that_cannot_be_are_refused_by_name(parameters, parameter, chang
         (0, {"batch_size": 2000}, r"networks\[0\]: batch_size must be a number from 10 to 449, got 2000"),
         (4, {"first_images": 50}, r"networks\[4\]: batch_size must be a number from 10 to 50, got 100"),
         (0, {"held": 0}, r"networks\[0\].held must be at least 1"),
-        (0, {"epochs": 1}, r"networks\[0\]: the window early must end before the last 20 of 14 steps"),
+        (0, {"epochs": 1}, r"windows for networks\[0\]: the window early must end before the last 20 of 14 steps"),
         (1, {"warm": 0, "epochs": 6}, "networks must hold CNN; ReLU; .* once each, got"),
         (0, {"lr": 0}, r"networks\[0\].lr must be float from 1e-15 to 10, got 0"),
     ],

@@ -198,8 +198,9 @@ def places(notebook, values, kinds):
 ZERO = (0, 1e-320)  # hardly differ where nothing is divided by them
 HARMLESS: dict[str, tuple[Any, ...]] = {
     "momentum": ZERO, "weight_decay": ZERO, "eps": ZERO, "ewc": ZERO, "lwf": ZERO, "threshold": ZERO,
-    "steps": (0,), "epochs": ZERO, "first_images": (0,), "dropout": ([], [0, 0], [1e-320, 1e-320]), "classes": ([],), "shape": ([],),
+    "steps": (0,), "epochs": ZERO, "dropout": ([], [0, 0], [1e-320, 1e-320]), "classes": ([],), "shape": ([],),
     "options": ({},), "depths": ([],), "deep_networks": ([],), "resnets": ([],), "layers": (["nonsense"], []),
+    "first_images": (0,),
 }  # fmt: skip
 
 

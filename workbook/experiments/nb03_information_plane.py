@@ -95,7 +95,7 @@ class Moons(Learning):
 
     def __post_init__(self) -> None:
         checks.within("batch_size", self.batch_size, 2, self.n)
-        _windows(self.first, self.early, self.late, self.n_steps(self.n), "moons")
+        _windows(self.first, self.early, self.late, self.n_steps(self.n), "")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -108,7 +108,7 @@ class Windows:
     held_out: Annotated[tuple[Count, ...], entries(1)]  # steps of the second window where held-out images are measured
 
     def __post_init__(self) -> None:
-        _windows(self.first, self.early, self.late, math.inf, "windows")
+        _windows(self.first, self.early, self.late, math.inf, "")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -188,7 +188,7 @@ def check(parameters: Mapping[str, Any]) -> None:
         if not network.held and network.labels == "true":
             raise ValueError(f"networks[{i}].held must be at least 1: its null is the same network with held weights")
         for arm in network.arms:
-            _windows(windows.first, windows.early, windows.late, arm.last, f"networks[{i}]")
+            _windows(windows.first, windows.early, windows.late, arm.last, f"windows for networks[{i}]: ")
             if max(windows.held_out) > arm.last - windows.late:
                 raise ValueError(
                     f"windows.held_out must end before step {arm.last - windows.late + 1} of networks[{i}], "
@@ -203,11 +203,13 @@ def _windows(first: tuple[int, ...], early: tuple[int, ...], late: int, last: in
     """Refuse windows of steps that are empty, overlap or end after the last step."""
     for name, window in (("first", first), ("early", early)):
         if len(window) != 2 or window[0] > window[1]:
-            raise ValueError(f"{place}: the window {name} must go from a step to one not before it, got {[*window]}")
+            raise ValueError(f"{place}the window {name} must go from a step to one not before it, got {[*window]}")
     if first[1] >= early[0]:
-        raise ValueError(f"{place}: the window early must begin after step {first[1]}, got {[*early]}")
+        raise ValueError(f"{place}the window early must begin after step {first[1]}, got {[*early]}")
     if early[1] > last - late:
-        raise ValueError(f"{place}: the window early must end before the last {late} of {last} steps, got {[*early]}")
+        raise ValueError(
+            f"{place}the window early must end before the last {late} of {last} steps, got {[*early]}; raise epochs"
+        )
 
 
 def train_moons(

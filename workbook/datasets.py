@@ -80,6 +80,26 @@ def load(
     return Splits(train, val, test, name, _hashes(name, pool))
 
 
+def first(name: str, n: int) -> Data:
+    """The first training samples of a set, in the order of its file.
+
+    Parameters
+    ----------
+    name : str
+        As of `load`.
+    n : int
+        How many.
+
+    Returns
+    -------
+    Data
+        As `load` gives them.
+    """
+    source = _SETS[checks.choice("data set", name, _SETS)]
+    pool, _ = source.read(name)
+    return _taken(pool, torch.arange(_count("n", n, len(pool), name)), source.scale)
+
+
 def sizes(
     name: str, *, n_train: int | None = None, n_val: int | None = None, n_test: int | None = None
 ) -> tuple[int, int, int]:

@@ -12,7 +12,6 @@ from typing import Annotated, Any, Literal
 
 import pandas as pd
 import torch
-from sklearn.datasets import make_moons
 from torch import nn
 from torch.nn.functional import interpolate
 
@@ -237,6 +236,8 @@ def train_moons(
     steps : iterator of training.Step
         They train the model as they are taken.
     """
+    from sklearn.datasets import make_moons
+
     x, y = make_moons(moons.n, noise=0.025, random_state=0)
     data = Data(torch.tensor((x - x.mean(0)) / x.std(0)).float(), torch.tensor(y))
     model = models.mlp([2, 15, 5, 3, 2], batch_norm="before", seed=seed)
@@ -281,8 +282,7 @@ def train(network: Network, seed: int) -> tuple[nn.Module, Splits, Iterator[trai
     """
     splits = datasets.load(network.data, n_val=0, seed=seed)
     if network.first_images:
-        pool, source = datasets._SETS[network.data].read(network.data)[0], datasets._SETS[network.data]
-        splits = replace(splits, train=datasets._taken(pool, torch.arange(network.first_images), source.scale))
+        splits = replace(splits, train=datasets.first(network.data, network.first_images))
     splits = splits.permuted_labels(seed=seed) if network.labels == "permuted" else splits
     activation, (channels, height, width) = network.activation, splits.train.x.shape[1:]
     if network.hidden:

@@ -84,8 +84,8 @@ class Learning:
 class Moons(Learning):
     """The network of the notebook NN2DMoons of Wickstrøm, 2-15-5-3-2 with batch norm before ReLU, and its windows."""
 
-    lr: Rate = 0.01
-    optimizer: Literal["sgd", "adam"] = "sgd"
+    lr: Rate = 0.01  # learning rate
+    optimizer: Literal["sgd", "adam"] = "sgd"  # with the learning rate above
     n: Two = 2000  # points of the two moons
     every: Count = 5  # steps from one point of the plane to the next
     first: tuple[Count, ...] = (1, 20)  # window of steps before the peak of the author's picture

@@ -132,9 +132,8 @@ def test_a_word_that_yaml_takes_for_a_boolean_is_refused_with_its_field_and_why(
 BITS = {"data": "ib", "hidden": [10, 7, 5, 4, 3], "lr": 0.01, "epochs": 120, "moments": 6}
 EXERCISES = [
     ("00", "widths", [48, 2, 48]), ("00", "input_width", 17), ("00", "n_measured", 64), ("01", "bins", 30),
-    ("01", "k", 1), ("01", "h", 5), ("02", "n_measured", 200), ("02", "swept.epochs", 0),
-    ("02", "networks[0].epochs", 0), ("02", "kernels", [{"alpha": 1.01, "h": 5, "h_error": 0.1}]),
-    ("02", "kernels[0].h_error", 100),
+    ("01", "k", 1), ("01", "h", 5), ("02", "published.h", 5), ("02", "swept.epochs", 0),
+    ("02", "networks[0].epochs", 0), ("02", "measured.order", 64),
     ("03", "networks[0].epochs", 20), ("03", "networks[2].epochs", 20),
     ("03", "bits", [BITS | {"activation": "tanh"}, BITS | {"activation": "relu"}]), ("04", "n_top", 50),
     ("06", "samples.k", 50), ("06", "coding.calibrate", False), ("06", "coding.steps", 20),

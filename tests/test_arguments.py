@@ -450,7 +450,7 @@ def figures():
     plane = ["I(X;T)", "I(T;Y)"]
     yield "depth_profile", {"table": course[[*both, "I(X;T)"]], "quantity": "I(X;T)", "hue": "step", "ax": ax}, on
     known = course[[*both, "network", *plane, "S(X)", "S(Y)"]].assign(**{f"{i} chance": 0.5 for i in plane})
-    yield "chance_profiles", {"table": known, "hue": "step", "row": "network"}, {}
+    yield "chance_profiles", {"table": known, "hue": "step", "row": "network"}, {"table": "no_I(T;Y)"}
     drawn = {"x": "step", "hue": "layer", "dotted": "control"}
     colours = {"conv1": "C0", "fc1": "C1"}
     yield (

@@ -156,7 +156,7 @@ def test_the_wheel_holds_the_library_alone_and_says_what_it_needs(wheel):
 
 def test_the_readmes_example_estimators_and_lenses_need_five_packages_and_write_nothing(installed, elsewhere):
     heading, *rows, where, version, reason = watched(installed, EXAMPLE + MEASURES, elsewhere)
-    assert heading.split()[:3] == ["layer", "I(X;T)", "I(T;Y)"]
+    assert heading.split()[:4] == ["layer", "I(X;T)", "I(X;T)", "chance"]
     assert len(rows) == 3
     assert (where, version) == (str(packages(installed) / "infolib" / "__init__.py"), __version__)
     assert reason == ("figures need matplotlib, seaborn, PIL: install information-workbook with its extra, [plot]")

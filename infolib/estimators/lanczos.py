@@ -548,7 +548,7 @@ def _estimate(value: Tensor, deviations: Tensor, like: Tensor) -> Estimate:
     probes, error = len(deviations), value.new_zeros(())
     if probes > 1:  # as Student's t is wider than the normal distribution at two standard errors
         error = deviations.std() / probes**0.5 * float(stdtrit(probes - 1, 0.97725)) / 2
-        error = error.hypot(error.new_tensor(ROUNDING * torch.finfo(like.dtype).eps * math.log2(len(like))))
+        error = (error.square() + (ROUNDING * torch.finfo(like.dtype).eps * math.log2(len(like))) ** 2).sqrt()
     return Estimate(value, error)
 
 

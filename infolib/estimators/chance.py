@@ -216,8 +216,8 @@ def beyond_labels(
     """
     _check(permutations, level, p_value, alpha)
     null = label_joint_entropy(A, y, alpha=alpha, permutations=permutations, seed=seed)
-    own = renyi.label_mutual_information(A, y, alpha=alpha)
-    alone = own + renyi.label_joint_entropy(A, y, alpha=alpha)
+    alone = renyi.entropy(A, alpha=alpha) + renyi.label_entropy(y, alpha=alpha).to(null.mean)
+    own = alone - renyi.label_joint_entropy(A, y, alpha=alpha)
     return _beyond(own, alone - null.mean, alone - null.values, level, p_value, alpha)
 
 

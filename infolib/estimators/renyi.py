@@ -13,7 +13,7 @@ The one kernel here is the Gaussian exp(-|x - x'|^2 / (2 width^2)). Papers witho
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partial, reduce
 from typing import Any, Literal, NamedTuple
 
@@ -21,17 +21,14 @@ import torch
 from torch import Tensor
 
 from infolib import checks
+from infolib.estimators import _kernel
 from infolib.estimators._eigen import eigenvalues
 
 Gram = Tensor | Sequence["Gram"]
 
 TOLERANCE = 1e-5  # of symmetry and trace: above float32 rounding, far below any mistake
-CHUNK = 2**18  # kernel values held at once by the width search
 ROUGH = 2**13  # times the rounding of norms of d values, eps sqrt(d): what is below is computed from differences
 PAIRS = 2**22  # values of such differences held at once
-COARSE = 40  # widths of the grid that finds the peaks of alignment
-FINE = 1e-3  # of a width, to which a peak is refined
-GOLDEN = (math.sqrt(5) - 1) / 2
 
 
 class Width(NamedTuple):
@@ -111,7 +108,7 @@ def gram(x: Any, *, width: float | Tensor, precomputed: bool = False) -> Tensor:
             [0.5000, 0.5000]], dtype=torch.float64)
     """
     squared = _squared(x, precomputed)
-    return _gaussian(squared, _width(width, squared)[..., None, None]) / len(squared)
+    return _kernel.gaussian(squared, _width(width, squared)[..., None, None]) / len(squared)
 
 
 def channel_grams(x: Any, *, width: float | Tensor) -> Tensor:
@@ -144,7 +141,7 @@ def channel_grams(x: Any, *, width: float | Tensor) -> Tensor:
     x = checks.floats("x", x, min_ndim=2)
     checks.at_least("x: n", len(x), 2)
     squared = _squared_distances(x.reshape(*x.shape[:2], -1).transpose(0, 1))  # (channels, n, n)
-    return _gaussian(squared, _width(width, squared)[..., None, None]) / len(x)
+    return _kernel.gaussian(squared, _width(width, squared)[..., None, None]) / len(x)
 
 
 def label_gram(y: Any) -> Tensor:
@@ -662,20 +659,10 @@ def alignment_width(
         why = "y has a single class" if agree.all() else "all pairs of x are equally far"
         raise ValueError(f"{why}: no width can be chosen by alignment")
     pairs, agree = pairs.double(), agree.double()
-    unit, heights = pairs.sqrt().mean(), _heights(pairs, agree, n, bins=bins, centred=centred)
+    unit, heights = pairs.sqrt().mean(), _kernel.heights(pairs, agree, n, bins=bins, centred=centred)
 
-    def height(at: list[float]) -> list[float]:  # rounded: a plateau is one, whatever the order of the samples
-        return [float(h) for h in heights(unit * torch.tensor(at).to(unit).exp()).div(n).round(decimals=12)]
-
-    grid = torch.linspace(math.log(low), math.log(high), COARSE, dtype=torch.float64).tolist()
-    found = height(grid)
-    if max(found) - min(found) < 1e-9:
-        raise ValueError("alignment is the same at every width: none can be chosen by it")
-    beside = [-math.inf, *found, -math.inf]
-    peaks = sorted((i for i, h in enumerate(found) if beside[i] < h >= beside[i + 2]), key=lambda i: -found[i])[:2]
-    tops = [_golden(height, grid[max(i - 1, 0)], grid[min(i + 1, COARSE - 1)]) for i in peaks]
-    at, _ = max(tops, key=lambda top: top[1])
-    return Width(unit * math.exp(at), min(at - grid[0], grid[-1] - at) < FINE)
+    at, at_end = _kernel.best(lambda logs: heights(unit * logs.to(unit).exp()) / n, math.log(low), math.log(high))
+    return Width(unit * math.exp(at), at_end)
 
 
 def published_width(
@@ -732,6 +719,8 @@ def published_width(
     Width(width=tensor(0.3000, dtype=torch.float64), at_end=False)
     """
     checks.at_least("points", points, 1)
+    if bins is not None:
+        checks.at_least("bins", bins, 2)
     if checks.within("low", checks.positive("low", low), 0) > checks.within("high", low if high is None else high, 0):
         raise ValueError(f"low and high must rise, got {low} and {high}")
     pairs, agree, n = _labelled_pairs(x, y, precomputed)
@@ -739,7 +728,7 @@ def published_width(
         high = 10 * 2 * float(pairs.sqrt().sum()) / n**2 / math.sqrt(2) if high is None else high
         widths = torch.linspace(low, high, points, dtype=torch.float64)
     widths = _width(checks.floats("widths", widths, min_ndim=0), pairs).reshape(-1).sort().values
-    best = widths[_heights(pairs, agree, n, bins=bins)(widths).argmax()]
+    best = widths[_kernel.heights(pairs, agree, n, bins=bins)(widths).argmax()]
     return Width(best, bool(best == widths.min() or best == widths.max()))
 
 
@@ -764,62 +753,6 @@ def _labelled_pairs(x: Any, y: Any, precomputed: bool) -> tuple[Tensor, Tensor, 
     if pairs.max() == 0:
         raise ValueError("x is constant: no width can be chosen by alignment")
     return pairs, _pairs(y[:, None] == y).to(pairs), len(y)
-
-
-def _heights(
-    pairs: Tensor, agree: Tensor, n: int, *, bins: int | None = None, centred: bool = False
-) -> Callable[[Tensor], Tensor]:
-    """The alignment with the label kernel, up to a factor, as a function of widths (widths,)."""
-    every = torch.ones_like(agree)
-    if bins is not None:
-        pairs, agree, every = _histogram(pairs, agree, checks.at_least("bins", bins, 2))
-    one = partial(_centred_alignment, pairs, agree, n) if centred else partial(_pair_alignment, pairs, agree, every, n)
-    return lambda widths: torch.cat([one(chunk) for chunk in widths.split(max(1, CHUNK // len(pairs)))])
-
-
-def _golden(height: Callable[[list[float]], list[float]], low: float, high: float) -> tuple[float, float]:
-    """Where a function with one maximum in [low, high] has it, within FINE, and its height there."""
-    a, b = high - GOLDEN * (high - low), low + GOLDEN * (high - low)
-    (at_a,), (at_b,) = height([a]), height([b])
-    while high - low > FINE:
-        if at_a >= at_b:
-            high, b, at_b, a = b, a, at_a, b - GOLDEN * (b - low)
-            (at_a,) = height([a])
-        else:
-            low, a, at_a, b = a, b, at_b, a + GOLDEN * (high - a)
-            (at_b,) = height([b])
-    return (a, at_a) if at_a >= at_b else (b, at_b)
-
-
-def _pair_alignment(squared: Tensor, agree: Tensor, every: Tensor, n: int, widths: Tensor) -> Tensor:
-    """Alignment with the label kernel, up to a factor; `every` and `agree` count the pairs at each squared distance."""
-    kernel = _gaussian(squared, widths[:, None])  # (widths, pairs)
-    product = n + 2 * kernel @ agree  # the diagonal, and each pair above and below it
-    return product / (n + 2 * kernel.square_() @ every).sqrt()
-
-
-def _centred_alignment(squared: Tensor, agree: Tensor, n: int, widths: Tensor) -> Tensor:
-    """Alignment of HKH = H(K - 1)H with the label kernel's: all diagonals are 0, and large widths keep their digits."""
-    i, j = torch.triu_indices(n, n, 1, device=squared.device)
-    K, L = torch.expm1(-0.5 * squared / widths[:, None].square()), agree[None] - 1
-
-    def sums(v: Tensor) -> Tensor:  # of each sample's pairs
-        return v.new_zeros(len(v), n).index_add_(1, i, v).index_add_(1, j, v)
-
-    def product(v: Tensor, w: Tensor) -> Tensor:
-        of_v, of_w = sums(v), sums(w)
-        return 2 * (v * w).sum(1) - 2 / n * (of_v * of_w).sum(1) + of_v.sum(1) * of_w.sum(1) / n**2
-
-    return n * product(K, L) / (product(K, K) * product(L, L)).sqrt()
-
-
-def _histogram(squared: Tensor, agree: Tensor, bins: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Squared distance at the centre of each bin, and how many pairs lie in it: those that agree, and all."""
-    distance = squared.sqrt()
-    top = float(distance.max())
-    centres = (torch.arange(bins, dtype=squared.dtype, device=squared.device) + 0.5) * (top / bins)
-    agreeing, every = (values.histc(bins, 0, top) for values in (distance[agree > 0], distance))
-    return centres.square(), agreeing, every
 
 
 def _samples(name: str, x: Any) -> Tensor:
@@ -872,11 +805,6 @@ def _check_scale(largest: Tensor, x: Tensor) -> None:
     if not largest <= info.max / 8 or (largest < info.tiny / info.eps and x.any()):
         size, name = float(x.abs().max()), str(x.dtype).removeprefix("torch.")
         raise ValueError(f"x must have a scale whose square {name} can hold, got values up to {size:.3g} from the mean")
-
-
-def _gaussian(squared: Tensor, width: Tensor) -> Tensor:
-    scale = (-0.5 / width.square()).clamp(min=torch.finfo(width.dtype).min)  # finite, so that 0 distance stays 0
-    return torch.exp(squared * scale)
 
 
 def _width(width: Any, like: Tensor) -> Tensor:

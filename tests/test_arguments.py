@@ -185,8 +185,6 @@ def measures():
     grams |= {"precision": torch.float64}
     yield mine, "decompose", grams, ORDER | {"max_pairs": "None~", "seed": "0"}
     yield mine, "by_layer", CHAIN | about, may | {"y": "bool negative None~"}
-    more = {"h_error": 0.1, "shift": 1}
-    yield mine, "point", CHAIN | about | more, may | {"h_error": "1e300", "shift": "0 -1", "y": "bool"}
     kernel = {"h": 5.0, "alpha": 1.01}
     yield mine, "cumulative", {"x": X, "t": draw(N, 2, 3)} | kernel, order | {"x": "bool", "t": "bool"}
     yield mine, "forward_chain", CHAIN | kernel | {"softmax": ["fc"]}, order

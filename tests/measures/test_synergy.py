@@ -308,49 +308,7 @@ def test_with_indicator_kernels_coarser_layers_know_less():
     assert (table["I(X;T)"].diff()[1:] < -0.3).all()
 
 
-# both chains at a point, and maps taken together one after another
-
-
-def test_a_point_has_both_chains_and_the_pairs(net, images):
-    x, y = images
-    table = synergy.point(net, x, y, LAYERS, h=1.0, h_error=0.2, alpha=2, max_pairs=2, seed=5)
-    forward = synergy.by_layer(net, x, LAYERS, y=y, h=1.0, alpha=2, max_pairs=2, seed=5)
-    assert table[list(forward)].equals(forward)
-    errors = synergy.error_chain(net, x, y, LAYERS, h=0.2, alpha=2).set_index("layer")
-    columns = ["S(δK)", "S(δ)", "I(δK;δ)"]
-    assert table.set_index("layer").loc[errors.index, columns].equals(errors[columns])
-    assert table[columns].iloc[-1].isna().all()  # the last layer
-    assert table[["h_error", "shift"]].drop_duplicates().to_numpy().tolist() == [[0.2, 0]]
-
-
-@pytest.mark.parametrize("shift", [1, -5])
-def test_a_shift_breaks_what_connects_the_variables_and_nothing_else(net, images, shift):
-    brightness = torch.linspace(0.3, 3, 24)[torch.randperm(24, generator=torch.Generator().manual_seed(3))]
-    x, y = images[0] * brightness[:, None, None, None], images[1]  # unlike noise of one brightness, some are alike
-    own, other = (synergy.point(net, x, y, LAYERS, h=3.0, shift=s).set_index("layer") for s in (0, shift))
-    kept = ["S(X)", "S(Y)", "S(T)", "S(δK)", "S(δ)", "width", "maps"]
-    assert other[kept].to_numpy() == pytest.approx(own[kept].to_numpy(), abs=1e-4, nan_ok=True)
-    X, _ = grams_of(x, 3.0)
-    errors = errors_of(net, x, y)
-    (last,), _ = grams_of(errors["output"].roll(shift, 0), 0.1)
-    for layer, t in zip(LAYERS, activations_of(net, x), strict=True):
-        T, _ = grams_of(t.roll(shift, 0), 3.0)
-        joint = by_definition(*X, *T, alpha=1.01)
-        assert other.loc[layer, "I(X;T)"] == pytest.approx(own.loc[layer, ["S(X)", "S(T)"]].sum() - joint, abs=1e-4)
-        joint = by_definition(renyi.label_gram(y), *T, alpha=1.01)
-        assert other.loc[layer, "I(T;Y)"] == pytest.approx(own.loc[layer, ["S(Y)", "S(T)"]].sum() - joint, abs=1e-4)
-        if layer != "output":
-            d, _ = grams_of(errors[layer], 0.1)
-            joint = by_definition(last, *d, alpha=1.01)
-            assert other.loc[layer, "I(δK;δ)"] == pytest.approx(
-                own.loc[layer, ["S(δK)", "S(δ)"]].sum() - joint, abs=1e-4
-            )
-    assert (other[["I(X;T)", "I(δK;δ)"]] - own[["I(X;T)", "I(δK;δ)"]]).abs().max().min() >= 0.02
-
-
-def test_a_point_needs_two_layers(net, images):
-    with pytest.raises(ValueError, match="the number of layers must be an integer of at least 2, got 1"):
-        synergy.point(net, *images, ["fc1"])
+# maps taken together one after another
 
 
 @pytest.mark.parametrize("alpha", [1, 1.01, 2])

@@ -307,7 +307,8 @@ def pairs(x: Tensor, layers: Mapping[str, Tensor], kernels: Sequence[Kernel], *,
         X = renyi.gram(x.double(), width=kernel.width(x))
         for layer, t in ((layer, t.double()) for layer, t in layers.items() if t.ndim > 2):
             T = renyi.channel_grams(t, width=_map_width(t, kernel))
-            how: dict[str, Any] = {"alpha": kernel.alpha, "max_pairs": FEW, "seed": seed}
+            single = {} if kernel.alpha == 2 else {"precision": torch.float32}
+            how: dict[str, Any] = {"alpha": kernel.alpha, "max_pairs": FEW, "seed": seed, **single}
             own, other = (synergy.decompose(A, T, **how) for A in (X, X[order][:, order]))
             row: dict[str, Any] = {"layer": layer, "n": len(x), "kernel": kernel.name}
             for d, end in ((own, ""), (other, " chance")):

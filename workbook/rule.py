@@ -18,7 +18,8 @@ of these words that fits:
 not attempted         nobody judged the claim, or it needs the paper profile
 undecided             fewer than 5 seeds; fewer than 6 of a trend on which all seeds agree
 blind                 the measure stood at its upper or lower bound in half the seeds or more, or the positive control,
-                      an experiment in which the statement is true, does not lie inside
+                      an experiment in which the statement is true, does not lie inside, or for an order is level: it
+                      moves by no more than t
 undecided             across an edge
 not reproduced        outside
 undecided             inside, and there is no control yet, or one that follows from the claim by algebra
@@ -349,8 +350,18 @@ def judged(
         passes = all(claim.place(number, number) == "inside" for number in each)
         return Verdict("passes" if passes else "fails", "", math.nan, "", ours, other, paired, seen)
     told = _control_word(claim, values, control, other)
-    word, note, needed = _word(claim, ours, told, paired, seen, float(np.mean(at_bound)) if len(at_bound) else 0.0)
+    word, note, needed = _word(claim, ours, told, paired, seen, _blind(claim, positive, seen, at_bound))
     return Verdict(word, note, needed, told, ours, other, paired, seen)
+
+
+def _blind(claim: Claim, positive: Sequence[Any] | None, seen: Interval, at_bound: Sequence[bool]) -> str:
+    """Why the measure is blind; empty where it is not."""
+    if len(at_bound) and np.mean(at_bound) >= 0.5:
+        return "the measure is at its upper or lower bound"
+    if seen.n and claim.place(seen.low, seen.high) != "inside":
+        return "the positive control is not seen"
+    moved = [abs(sequence[-1] - sequence[0]) for sequence in positive or ()] if claim.kind == "order" else []
+    return "the positive control is level" if moved and np.mean(moved) <= claim.tolerance else ""
 
 
 def _control_word(claim: Claim, values: Sequence[Any], control: Sequence[Any] | None, found: Interval) -> str:
@@ -369,7 +380,7 @@ def _least(claim: Claim, found: Interval) -> int:
 
 
 def _word(
-    claim: Claim, ours: Interval, told: str, paired: Interval, positive: Interval, at_bound: float
+    claim: Claim, ours: Interval, told: str, paired: Interval, positive: Interval, blind: str
 ) -> tuple[str, str, float]:
     """Word, what decided, and the seeds that it would take."""
     place, least, t = claim.place(ours.low, ours.high), _least(claim, ours), claim.tolerance
@@ -380,10 +391,8 @@ def _word(
         needed, lacking = math.nan, "no control yet" if told == "none yet" else f"control {told}"
     if ours.n < least:
         return "undecided", ", ".join(filter(None, ("too few seeds", lacking))), needed
-    if at_bound >= 0.5:
-        return "blind", "the measure is at its upper or lower bound", math.nan
-    if positive.n and claim.place(positive.low, positive.high) != "inside":
-        return "blind", "the positive control is not seen", math.nan
+    if blind:
+        return "blind", blind, math.nan
     if place == "across":
         return "undecided", ", ".join(filter(None, ("across an edge", lacking))), needed
     if place == "outside":

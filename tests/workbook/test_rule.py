@@ -95,6 +95,11 @@ def test_blind_is_a_measure_that_could_not_have_said_otherwise():
     assert judged(claim(), far, positive=far)[:2] == ("blind", "the positive control is not seen")
     assert judged(claim(), far, positive=list(1 + WIDE)).word == "blind"  # across an edge is not seen
     assert judged(claim(), list(SPREAD), list(3 + MORE), positive=far).word == "blind"
+    order = claim(kind="order", expected="decreasing", tolerance=0.1)
+    level = judged(order, [DOWN] * 5, [UP] * 5, positive=[[1.0, 1.05, 0.95]] * 5)
+    assert level[:2] == ("blind", "the positive control is level")
+    assert judged(order, [DOWN] * 5, [UP] * 5, positive=[[1.0, 1.05, 0.85]] * 5).word == "reproduced"
+    assert judged(order, [DOWN] * 4, [UP] * 4, positive=[[1.0, 1.0]] * 4).word == "undecided"  # too few come first
     for at, word in (([True] * 5, "blind"), ([True, True, True, False, False], "blind"), ([True] + [False] * 4, None)):
         found = judged(claim(), list(SPREAD), list(3 + MORE), at_bound=at)
         assert found.word == (word or "reproduced")

@@ -66,13 +66,13 @@ def test_his_weights_are_those_that_his_code_draws_from_seed_4():
         nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
     moons = experiment.Moons(epochs=20)
     for seed in (0, 7):
-        model = experiment.train_moons(moons, "his weights", seed)[0]
+        model = experiment.train_moons(moons, seed, his=True)[0]
         found = [module.weight for module in model.modules() if isinstance(module, nn.Linear)]
         assert all(torch.equal(a, b.weight) for a, b in zip(found, layers, strict=True))
 
 
 def test_the_moons_network_uses_the_batch_itself_when_it_is_measured():
-    model, data, _ = experiment.train_moons(experiment.Moons(epochs=20), "other weights", 0)
+    model, data, _ = experiment.train_moons(experiment.Moons(epochs=20), 0, his=False)
     batch = data.x[:50]
     found = activations.collect(model, batch, ["hidden1"])["hidden1"]
     t = model.hidden1.linear(batch)
@@ -88,13 +88,38 @@ def test_held_arms_are_the_same_network_without_learning():
     assert experiment.Network(**PERCEPTRON).arms == [experiment.Network(**PERCEPTRON)]
 
 
+def test_held_moons_are_the_same_network_without_learning():
+    moons = experiment.Moons(epochs=60, held=20)
+    assert (moons.still.epochs, moons.still.lr, moons.still.still) == (20, experiment.STILL, moons.still)
+    model, _, steps = experiment.train_moons(moons.still, 3, his=False)
+    before = copy.deepcopy(model.state_dict())
+    assert sum(1 for _ in steps) == 400
+    assert max(float((value - before[name]).abs().max()) for name, value in model.state_dict().items()) < 1e-6
+
+
 def test_checkpoints_cover_the_windows_and_count_warming():
     network = experiment.Network(**PERCEPTRON, warm=10)
     dense, few = experiment.checkpoints(network, WINDOWS), experiment.checkpoints(network, WINDOWS, most=4)
     assert dense == list(range(1, 81))
     assert few == [10, 20, 25, 30, 61, 66, 71, 76, 80]
+    every = experiment.Windows(first=(1, 5), early=(6, 24), late=16, held_out=(10, 20), every=4)
+    assert experiment.checkpoints(network, every) == [3, 7, *range(11, 80, 4), 80]
+    long = experiment.checkpoints(experiment.Network(**PERCEPTRON | {"epochs": 40}), every)
+    assert (long[:13], long[-5:]) == ([*range(1, 49, 4), 48], [545, 549, 553, 557, 560])
     cold = experiment.checkpoints(experiment.Network(**PERCEPTRON), WINDOWS, most=4)
     assert cold[0] == 1
+
+
+def test_windows_and_chance_by_hand():
+    rows = {"step": range(1, 7), "I(X;T)": [1.0, 3, 5, 6, 8, 9], "I(X;T) chance": [0.0, 1, 2, 3, 4, 5]}
+    table = pd.DataFrame(rows | {"network": "CNN", "plane": "n = 100", "seed": 0, "layer": "fc1"})
+    at = table["step"]
+    found = experiment.windowed(table, at < 3, at == 3, at > 4).loc["CNN", "n = 100", 0, "fc1"]
+    assert found["I(X;T)"].to_dict() == {"first": 2, "early": 5, "between": 6, "late": 8.5}
+    assert found["I(X;T) chance", "late"] == 4.5
+    both = experiment.with_chance(table, "I(X;T)")
+    assert both["mismatched"].to_list() == [0] * 6 + [1] * 6
+    assert both["I(X;T)"].to_list() == [*rows["I(X;T)"], *rows["I(X;T) chance"]]
 
 
 def test_width_changes_by_hand():
@@ -109,10 +134,12 @@ def test_width_changes_by_hand():
     [
         ("windows", {"first": [5, 1]}, "the window first must go from a step to one not before it, got \\[5, 1\\]"),
         ("windows", {"early": [5, 40]}, "the window early must begin after step 5, got \\[5, 40\\]"),
-        ("windows", {"early": [6, 60]}, "the window early must end before the last 20 of 70 steps, got \\[6, 60\\]"),
-        ("windows", {"held_out": [10, 55]}, "windows.held_out must end before step 51 of networks\\[0\\], got 55"),
+        ("windows", {"early": [6, 45]}, "the window early must end before the last 16 of 56 steps, got \\[6, 45\\]"),
+        ("windows", {"held_out": [10, 55]}, "windows.held_out must end before step 41 of networks\\[0\\], got 55"),
         ("windows", {"held_out": []}, "windows.held_out must be"),
         ("windows", {"late": 0}, "windows.late must be int from 1"),
+        ("windows", {"every": 6}, "every must be a number from 1 to 5, got 6"),
+        ("moons", {"held": 5}, "the window early must end before the last 100 of 100 steps, got \\[121, 220\\]"),
         ("moons", {"epochs": 5}, "the window early must end before the last 100 of 100 steps, got \\[121, 220\\]"),
         ("moons", {"batch_size": 3000}, "batch_size must be a number from 2 to 2000, got 3000"),
     ],
@@ -129,7 +156,7 @@ def test_windows_that_cannot_be_are_refused_by_name(parameters, parameter, chang
         (0, {"batch_size": 2000}, r"networks\[0\]: batch_size must be a number from 10 to 449, got 2000"),
         (4, {"first_images": 50}, r"networks\[4\]: batch_size must be a number from 10 to 50, got 100"),
         (0, {"held": 0}, r"networks\[0\].held must be at least 1"),
-        (0, {"epochs": 1}, r"windows for networks\[0\]: the window early must end before the last 20 of 14 steps"),
+        (0, {"epochs": 1}, r"windows for networks\[0\]: the window early must end before the last 16 of 14 steps"),
         (1, {"warm": 0, "epochs": 6}, "networks must hold CNN; ReLU; .* once each, got"),
         (0, {"lr": 0}, r"networks\[0\].lr must be float from 1e-15 to 10, got 0"),
     ],

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from itertools import chain, islice
 from typing import Annotated, Any, Literal
 
+import numpy as np
 import pandas as pd
 import torch
 from torch import nn
@@ -24,6 +25,7 @@ from workbook.records import Count, Natural, Part, Positive, Rate, Two, Units, b
 
 STILL = 1e-12  # the learning rate of networks whose weights are held
 HELD = 1e-9  # a lower learning rate leaves the weights as they are
+AVERAGED = ["I(X;T)", "I(X;T) chance", "beyond", "I(T;Y)", "I(T;Y) chance", "S(Y)", "accuracy"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,13 +90,19 @@ class Moons(Learning):
     optimizer: Literal["sgd", "adam"] = "sgd"  # with the learning rate above
     n: Two = 2000  # points of the two moons
     every: Count = 5  # steps from one point of the plane to the next
+    held: Count = 100  # epochs of the networks whose weights are held
     first: tuple[Count, ...] = (1, 20)  # window of steps before the peak of the author's picture
     early: tuple[Count, ...] = (121, 220)  # and at the peak
     late: Count = 100  # steps of the window at the end
 
     def __post_init__(self) -> None:
         checks.within("batch_size", self.batch_size, 2, self.n)
-        _windows(self.first, self.early, self.late, self.n_steps(self.n), "")
+        _windows(self.first, self.early, self.late, min(self.n_steps(self.n), self.still.n_steps(self.n)), "")
+
+    @property
+    def still(self) -> "Moons":
+        """The same with its weights held."""
+        return replace(self, lr=STILL, epochs=self.held) if self.lr > HELD else self
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,9 +113,12 @@ class Windows:
     early: tuple[Count, ...]  # of the second
     late: Count  # steps of the last one
     held_out: Annotated[tuple[Count, ...], entries(1)]  # steps of the second window where held-out images are measured
+    every: Count = 1  # steps from one point of a plane of training batches to the next
 
     def __post_init__(self) -> None:
         _windows(self.first, self.early, self.late, math.inf, "")
+        spans = (1 + last - first for first, last in (self.first, self.early))
+        checks.within("every", self.every, 1, min(self.late, *spans))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -207,13 +218,11 @@ def _windows(first: tuple[int, ...], early: tuple[int, ...], late: int, last: in
         raise ValueError(f"{place}the window early must begin after step {first[1]}, got {[*early]}")
     if early[1] > last - late:
         raise ValueError(
-            f"{place}the window early must end before the last {late} of {last} steps, got {[*early]}; raise epochs"
+            f"{place}the window early must end before the last {late} of {last} steps, got {[*early]}; train longer"
         )
 
 
-def train_moons(
-    moons: Moons, kind: Literal["his weights", "other weights", "held"], seed: int
-) -> tuple[nn.Module, Data, Iterator[training.Step]]:
+def train_moons(moons: Moons, seed: int, *, his: bool) -> tuple[nn.Module, Data, Iterator[training.Step]]:
     """The network of the two moons before its first step, its data, and the steps of its training.
 
     It normalises by the statistics of the batch also when it is measured, as the author measures in training mode.
@@ -222,10 +231,10 @@ def train_moons(
     ----------
     moons : Moons
         How it learns.
-    kind : str
-        "his weights": initial weights of the author's seed, 4; "other weights": of `seed`; "held": these, held.
     seed : int
         Of minibatches and weights.
+    his : bool
+        Whether initial weights are those of the author's seed, 4.
 
     Returns
     -------
@@ -241,12 +250,11 @@ def train_moons(
     x, y = make_moons(moons.n, noise=0.025, random_state=0)
     data = Data(torch.tensor((x - x.mean(0)) / x.std(0)).float(), torch.tensor(y))
     model = models.mlp([2, 15, 5, 3, 2], batch_norm="before", seed=seed)
-    if kind == "his weights":
+    if his:
         _as_his(model)
     for norm in (module for module in model.modules() if isinstance(module, nn.BatchNorm1d)):
         norm.track_running_stats, norm.running_mean, norm.running_var = False, None, None
-    rate = STILL if kind == "held" else moons.lr
-    return model, data, replace(moons, lr=rate).steps(model, data, seed)
+    return model, data, moons.steps(model, data, seed)
 
 
 def _as_his(model: nn.Module) -> None:
@@ -381,9 +389,10 @@ def checkpoints(network: Network, windows: Windows, *, most: int = 0) -> list[in
     windows : Windows
         Of its steps.
     most : int
-        0 for the plane whose widths are averaged from step to step: 40 steps of warming, every step to the end of the
-        second window and to twice that, thirty more, and the last window. Else so many steps of the last window, those
-        of the second that `windows.held_out` names, and the last of warming, or step 1.
+        0 for the plane whose widths are averaged from step to step: of 40 steps of warming, the steps to twice the end
+        of the second window, in a short training to its end, and the last window one in `windows.every`, and thirty
+        more. Else so many steps of the last window, those of the second that `windows.held_out` names, and the last of
+        warming, or step 1.
 
     Returns
     -------
@@ -394,9 +403,10 @@ def checkpoints(network: Network, windows: Windows, *, most: int = 0) -> list[in
     if most:
         steps = {int(not network.warm), *windows.held_out, *late[:: max(1, windows.late // most)], last}
     else:
-        dense = min(last, 2 * windows.early[1])
+        dense, every = 2 * windows.early[1], windows.every
+        dense, end = (dense, late[::every]) if 2 * dense < last else (last, [])
         sparse = {round(dense * (last / dense) ** (i / 30)) for i in range(31)}
-        steps = {*range(1 - min(40, network.warm), dense + 1), *sparse, *late}
+        steps = {*range(1 - min(40, network.warm) // every * every, dense + 1, every), *sparse, *end}
     return sorted(network.warm + step for step in steps if step + network.warm > 0)
 
 
@@ -425,6 +435,45 @@ def with_accuracy(
         if step.step in accuracy:
             accuracy[step.step] = training.evaluate(model, data[step.batch]).accuracy
         yield step
+
+
+def windowed(table: pd.DataFrame, first: pd.Series, early: pd.Series, late: pd.Series) -> pd.DataFrame:
+    """The means of each quantity over windows of steps.
+
+    Parameters
+    ----------
+    table : DataFrame
+        Columns network, plane, seed, layer, and any of the quantities that are averaged.
+    first, early, late : Series of bool
+        Which rows of the table are in each window.
+
+    Returns
+    -------
+    DataFrame
+        A row for each network, plane, seed and layer; columns (quantity, window).
+    """
+    window = np.select([late, early, first], ["late", "early", "first"], default="between")
+    by = table.assign(window=window).groupby(["network", "plane", "seed", "layer", "window"])
+    return by[[*table.columns.intersection(AVERAGED)]].mean().unstack("window")
+
+
+def with_chance(table: pd.DataFrame, *quantities: str) -> pd.DataFrame:
+    """The rows of a table, and once more with what mismatched samples leave, as a figure draws them.
+
+    Parameters
+    ----------
+    table : DataFrame
+        For each quantity a column, and another with " chance" after its name.
+    *quantities : str
+        Columns.
+
+    Returns
+    -------
+    DataFrame
+        With a column mismatched, 0 or 1; where it is 1, the quantities are by chance.
+    """
+    other = table.assign(**{name: table[f"{name} chance"] for name in quantities})
+    return pd.concat([table.assign(mismatched=0), other.assign(mismatched=1)])
 
 
 def width_changes(table: pd.DataFrame, middle: float | None = None) -> pd.DataFrame:
@@ -464,7 +513,7 @@ def cautions(images: datasets.Images, seed: int) -> pd.DataFrame:
     -------
     DataFrame
         One row, in bits: the largest |S(T) - I(X;T)| of four layers for pixels up to 255 and up to 1; the entropy of
-        the product of all filters' kernels of conv13, and how many they are; what is left of S_2 = -log2 |mean
+        the product of all filters' kernels of conv13, how many they are, and log2 n; what is left of S_2 = -log2 |mean
         embedding|² and of S_alpha at 1.00001 minus S_1.
     """
     data = datasets.load(images, seed=seed).train[:100]
@@ -478,7 +527,11 @@ def cautions(images: datasets.Images, seed: int) -> pd.DataFrame:
     squared = [d for d in map(renyi.squared_distances, maps) if d.any()]
     widths = [renyi.published_width(d, y, precomputed=True).width for d in squared]
     grams = [renyi.gram(d, width=width, precomputed=True) for d, width in zip(squared, widths, strict=True)]
-    bits |= {"product of filters": float(renyi.joint_entropy(grams, alpha=1)), "filters": len(grams)}
+    bits |= {
+        "product of filters": float(renyi.joint_entropy(grams, alpha=1)),
+        "filters": len(grams),
+        "log2 n": math.log2(len(x)),
+    }
     sample = torch.randn(100, 5, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
     A = renyi.gram(sample, width=1.0)
     S = {alpha: float(renyi.entropy(A, alpha=alpha)) for alpha in (1, 1.00001, 2)}

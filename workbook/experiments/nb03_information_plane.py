@@ -218,7 +218,7 @@ def _windows(first: tuple[int, ...], early: tuple[int, ...], late: int, last: in
         raise ValueError(f"{place}the window early must begin after step {first[1]}, got {[*early]}")
     if early[1] > last - late:
         raise ValueError(
-            f"{place}the window early must end before the last {late} of {last} steps, got {[*early]}; train longer"
+            f"{place}the window early must end before the last {late} of {last} steps, got {[*early]}; add epochs"
         )
 
 

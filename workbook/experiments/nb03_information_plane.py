@@ -199,11 +199,8 @@ def check(parameters: Mapping[str, Any]) -> None:
             raise ValueError(f"networks[{i}].held must be at least 1: its null is the same network with held weights")
         for arm in network.arms:
             _windows(windows.first, windows.early, windows.late, arm.last, f"windows for networks[{i}]: ")
-            if max(windows.held_out) > arm.last - windows.late:
-                raise ValueError(
-                    f"windows.held_out must end before step {arm.last - windows.late + 1} of networks[{i}], "
-                    f"got {max(windows.held_out)}"
-                )
+            end = arm.last - windows.late
+            checks.within(f"windows.held_out, of networks[{i}]", max(windows.held_out), 1, end)
         _, _, n_test = datasets.sizes(network.data, n_val=0)
         checks.within("n_held_out", parameters["n_held_out"], 10, n_test)
     checks.within("n_seeds", parameters["n_seeds"], 2, datasets.sizes(parameters["pixels"])[0] // 100)
@@ -527,11 +524,8 @@ def cautions(images: datasets.Images, seed: int) -> pd.DataFrame:
     squared = [d for d in map(renyi.squared_distances, maps) if d.any()]
     widths = [renyi.published_width(d, y, precomputed=True).width for d in squared]
     grams = [renyi.gram(d, width=width, precomputed=True) for d, width in zip(squared, widths, strict=True)]
-    bits |= {
-        "product of filters": float(renyi.joint_entropy(grams, alpha=1)),
-        "filters": len(grams),
-        "log2 n": math.log2(len(x)),
-    }
+    bits |= {"product of filters": float(renyi.joint_entropy(grams, alpha=1)), "filters": len(grams)}
+    bits["log2 n"] = math.log2(len(x))
     sample = torch.randn(100, 5, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
     A = renyi.gram(sample, width=1.0)
     S = {alpha: float(renyi.entropy(A, alpha=alpha)) for alpha in (1, 1.00001, 2)}

@@ -34,8 +34,10 @@ from infolib.training import Step
 N = 12
 SEED = 0
 EXEMPT = {"infolib.checks"}  # its functions name what they are told to; tests/test_training.py has them
-STEPS = ("Problem", "antithetic", "cell_sums", "matched", "ratio", "refined", "sensitivities", "slope")
-HANDED = {f"infolib.measures.discarding.constrained.{name}" for name in STEPS}  # they get what `problems` has checked
+STEPS = ("Noise", "Problem", "cell_sums", "distances_at", "of_layer", "parts", "probe", "sensitivities")
+HANDED = {
+    f"infolib.measures.discarding.constrained.{name}" for name in STEPS
+}  # they get what `checked_images` has checked
 HANDED |= {"infolib.data.Splits", "infolib.data.labelled"}  # a record, and a check that names what it is told to
 
 
@@ -209,7 +211,7 @@ def measures():
     yield mine, "rank_correlations", {"table": scored[["neuron", *used]], "target": "entropy"}, {}
 
     mine, images = "discarding", {"model": NET, "x": X[:2], "layer": "conv1"}
-    cells, few = images | {"grid": 2, "rectify": False}, {"steps": 1, "samples": 2, "held_out": 4}
+    cells, few = images | {"grid": 2, "rectify": False}, {"error": 0.1, "samples": 4096, "steps": 1}
     level = {"sigma0": 0.01, "alpha": 1.5}
     draws = {"seed": "0", "x": "bool", "alpha": "1e300?"}  # black and white images
     own = discarding.strict_information_discarding(**cells, **few)
@@ -226,28 +228,20 @@ def measures():
     yield mine, "perturbation", cells, draws
     yield mine, "grad_cam", images | {"grid": 2}, draws
     several = {key: images[key] for key in ("x", "layer")} | {"model": NET, "changed": {"a": NET}, "grid": 2}
-    yield mine, "comparability", several | few, draws | {"steps": "0"}
-    optional = draws | {"steps": "None 0", "samples": "None"}
+    yield mine, "comparability", several | few, draws | {"steps": "0", "error": "1e300"}
+    optional = draws | {"steps": "0", "error": "1e300"}
     yield mine, "strict_information_discarding", cells | few | level | {"method": "certified", "seed": 0}, optional
     layers = {key: value for key, value in cells.items() if key != "layer"} | {"layers": ["conv1"], "seed": 0}
     yield mine, "measured", layers | few | level | {"method": "certified"}, optional
-    certified = images | level | {"rectify": False, "sigma": own.sigma, "held_out": 4, "seed": 0}
-    yield mine, "certify", certified, draws
+    certified = images | level | {"rectify": False, "sigma": own.sigma, "error": 0.1, "samples": 4096, "seed": 0}
+    yield mine, "certify", certified, draws | {"error": "1e300"}
     decoding = {"decoder": lambda t: t.mean(1, keepdim=True), "seed": 0}
-    yield mine, "reconstruction_uncertainty", cells | few | level | decoding, draws | {"steps": "0"}
+    yield mine, "reconstruction_uncertainty", cells | few | level | decoding, optional
 
     mine, draws = "discarding.constrained", draws
-    search = cells | level | {"held_out": 4, "samples": 2, "seed": 0}
-    yield mine, "problems", search, draws
     yield mine, "checked_images", {"model": NET, "x": X, "grid": 2}, {"x": "bool"}
     yield mine, "checked_mode", {"model": NET}, {}
-    yield (
-        mine,
-        "moving",
-        images | {"held_out": 4, "sigma0": 0.01, "rectify": False, "seed": 0},
-        {"seed": "0", "sigma0": "1e300"},
-    )
-    yield mine, "tapped", {"model": NET, "layer": "conv1", "rectify": False}, {}
+    yield mine, "tapped", {"model": NET, "layers": ["conv1"], "x": X[:2], "rectify": False}, {}
 
     mine = "transfer"
     coins, pool = Data((draw(N, 1) > 0.5).float(), Y), Data(2 + draw(N, 1), Y)
@@ -359,8 +353,8 @@ def planes_and_lenses():
             few | {"data": many, "shares": (0.5, 1.0)},
             {"data": "negative?" if name == "class_information" else ""},
         )
-    noise = {"steps": 0, "samples": 2, "held_out": 4}
-    yield mine, "discarding", few | noise | {"n": 1, "boxed": False, "seed": 0}, may
+    noise = {"error": 0.1, "samples": 4096, "steps": 0}
+    yield mine, "discarding", few | noise | {"n": 1, "boxed": False, "seed": 0}, may | {"error": "1e300"}
     yield mine, "codelength", few, may
     yield mine, "finest_grid", {"x": X}, {"x": "bool"}
     probing = {"_seed": "0 -1", "state": "bool", "prefix": "empty"}

@@ -40,7 +40,7 @@ assert knn.mutual_information(x, x + 0.1 * torch.randn(400)) > 2
 images = infolib.Data(torch.rand(64, 1, 6, 6), torch.arange(64) % 2)
 net = nn.Sequential(nn.Conv2d(1, 3, 3), nn.ReLU(), nn.Flatten(), nn.Linear(48, 2)).eval()
 few = {lens: {"n": 16} for lens in ("information", "redundancy", "class_information", "codelength")}
-table = infolib.measures.lenses.look(net, images, ["0", "3"], **few, discarding={"n": 1, "steps": 5, "samples": 8})
+table = infolib.measures.lenses.look(net, images, ["0", "3"], **few, discarding={"n": 1, "error": 0.1})
 assert set(table["lens"]) == set(infolib.measures.lenses.LENSES)
 print(infolib.__file__, infolib.__version__, sep="\\n")
 try:

@@ -8,7 +8,7 @@ from infolib.data import Data
 from infolib.measures._measurable import balanced
 
 SHARES = (0.25, 0.5, 0.75, 1.0)  # of a layer's units that are clamped together
-LEAST = {"max_pairs": 1, "seed": 0, "steps": 0, "samples": 2, "held_out": 2}
+LEAST = {"max_pairs": 1, "seed": 0, "steps": 0, "samples": 16}
 ABOUT_CLASSES = ("information", "class_information", "codelength")
 
 
@@ -35,9 +35,9 @@ class _ClassInformation(_Codelength, total=False):
 
 class _Discarding(_Codelength, total=False):
     boxed: bool
-    steps: int
+    error: float
     samples: int
-    held_out: int
+    steps: int
     seed: int
 
 
@@ -61,9 +61,8 @@ def samples_for(lens: str, data: Data, layers: Sequence[str], *, n: int, **optio
     """The balanced samples of a lens, n or twice as many, if they are enough and its options are in range."""
     for name in LEAST.keys() & options.keys():
         checks.at_least(name, options[name], LEAST[name])
-        if name in ("samples", "held_out") and options[name] % 2:
-            raise ValueError(f"{name} must be even, as noise comes in pairs of opposite sign, got {options[name]}")
-    checks.positive("alpha", options.get("alpha", 1))
+    for name in {"alpha", "error"} & options.keys():
+        checks.positive(name, options[name])
     checks.of_type("boxed", options.get("boxed", False), bool, "True or False")
     shares = list(checks.of_type("shares", options.get("shares", SHARES), Sequence, "a sequence of numbers"))
     rising = sorted({checks.within("shares", share, 0, 1) for share in shares})

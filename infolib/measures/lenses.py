@@ -51,7 +51,7 @@ from infolib.measures import _options, information_plane, synergy, transfer
 from infolib.measures._agreement import QUANTITIES, agreement, between_lenses, pair
 from infolib.measures._lens_options import SHARES, Options, samples_for
 from infolib.measures._measurable import accuracy, balanced, checked, logits, measurable
-from infolib.measures.discarding import Discarding, box, concentration, strict_information_discarding
+from infolib.measures.discarding import Discarding, box, concentration, measured
 
 __all__ = [
     "LENSES", "QUANTITIES", "Options", "agreement", "balanced", "between_lenses", "checked", "clamped_accuracy",
@@ -67,6 +67,7 @@ WIDTH = 0.55  # of the root mean squared distance of two samples
 FLOOR = math.log2(0.01 * math.sqrt(2 * math.pi * math.e * 1.5))  # of discarding, at its sigma0 and alpha
 PRIOR = 10.0  # standard deviation of the probe's weights, for features of root mean squared length 1
 GRID = 16  # cells per side of an image, at most
+DISCARDED = ("discarding", "discarding error", "capped cells", "concentration")
 
 Names = Sequence[str]
 Found = dict[tuple[str, str], float | str]  # (layer, quantity) -> a value, or the reason why there is none
@@ -117,12 +118,12 @@ def look(
     >>> net = nn.Sequential(nn.Flatten(), nn.Linear(16, 2)).eval()
     >>> images = Data(torch.rand(40, 1, 4, 4, generator=torch.Generator().manual_seed(0)), torch.arange(40) % 2)
     >>> few = {"information": {"n": 20}, "redundancy": {"n": 20}, "class_information": {"n": 20}}
-    >>> table = look(net, images, ["1"], **few, discarding={"n": 1, "steps": 0, "held_out": 8}, codelength={"n": 20})
+    >>> table = look(net, images, ["1"], **few, discarding={"n": 1}, codelength={"n": 20})
     >>> table.groupby("lens", sort=False)["quantity"].agg(list).to_dict()["information"]
     ['I(X;T)', 'I(T;Y)']
     >>> look(net, images, ["1"], discarding={"step": 0})
     Traceback (most recent call last):
-    ValueError: unknown option 'step' of discarding; allowed: n, boxed, steps, samples, held_out, seed
+    ValueError: unknown option 'step' of discarding; allowed: n, boxed, error, samples, steps, seed
     """
     given, wanted = cast(Mapping[str, Mapping[str, Any]], options), {}
     for name, own in given.items():
@@ -357,17 +358,17 @@ def discarding(
     *,
     n: int = 8,
     boxed: bool = False,
-    steps: int = 25,
-    samples: int = 16,
-    held_out: int = 128,
+    error: float = 0.02,
+    samples: int = 4096,
+    steps: int = 20,
     seed: int = 0,
 ) -> pd.DataFrame:
     """Lens 4: strict information discarding of each layer in bits, mean over images, and its concentration.
 
     `discarding.strict_information_discarding` on the finest grid of at most 16 cells a side that divides the image.
-    "discarding error" is the mean of its standard errors from the held-out noise, "capped cells" the fraction of cells
-    with the largest noise allowed. Where the noise does not reach its level at every image, there is no number. Without
-    `steps` of its optimiser an untrained network stays at the floor: all cells seem equal.
+    "discarding error" is the standard error of the mean from the noise of the n images, "capped cells" the fraction of
+    cells with the largest noise allowed. Where the noise does not reach its level at every image, or an image not its
+    part of the standard error, there is no number.
 
     Parameters
     ----------
@@ -377,8 +378,10 @@ def discarding(
         Images.
     boxed : bool
         Whether the object is in the central two thirds; concentration needs its position.
-    steps, samples, held_out, seed : int
-        As `discarding.strict_information_discarding` takes them; samples and held_out are even.
+    error : float
+        Standard error of the mean in bits; each image has sqrt(n) times as much.
+    samples, steps, seed : int
+        As `discarding.strict_information_discarding` takes them.
 
     Returns
     -------
@@ -394,20 +397,18 @@ def discarding(
     --------
     >>> net = nn.Sequential(nn.Flatten(), nn.Linear(16, 2)).eval()
     >>> images = Data(torch.rand(40, 1, 4, 4, generator=torch.Generator().manual_seed(0)), torch.arange(40) % 2)
-    >>> table = discarding(net, images, ["1"], n=2, steps=0, held_out=16)
+    >>> table = discarding(net, images, ["1"], n=2)
     >>> table["quantity"].tolist(), table["settings"][0]
-    (['discarding', 'discarding error', 'capped cells', 'concentration'], 'grid 4, 0 steps')
+    (['discarding', 'discarding error', 'capped cells', 'concentration'], 'grid 4')
     """
     layers = checked(model, data, layers)
-    noise: dict[str, Any] = {"steps": steps, "samples": samples, "held_out": held_out, "seed": seed}
+    noise: dict[str, Any] = {"error": error * math.sqrt(max(n, 1)), "samples": samples, "steps": steps, "seed": seed}
     batch = samples_for("discarding", data, layers, n=n, boxed=boxed, **noise)
-    found: Found = {}
-    grid = finest_grid(batch.x)
-    search = partial(strict_information_discarding, model, batch.x, grid=grid, rectify=False, **noise)
-    for layer in layers:
-        of_images = _discarding(batch.x, partial(search, layer), boxed=boxed, grid=grid)
-        found |= {(layer, of): value for of, value in of_images.items()}
-    return _table("discarding", layers, found, n, f"grid {grid}, {steps} steps", {"discarding": FLOOR})
+    grid, why = finest_grid(batch.x), f"it takes images (n, c, h, w), got {tuple(batch.x.shape)}"
+    found: Found = dict.fromkeys(product(layers, DISCARDED), why)
+    for layer, d in (measured(model, batch.x, layers, grid=grid, rectify=False, **noise) if grid else {}).items():
+        found |= {(layer, of): value for of, value in _discarded(d, boxed=boxed, grid=grid).items()}
+    return _table("discarding", layers, found, n, f"grid {grid}", {"discarding": FLOOR})
 
 
 def codelength(model: nn.Module, data: Data, layers: Names, *, n: int = 512) -> pd.DataFrame:
@@ -571,23 +572,21 @@ def _area(accuracy: pd.Series) -> float:
     return float(np.trapezoid(accuracy, accuracy.index) / np.ptp(accuracy.index))
 
 
-def _discarding(x: Tensor, search: Callable[[], Discarding], *, boxed: bool, grid: int) -> dict[str, float | str]:
-    quantities = ("discarding", "discarding error", "capped cells", "concentration")
-    if grid == 0:
-        return dict.fromkeys(quantities, f"it takes images (n, c, h, w), got {tuple(x.shape)}")
-    try:
-        d = search()
-    except ValueError as error:  # a layer that no noise moves: the options have been checked
-        return dict.fromkeys(quantities, str(error))
-    capped = {"capped cells": float(d.capped.mean())}
-    if missed := (~d.reached).nonzero().flatten().tolist():
-        ratios = ", ".join(f"{ratio:.3g}" for ratio in d.ratio[missed][:5].tolist())
-        why = f"F does not reach 1.5 at images {missed[:5]}: it is {ratios}"
-        return dict.fromkeys(quantities, why) | capped
-    why = f"a grid of {grid} cells has no box" if boxed else "nobody knows where the object is"
-    beside = concentration(d.entropy, box(grid).to(d.entropy.device)) if boxed and grid > 2 else None
-    means = dict(zip(quantities, (float(t.mean()) for t in (d.mean, d.mean_error, d.capped)), strict=False))
-    return means | {"concentration": why if beside is None else float(beside.mean())}
+def _discarded(d: Discarding, *, boxed: bool, grid: int) -> dict[str, float | str]:
+    """The quantities of one layer, or the reason why there are none."""
+    still, missed = d.mean_error.isnan(), d.mean.isnan()
+    words, numbers = (
+        ("the standard error is not met", d.mean_error) if missed.any() else ("F does not reach 1.5", d.ratio)
+    )
+    if images := (still if still.any() else missed if missed.any() else ~d.reached).nonzero().flatten().tolist()[:5]:
+        why = f"{words} at images {images}: it is " + ", ".join(f"{value:.3g}" for value in numbers[images].tolist())
+        why = f"it does not move under noise at images {images}" if still.any() else why
+        capped = why if missed.any() else float(d.capped.mean())
+        return dict.fromkeys(DISCARDED, why) | {"capped cells": capped}
+    hidden = f"a grid of {grid} cells has no box" if boxed else "nobody knows where the object is"
+    beside = float(concentration(d.entropy, box(grid).to(d.entropy.device)).mean()) if boxed and grid > 2 else hidden
+    error = d.mean_error.square().sum().sqrt() / len(d.mean)
+    return dict(zip(DISCARDED, (*map(float, (d.mean.mean(), error, d.capped.mean())), beside), strict=True))
 
 
 def finest_grid(x: Tensor) -> int:

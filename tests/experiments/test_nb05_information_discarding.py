@@ -43,7 +43,7 @@ def test_parameters_become_records_with_the_papers_settings_as_defaults():
     assert network == NETWORK
     assert resnet == study.ResNet(depth=20)
     assert (network.decoder_width, network.decoder_epochs, network.decoder_lr) == (16, 3, 5e-3)
-    assert (resnet.n_images, resnet.samples) == (4, 8)
+    assert (resnet.n_images, resnet.grid) == (4, 8)
     paper = study.Network(data="mnist", clutter=True, n_train=4000, width=8, grid=14, epochs=4)
     assert paper.n_test == resnet.n_test == 2000
     assert (network.side, PLAIN.side, paper.side) == (12, 8, 42)
@@ -65,9 +65,8 @@ def test_parameters_become_records_with_the_papers_settings_as_defaults():
         ({"lr": 0.0}, r"networks\[0\]\.lr must be float from 1e-15 to 10, got 0"),
         ({"epochs": 0}, r"networks\[0\]\.epochs must be int from 1 to 1000000, got 0"),
         ({"sigma0": -0.1}, r"networks\[0\]\.sigma0 must be float from 1e-06 to 1000000, got -0.1"),
-        ({"samples": 5}, r"networks\[0\]\.samples must be int .* even, as noise comes in pairs, got 5"),
-        ({"held_out": 2}, r"networks\[0\]\.held_out must be int from 4 to 1000000 and even, .* got 2"),
-        ({"held_out": 7}, r"networks\[0\]\.held_out must be int from 4 to 1000000 and even, .* got 7"),
+        ({"samples": 15}, r"networks\[0\]\.samples must be int from 16 to 1000000, got 15"),
+        ({"error": 0.0}, r"networks\[0\]\.error must be .* got 0.0"),
         ({"pruned_share": 1.5}, r"networks\[0\]\.pruned_share must be float from 0.001 to 0.999, got 1.5"),
         ({"pruned_share": 1.0}, r"networks\[0\]\.pruned_share must be float from 0.001 to 0.999, got 1.0"),
         ({"student_width": 2.0}, r"networks\[0\]\.student_width must be float from 0.001 to 1, got 2"),
@@ -188,7 +187,7 @@ def test_an_unknown_kind_is_refused():
 def test_a_table_is_that_of_one_network_and_its_record(measure):
     rows = measure(NETWORK, "trained", 1, layers=["conv4", "conv6"], n_images=2, steps=40)
     splits, net = study.images(NETWORK), by_hand("trained", 1)
-    how = {"grid": 6, "steps": 40, "samples": 16, "held_out": 128, "sigma0": 0.01, "alpha": 1.5}
+    how = {"grid": 6, "steps": 40, "error": 0.02, "samples": 4096, "sigma0": 0.01, "alpha": 1.5}
     d = discarding.strict_information_discarding(net, splits.test.x[:2], "conv6", **how)
     last = rows[rows["layer"] == "conv6"]
     assert rows["layer"].tolist() == ["conv4"] * 2 + ["conv6"] * 2
@@ -205,7 +204,7 @@ def test_a_table_is_that_of_one_network_and_its_record(measure):
 def test_each_setting_of_the_search_counts(measure):
     how = {"layers": ["conv6"], "n_images": 2, "steps": 40}
     usual = measure(NETWORK, "trained", 1, **how)["discarding"]
-    for change in ({"samples": 8}, {"held_out": 64}, {"sigma0": 0.02}, {"alpha": 2.0}):
+    for change in ({"error": 0.01}, {"sigma0": 0.02}, {"alpha": 2.0}):
         assert (measure(replace(NETWORK, **change), "trained", 1, **how)["discarding"] != usual).any(), change
 
 
@@ -239,7 +238,7 @@ def test_without_clutter_there_is_no_concentration(measure):
 
 
 def test_layers_are_measured_where_their_kind_needs_them(measure):
-    few = replace(NETWORK, samples=2, held_out=4, epochs=1)
+    few = replace(NETWORK, error=0.2, epochs=1)
     tables = {kind: measure(few, kind, 0, layers=LAYERS, n_images=1, steps=0) for kind in study.KINDS}
     layers = {kind: rows["layer"].tolist() for kind, rows in tables.items()}
     assert [kind for kind in layers if layers[kind] == LAYERS] == [*study.MAIN, "damaged"]
@@ -262,7 +261,7 @@ def test_a_public_network_is_measured_in_five_blocks_from_first_to_last(defined,
     assert rows["layer"].tolist() == [names[i] for i in (0, 2, 4, 6, 8)]
     assert rows["block"].tolist() == [0, 1, 2, 3, 4]
     ((name, x),), net = asked, models.resnet(20, seed=1).eval()
-    how = {"grid": 8, "steps": 1, "samples": 8, "held_out": 64, "sigma0": 0.01, "alpha": 1.5}
+    how = {"grid": 8, "steps": 1, "error": 0.02, "samples": 4096, "sigma0": 0.01, "alpha": 1.5}
     d = discarding.strict_information_discarding(net, x[1:], names[4], **how)
     assert name == "cifar10"
     assert rows.loc[rows["block"] == 2, "discarding"].tolist() == d.mean.tolist()

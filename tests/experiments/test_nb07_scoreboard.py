@@ -17,7 +17,7 @@ NAME = "07_scoreboard"
 FEW = {"n_train": 64, "n_test": 64}
 SIZES = {
     "information": {"n": 32}, "redundancy": {"n": 32, "max_pairs": 4}, "class_information": {"n": 32},
-    "discarding": {"n": 2, "steps": 0, "samples": 2, "held_out": 8, "boxed": True}, "codelength": {"n": 32},
+    "discarding": {"n": 2, "steps": 0, "error": 0.1, "boxed": True}, "codelength": {"n": 32},
 }  # fmt: skip
 
 

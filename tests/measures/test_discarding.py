@@ -1,6 +1,5 @@
 import inspect
 import math
-from dataclasses import replace
 
 import pytest
 import torch
@@ -9,6 +8,7 @@ from torch import nn
 from infolib.measures import discarding
 from infolib.measures.discarding import constrained
 from workbook import models, techniques
+from workbook.experiments import nb05_information_discarding as study
 
 FLOOR = math.log2(0.01 * math.sqrt(1.5)) + 0.5 * math.log2(2 * math.pi * math.e)  # -4.3043 bits, -2.9835 nats
 NATS = math.log(2)
@@ -55,21 +55,26 @@ def discarded(model, layer="1", x=GREY, **options):
     return discarding.strict_information_discarding(model, x, layer, **options)
 
 
-def problem(model, layer="1", x=GREY, **options):
-    options = {"grid": 8, "rectify": False, "sigma0": 0.01, "alpha": 1.5, "held_out": 4, "samples": 4} | options
-    (p,) = constrained.problems(model, x, layer, seed=0, **options)
-    return replace(p, features=model)  # the layer's hook is gone by now; here the model ends with it
+def problem(model, x=GREY, *, grid=8, rectify=False, sigma0=0.01, alpha=1.5):
+    """Of a model whose output is the layer."""
+    features = (lambda x: model(x).relu()) if rectify else model
+    with torch.no_grad():
+        return constrained.Problem(features, x, features(x), grid, sigma0, alpha)
 
 
 def exact(p):
-    """The problem with samples ± sqrt(pixels) e_i for noise, whose second moments are exact."""
+    """Samples ± sqrt(pixels) e_i of noise, whose second moments are exact, and the distances at σ0 under them."""
     pixels = p.x[0].numel()
     noise = math.sqrt(pixels) * torch.eye(pixels, dtype=p.x.dtype).view(pixels, *p.x.shape[1:])
-    p = replace(p, held_out=torch.cat([noise, -noise]))
-    theta = torch.full((len(p.x), p.grid, p.grid), math.log(p.sigma0), dtype=p.x.dtype)
-    with torch.no_grad():
-        return replace(p, base=p.distances(p.features((p.x[:, None] + p.sigma0 * p.held_out).flatten(0, 1)).unflatten(
-            0, (len(p.x), -1)))), theta  # fmt: skip
+    noise = torch.cat([noise, -noise]).expand(len(p.x), -1, -1, -1, -1)
+    return noise, p.changes(p.level(), noise)
+
+
+def scaled(p, theta):
+    """θ at F = alpha of a linear layer, exactly."""
+    noise, base = exact(p)
+    above, _ = constrained.probe(p, theta, noise, base)
+    return theta - above[:, None, None] / 2
 
 
 def cells(a, grid):
@@ -94,60 +99,67 @@ UNEQUAL = normal(40, 64) * torch.logspace(-0.75, 0.75, 64, dtype=torch.float64) 
 
 
 @pytest.mark.parametrize("alpha", [1.5, 3.0])
-def test_at_the_optimum_the_penalty_is_twice_the_ratio(alpha):  # T1
-    p, _ = exact(problem(linear(UNEQUAL), alpha=alpha))
-    a = cells(UNEQUAL.square().sum(0), 8)
-    theta = closed(a, alpha=alpha)[0].log().expand(2, 8, 8).clone().requires_grad_()
-    ratio = p.distances(p.noisy(theta, p.held_out)).mean(1) / p.base.mean(1)
-    assert ratio.tolist() == pytest.approx([alpha, alpha])
-    (gradient,) = torch.autograd.grad((ratio - 2 * alpha * theta.mean((1, 2))).sum(), theta)
-    assert gradient.abs().max() < 1e-12
-    assert constrained.slope(p, theta.detach(), p.distances(p.noisy(theta, p.held_out))).tolist() == pytest.approx(
-        [2, 2]
-    )
+def test_at_the_optimum_every_cell_has_the_same_slope_and_all_together_two(alpha):  # T1
+    p = problem(linear(UNEQUAL), alpha=alpha)
+    noise, base = exact(p)
+    theta = closed(cells(UNEQUAL.square().sum(0), 8), alpha=alpha)[0].log().expand(2, 8, 8)
+    above, slopes = constrained.probe(p, theta, noise, base)
+    assert above.tolist() == pytest.approx([0, 0])
+    torch.testing.assert_close(slopes.mean(1), torch.full_like(theta, 2 / 64))
 
 
 @pytest.mark.parametrize("grid", [8, 4])
 def test_exact_noise_gives_the_closed_form(grid):  # T2 and T3
-    p, theta = exact(problem(linear(UNEQUAL), grid=grid))
-    sigma, mean = closed(cells(UNEQUAL.square().sum(0), grid))
-    found, distances = constrained.matched(p, sigma.log().expand(2, grid, grid) + 3)  # any common factor
-    torch.testing.assert_close(found.exp(), sigma.expand(2, grid, grid))
-    assert distances.mean(1).tolist() == pytest.approx((1.5 * p.base.mean(1)).tolist())
-    assert mean_entropy(found).tolist() == pytest.approx([float(mean)] * 2)
+    p = problem(linear(UNEQUAL), grid=grid)
     a = cells(UNEQUAL.square().sum(0), grid)
+    sigma, mean = closed(a)
+    found = scaled(p, sigma.log().expand(2, grid, grid) + 1)  # any common factor
+    torch.testing.assert_close(found.exp(), sigma.expand(2, grid, grid))
+    assert mean_entropy(found).tolist() == pytest.approx([float(mean)] * 2)
     assert float(mean) == pytest.approx(FLOOR + 0.5 * math.log2(a.mean() / a.log().mean().exp()))
-    flat, _ = constrained.matched(p, theta)
+    flat = scaled(p, torch.zeros(2, grid, grid, dtype=torch.float64))
     torch.testing.assert_close(flat.exp(), torch.full_like(flat, 0.01 * math.sqrt(1.5)))
 
 
 @pytest.mark.parametrize("method", ["certified", "closed_form"])
 def test_both_methods_find_the_closed_form_of_a_linear_layer(method):
     sigma, mean = closed(cells(UNEQUAL.square().sum(0), 8))
-    d = discarded(linear(UNEQUAL), method=method, held_out=2048)
+    d = discarded(linear(UNEQUAL), method=method, error=0.01)
     assert float(mean) - FLOOR > 1.0
-    assert d.mean.tolist() == pytest.approx([float(mean)] * 2, abs=0.1)
+    assert d.mean.tolist() == pytest.approx([float(mean)] * 2, abs=0.05)
+    assert (d.mean <= mean + 3 * d.mean_error).all()
     assert (d.sigma.log() - sigma.log()).std() < 0.15
     assert d.ratio.tolist() == pytest.approx([1.5, 1.5], abs=1e-9)
     assert d.reached.all()
     assert (d.capped == 0).all()
 
 
-def test_adam_reaches_the_optimum_from_uniform_noise():
-    sigma, mean = closed(cells(UNEQUAL.square().sum(0), 8))
-    p, theta = exact(problem(linear(UNEQUAL)))
-    found = constrained.refined(p, theta, lambda _features, theta: theta.mean((1, 2)), steps=100, samples=128)
-    found, _ = constrained.matched(p, found)
-    assert mean_entropy(found).tolist() == pytest.approx([float(mean)] * 2, abs=0.02)
-    assert torch.corrcoef(torch.stack([found[0].flatten(), sigma.log().flatten()]))[0, 1] > 0.99
+def test_the_optimiser_finds_what_the_jacobian_does_not_see():
+    """Half the cells bend: w u + c u² / w at 0 has one Jacobian everywhere, and E = w² s² + 3 c² s⁴ / w²."""
+    bent = torch.zeros(16, 16, dtype=torch.float64)
+    bent[:, :8] = 200.0
+    net = Elementwise(lambda x: (x - 0.5) + bent * (x - 0.5).square()).eval()
+    x = torch.full((3, 1, 16, 16), 0.5, dtype=torch.float64)
+    x[1:] += torch.tensor([1e-7, 2e-7]).view(2, 1, 1, 1)  # other noise
+    two, one = (discarded(net, "h", x, grid=4, steps=steps, error=0.01) for steps in (20, 0))
+    assert set(one.kept.tolist()) <= {0, 1}
+    assert (two.kept == 2).all()
+    # F in units of 1e-4: ½ (u + 12 u²) + ½ v for σ² = u, v, and at σ0 ½ (1 + 12) + ½; greatest u v at F = 1.5
+    u = torch.linspace(0.01, 1.4, 100_000, dtype=torch.float64)
+    target = 1.5 * (1 + 12 + 1)
+    v = target - u - 12 * u.square()
+    best = (0.25 * torch.log2(u * v))[v > 0].max() + math.log2(0.01) + 0.5 * math.log2(2 * math.pi * math.e)
+    assert two.mean.tolist() == pytest.approx([float(best)] * 3, abs=0.12)  # it stops where 0.04 bits are promised
+    assert (two.mean < best + 3 * two.mean_error).all()
+    assert (one.mean < two.mean - 0.1).all()
 
 
 @pytest.mark.parametrize("weight", [torch.eye(64, dtype=torch.float64), torch.linalg.qr(normal(64, 64)).Q], ids=str)
 def test_a_layer_that_treats_all_pixels_alike_has_the_floor(weight):  # T3
-    p, theta = exact(problem(linear(weight)))
-    assert mean_entropy(constrained.matched(p, theta)[0]).tolist() == pytest.approx([FLOOR] * 2)
+    flat = scaled(problem(linear(weight)), torch.zeros(2, 8, 8, dtype=torch.float64))
+    assert mean_entropy(flat).tolist() == pytest.approx([FLOOR] * 2)
     assert pytest.approx(-2.98350, abs=1e-5) == FLOOR * NATS
-    assert discarded(linear(weight), held_out=1024).mean.tolist() == pytest.approx([FLOOR] * 2, abs=0.03)
+    assert discarded(linear(weight)).mean.tolist() == pytest.approx([FLOOR] * 2, abs=0.03)
 
 
 def test_two_kinds_of_cells():  # T5
@@ -157,7 +169,7 @@ def test_two_kinds_of_cells():  # T5
     weight = torch.diag(torch.where(inside.flatten(), math.sqrt(r), 1.0).double())
     expected = FLOOR + 0.5 * (math.log2(p * r + 1 - p) - p * math.log2(r))
     assert expected * NATS == pytest.approx(-1.93493, abs=1e-5)
-    d = discarded(linear(weight), method="closed_form", held_out=2048)
+    d = discarded(linear(weight), method="closed_form", error=0.01)
     assert d.mean.tolist() == pytest.approx([expected] * 2, abs=0.06)
     rho = discarding.concentration(d.entropy, inside)
     assert rho.tolist() == pytest.approx([0.5 * math.log2(r)] * 2, abs=0.06)
@@ -166,25 +178,24 @@ def test_two_kinds_of_cells():  # T5
 def test_dead_cells_stay_at_the_largest_noise_and_are_counted():  # T6
     weight = torch.diag(torch.tensor([1, 1, 1, 1e-9], dtype=torch.float64).sqrt())
     x = torch.full((1, 1, 2, 2), 0.5, dtype=torch.float64)
-    p, _ = exact(problem(linear(weight), x=x, grid=2))
     # F counts the last cell too: 3 s² + 1e-9 = 1.5 · (3 + 1e-9) · 1e-4
     live = math.sqrt((1.5e-4 * (3 + 1e-9) - 1e-9) / 3)
-    start = torch.tensor([[[1, 1], [1, 1e-9]]], dtype=torch.float64).log().neg() / 2
-    found, distances = constrained.matched(p, start)
-    assert found.exp().flatten().tolist() == pytest.approx([live, live, live, 1])
     assert live == pytest.approx(0.01225, abs=1e-5)
-    assert p.meets(distances.mean(1) / p.base.mean(1)).all()
-    assert mean_entropy(found).item() == pytest.approx((2.0471 + 3 * (math.log2(live) + 2.0471)) / 4, abs=1e-4)
-    certified = discarded(linear(weight), x=x, grid=2)
-    assert certified.capped.tolist() == [0.25]
-    assert certified.reached.all()
-    assert certified.mean.tolist() == pytest.approx(mean_entropy(found).tolist(), abs=0.1)
+    expected = (2.0471 + 3 * (math.log2(live) + 2.0471)) / 4
+    d = discarded(linear(weight), x=x, grid=2)
+    assert d.sigma.flatten()[3] == 1
+    assert d.capped.tolist() == [0.25]
+    assert d.reached.all()
+    assert d.mean.tolist() == pytest.approx([expected], abs=0.1)
+    given = discarding.certify(linear(weight), x, "1", torch.tensor([[[0.1, 0.1], [0.1, 1e4]]]), rectify=False)
+    assert given.capped.tolist() == [0.25]
+    assert given.mean.tolist() == pytest.approx([expected], abs=1e-4)
 
 
 def test_composition_can_lower_it():  # T11: no data processing inequality, and no running maximum
     spread = torch.diag(torch.tensor([1.0, 10.0], dtype=torch.float64).repeat(32))
     net = linear(spread, torch.linalg.inv(spread))
-    first, second = (discarded(net, layer, method="closed_form", held_out=2048).mean for layer in ("1", "2"))
+    first, second = (discarded(net, layer, method="closed_form", error=0.01).mean for layer in ("1", "2"))
     expected = FLOOR + 0.5 * math.log2(50.5 / 10)
     assert expected * NATS == pytest.approx(-2.1738, abs=1e-4)
     assert first.tolist() == pytest.approx([expected] * 2, abs=0.06)
@@ -210,18 +221,20 @@ def test_distance_of_a_relu_unit(u, s, printed):  # T7
     t = u / s
     truth = s**2 * (Phi(t) - t * phi(t)) + u**2 * Phi(-t) if u >= 0 else (u**2 + s**2) * Phi(t) + u * s * phi(t)
     assert truth == pytest.approx(printed, abs=1e-5)
-    net, x = Elementwise(lambda x: x - 0.5 + u).eval(), torch.full((1, 1, 100, 100), 0.5, dtype=torch.float64)
-    p = problem(net, "h", x, grid=1, rectify=True, sigma0=float(s), held_out=100)
-    assert p.base.mean().item() == pytest.approx(truth, rel=0.01)
+    net, x = Elementwise(lambda x: x - 0.5 + u / 10).eval(), torch.full((1, 1, 100, 100), 0.5, dtype=torch.float64)
+    p = problem(net, x, grid=1, rectify=True, sigma0=s / 10)
+    base = p.changes(p.level(), constrained.Noise(x, 0, "search").draw(104))
+    assert 100 * base.mean().item() == pytest.approx(truth, rel=0.01)
 
 
-@pytest.mark.parametrize(("a", "s"), [(0.3, 0.5), (1.2, 2.0)])
+@pytest.mark.parametrize(("a", "s"), [(0.3, 0.5), (1.2, 1.0)])
 def test_distance_of_a_sine_unit(a, s):  # T8
     truth = 0.5 - 0.5 * math.cos(2 * a) * math.exp(-2 * s**2)
     truth += math.sin(a) ** 2 - 2 * math.sin(a) ** 2 * math.exp(-(s**2) / 2)
     net, x = Elementwise(lambda x: (x - 0.5 + a).sin()).eval(), torch.full((1, 1, 100, 100), 0.5, dtype=torch.float64)
-    p = problem(net, "h", x, grid=1, sigma0=float(s), held_out=100)
-    assert p.base.mean().item() == pytest.approx(truth, rel=0.01)
+    p = problem(net, x, grid=1, sigma0=float(s))
+    base = p.changes(p.level(), constrained.Noise(x, 0, "search").draw(104))
+    assert base.mean().item() == pytest.approx(truth, rel=0.01)
 
 
 def test_sensitivities_are_unbiased_with_the_stated_spread():  # T9
@@ -303,27 +316,86 @@ X = uniform(4, 1, 8, 8, seed=7)
 @pytest.mark.parametrize("layer", ["conv1", "conv4", "fc1"])
 def test_certified_is_at_least_uniform_and_the_authors(net, layer):
     best = discarded(net, layer, X, grid=4, rectify=True)
-    authors = discarded(net, layer, X, grid=4, rectify=True, method="authors")
     flat = discarding.certify(net, X, layer, torch.full((4, 4, 4), 0.01))
-    at_equal_ratio = discarding.certify(net, X, layer, authors.sigma)
-    for bound in (best, flat, at_equal_ratio):
+    authors = discarding.certify(net, X, layer, study.descent(net, X, layer, grid=4))
+    for bound in (best, flat, authors):
         assert bound.ratio.tolist() == pytest.approx([1.5] * 4, abs=1e-6)
-    assert (best.mean >= flat.mean).all()
-    assert (best.mean >= at_equal_ratio.mean - 2 * best.mean_error).all()
-    assert best.mean.mean() > at_equal_ratio.mean.mean()
+    assert (best.mean >= flat.mean - 3 * best.mean_error).all()
+    assert (best.mean >= authors.mean - 3 * best.mean_error - 0.04).all()  # less is not worth a step of the optimiser
+    assert best.mean.mean() > authors.mean.mean() - 0.01
     assert set(best.kept.tolist()) <= {0, 1, 2}
     assert (authors.kept == -1).all()
 
 
-def test_it_holds_on_other_noise_within_its_standard_error(net):
-    best = discarded(net, "conv4", X, grid=4, rectify=True)
-    again = [discarding.certify(net, X, "conv4", best.sigma, seed=seed, held_out=1024).mean for seed in range(1, 6)]
-    off = (torch.stack(again) - best.mean).mean(0) / best.mean_error
-    assert off.abs().max() < 4
-    assert (best.mean_error > 0.001).all()
-    assert (best.mean_error < 0.1).all()
-    spread = torch.stack([discarding.certify(net, X, "conv4", best.sigma, seed=s).mean for s in range(1, 21)]).std(0)
-    assert (spread / best.mean_error).tolist() == pytest.approx([1] * 4, abs=0.5)
+def above(model, layer, d, x, *, grid=4, rectify=False, samples=1024):
+    """By how many bits the mean is too large, from F of its σ on fresh noise, and the slope of ln F there."""
+    with constrained.tapped(model, [layer], x, rectify=rectify) as run, torch.no_grad():
+        features = constrained.of_layer(run, layer)
+        p = constrained.Problem(features, x, features(x), grid, 0.01, 1.5)
+        noise, theta = constrained.Noise(x, 99, "fresh").draw(samples), d.sigma.log()
+        base, here, more = (p.changes(t, noise).mean(1) for t in (p.level(), theta, theta + 0.05))
+    return (here / base / 1.5).log() / ((more / here).log() / 0.05) / NATS
+
+
+@pytest.mark.parametrize(("layer", "error"), [("conv4", 0.02), ("fc1", 0.05)])
+def test_stated_errors_are_those_on_fresh_noise(net, layer, error):
+    found = [discarded(net, layer, X, grid=4, error=error, seed=seed) for seed in range(10)]
+    off = torch.stack([above(net, layer, d, X) for d in found])
+    stated = torch.stack([d.mean_error for d in found])
+    assert (stated <= error).all()
+    assert (off / stated).square().mean().sqrt() < 1.25
+    assert (off / stated).square().mean().sqrt() > 0.7
+    assert off.mean().abs() < 0.25 * error
+
+
+def test_samples_are_doubled_until_the_error_asked_for_is_met(net, monkeypatch):
+    passed, draw = [], constrained.Noise.draw
+
+    def counted(self, samples, which=None):
+        passed.append((samples, None if which is None else list(which)))
+        return draw(self, samples, which)
+
+    monkeypatch.setattr(constrained.Noise, "draw", counted)
+    monkeypatch.setattr(constrained, "VALUES", 64 * 8 * 4)  # eight samples in a pass
+    totals = {}
+    for error in (0.2, 0.02, 0.01):
+        passed.clear()
+        d = discarded(net, "conv4", X, grid=4, steps=0, error=error)
+        assert (d.mean_error <= error).all()
+        rounds = [(m, which) for m, which in passed if which is not None]
+        totals[error] = [sum(m for m, which in rounds if i in which) for i in range(4)]
+    assert totals[0.2] == [16] * 4
+    assert all(total in {2**k for k in range(4, 13)} for error in totals for total in totals[error])
+    assert sum(totals[0.01]) > sum(totals[0.02]) > 64
+    assert len(set(totals[0.02] + totals[0.01])) > 1  # an image that is done draws no more
+
+
+def test_an_error_that_is_not_met_is_told_and_leaves_no_number(net):
+    how = {"grid": 4, "error": 1e-3, "samples": 100}
+    with pytest.raises(
+        ValueError, match=r"no standard error of error=0.001 bits within samples=100 at images \[0, 1, 2, 3\], but 0.0"
+    ):
+        discarded(net, "conv4", X, **how)
+    with pytest.raises(ValueError, match=r"within samples=100 at images"):
+        discarding.certify(net, X, "conv4", torch.ones(4, 4, 4), error=1e-3, samples=100)
+    d = discarding.measured(net, X, ["conv4"], **how)["conv4"]
+    for numbers in (d.entropy, d.sigma, d.mean, d.ratio, d.ratio_error, d.capped):
+        assert numbers.isnan().all()
+    assert (d.mean_error > 1e-3).all()
+    assert (d.mean_error < 0.2).all()
+    assert not d.reached.any()
+
+
+def test_images_and_seeds_have_noise_of_their_own():
+    streams = [constrained.Noise(X, seed, purpose).draw(8) for seed in (0, 1) for purpose in ("a", "b")]
+    every = torch.stack(streams).flatten(0, 2).flatten(1)
+    assert (torch.corrcoef(every) - torch.eye(len(every))).abs().max() < 0.7  # 64 values each
+    assert every.mean().abs() < 0.02
+    assert every.std().item() == pytest.approx(1, abs=0.02)
+    assert torch.equal(constrained.Noise(X[2:], 0, "a").draw(8), streams[0][2:])
+    longer = constrained.Noise(X, 0, "a").draw(24, [1, 3])
+    assert torch.equal(longer[:, :8], streams[0][[1, 3]])
+    assert torch.equal(constrained.Noise(X.float(), 0, "a").draw(8).double(), streams[0])
 
 
 def test_every_image_has_its_own_answer_whoever_is_measured_with_it(net):
@@ -337,23 +409,19 @@ def test_every_image_has_its_own_answer_whoever_is_measured_with_it(net):
 
 def test_parts_of_a_batch_do_not_show(net, monkeypatch):
     whole = discarded(net, "conv3", X, grid=4, steps=5)
-    monkeypatch.setattr(constrained, "VALUES", 64 * 32 * 2)
+    monkeypatch.setattr(constrained, "VALUES", 64 * 8 * 2)
     torch.testing.assert_close(discarded(net, "conv3", X, grid=4, steps=5).entropy, whole.entropy)
     certified = discarding.certify(net, X, "conv3", whole.sigma, rectify=False)
-    torch.testing.assert_close(certified.entropy, whole.entropy)
+    assert (certified.mean - whole.mean).abs().max() < 0.01
 
 
 def test_the_authors_selection_falls_below_the_floor_and_the_certificate_does_not():
-    identity, x = linear(torch.eye(16, dtype=torch.float64)), GREY[:, :, :4, :4]
-    low = [discarded(identity, x=x, grid=4, method="authors", seed=seed).mean.min() for seed in range(20)]
+    identity, x = linear(torch.eye(16, dtype=torch.float64)), GREY[:1, :, :4, :4]
+    low = [mean_entropy(study.descent(identity, x, "1", grid=4, rectify=False, seed=s).log()) for s in range(20)]
     assert min(low) < FLOOR - 0.02
-    assert all((discarded(identity, x=x, grid=4, steps=5, seed=seed).mean >= FLOOR - 1e-9).all() for seed in range(5))
-
-
-def test_noise_comes_in_pairs_of_opposite_sign_without_a_mean():
-    noise = constrained.antithetic(1000, GREY, torch.Generator().manual_seed(0))
-    assert noise.sum(0).abs().max() < 1e-12
-    assert noise.square().mean().item() == pytest.approx(1, abs=0.02)
+    for seed in range(5):
+        d = discarded(identity, x=x, grid=4, seed=seed)
+        assert d.mean >= FLOOR - 3 * d.mean_error - 1e-9
 
 
 def test_deterministic_and_in_the_precision_of_the_model(net):
@@ -376,12 +444,6 @@ def test_a_layer_that_saturates_is_flagged():
     assert (d.ratio < 1.2).all()
 
 
-def test_an_authors_run_that_stops_short_is_flagged():
-    d = discarded(linear(UNEQUAL), method="authors", steps=1)
-    assert not d.reached.any()
-    assert discarded(linear(UNEQUAL), method="authors", samples=64).reached.all()
-
-
 def test_a_layer_that_does_not_move_is_refused():
     dead = linear(torch.zeros(3, 64, dtype=torch.float64))
     with pytest.raises(ValueError, match=r"layer '1' does not move .* at images \[0, 1\]"):
@@ -401,8 +463,8 @@ def test_a_layer_that_does_not_move_is_refused():
         ({"method": "best"}, "unknown method 'best'"),
         ({"alpha": 0}, "alpha must be positive and finite, got 0"),
         ({"sigma0": -1}, "sigma0 must be positive, got -1"),
-        ({"samples": 5}, "samples must be even"),
-        ({"held_out": 7}, "held_out must be even"),
+        ({"samples": 15}, "samples must be an integer of at least 16, got 15"),
+        ({"error": 0}, "error must be positive and finite, got 0"),
         ({"steps": -1}, "steps must be an integer of at least 0"),
         ({"seed": -1}, "seed must be an integer of at least 0"),
     ],
@@ -445,7 +507,7 @@ def test_several_layers_take_every_option_of_one():
 
 
 def test_a_table_has_a_row_per_layer_and_image(net):
-    options = {"grid": 4, "steps": 3, "samples": 4, "held_out": 16}
+    options = {"grid": 4, "steps": 3, "error": 0.1}
     found = discarding.measured(net, X, ["conv1", "conv4"], **options)
     inside = torch.zeros(4, 4, dtype=torch.bool)
     inside[1:3, 1:3] = True
@@ -461,7 +523,7 @@ def test_a_table_has_a_row_per_layer_and_image(net):
 
 
 def test_several_layers_are_measured_as_one_at_a_time_with_all_options(net):
-    options = {"grid": 4, "steps": 3, "samples": 4, "held_out": 16, "sigma0": 0.1, "rectify": False, "seed": 3}
+    options = {"grid": 4, "steps": 3, "error": 0.1, "sigma0": 0.1, "rectify": False, "seed": 3}
     found = discarding.measured(net, X, ["conv4", "conv1"], **options)
     assert list(found) == ["conv4", "conv1"]
     for layer, d in found.items():
@@ -473,7 +535,7 @@ def test_images_that_a_dead_layer_does_not_see_are_flagged_among_several_layers(
     wary = nn.Sequential(nn.Flatten(), nn.Linear(64, 4)).eval().requires_grad_(False)
     wary[1].weight.copy_(torch.linspace(0.5, 1, 256).view(4, 64) / 64), wary[1].bias.fill_(-0.2)
     x = torch.stack([torch.full((1, 8, 8), level) for level in (0.0, 0.5, 0.1, 0.9)])
-    options = {"grid": 4, "steps": 3, "samples": 4, "held_out": 16}
+    options = {"grid": 4, "steps": 3, "error": 0.1}
     d = discarding.measured(wary, x, ["1"], **options)["1"]
     alive = discarding.strict_information_discarding(wary, x[[1, 3]], "1", **options)
     for all_images, some in zip(d, alive, strict=True):
@@ -516,7 +578,7 @@ def test_concentration_needs_both_sides():
 
 
 def reconstructed(weight, decoder, x=GREY, **options):
-    options = {"grid": 8, "rectify": False, "held_out": 2048, "steps": 0} | options
+    options = {"grid": 8, "rectify": False} | options
     return discarding.reconstruction_uncertainty(linear(weight), x, "1", decoder, **options)
 
 
@@ -537,21 +599,31 @@ def test_uncertainty_of_a_linear_decoder():  # T10
 def test_without_loss_the_uncertainty_is_the_noise():
     Q = torch.linalg.qr(normal(64, 64)).Q
     r = reconstructed(Q, lambda f: (f @ Q).view(-1, 1, 8, 8))
-    d = discarding.certify(linear(Q), GREY, "1", r.sigma, rectify=False, held_out=2048)
+    d = discarding.certify(linear(Q), GREY, "1", r.sigma, rectify=False)
     assert r.variance.tolist() == pytest.approx(d.mean.tolist(), abs=0.02)
     assert r.ratio.tolist() == pytest.approx([1.5] * 2, abs=1e-6)
     assert r.reached.all()
 
 
-def test_adam_raises_the_uncertainty_that_a_decoder_leaves():
+def test_uncertainty_is_that_of_the_better_noise():
     half = torch.diag(torch.tensor([3.0, 1.0], dtype=torch.float64).repeat(32))
-    decoder = lambda f: f.view(-1, 1, 8, 8)  # noqa: E731
-    flat, better = (reconstructed(half, decoder, torch.zeros(1, 1, 8, 8), steps=steps) for steps in (0, 60))
-    # σ3 = s / 3 and σ1 = s: both cells leave the same log, as in the closed form of the noise itself
-    assert better.code.item() > flat.code.item() + 0.1
-    ratio = better.sigma.flatten()[1::2].log().mean() - better.sigma.flatten()[::2].log().mean()
-    assert ratio.item() == pytest.approx(math.log(3), abs=0.2)
-    assert better.ratio.item() == pytest.approx(1.5, abs=1e-6)
+    r = reconstructed(half, lambda f: f.view(-1, 1, 8, 8), torch.zeros(1, 1, 8, 8))
+    # σ3 = s / 3 and σ1 = s: both cells leave the same log, with s² = 1.5 (9 + 1) / 2 σ0²
+    expected = 0.5 * math.log2(2 * math.pi * math.e * 7.5e-4)
+    assert r.variance.item() == pytest.approx(expected, abs=0.03)
+    assert r.code.item() == pytest.approx(expected - (0.5772156649 + math.log(2)) / 2 / NATS, abs=0.05)
+    ratio = r.sigma.flatten()[1::2].log().mean() - r.sigma.flatten()[::2].log().mean()
+    assert ratio.item() == pytest.approx(math.log(3), abs=0.1)
+    assert r.ratio.item() == pytest.approx(1.5, abs=1e-6)
+
+
+def test_no_form_of_uncertainty_is_infinite():
+    weight, least = torch.eye(64, dtype=torch.float64), 0.5 * math.log2(1e-6)
+    r = reconstructed(
+        weight, lambda f: torch.full((len(f), 1, 8, 8), 0.5, dtype=torch.float64)
+    )  # the image, whatever f
+    for form in (r.code, r.unperturbed, r.variance):
+        assert form.tolist() == pytest.approx([least] * 2)
 
 
 def test_a_bad_decoder_counts_without_any_noise():

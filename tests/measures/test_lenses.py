@@ -152,7 +152,7 @@ def test_pairs_of_maps_are_a_sample_by_the_seed(net, data):
 
 FEW = {
     "information": {"n": N}, "redundancy": {"n": N}, "class_information": {"n": N}, "codelength": {"n": N},
-    "discarding": {"n": 8, "boxed": True, "steps": 2, "samples": 4, "held_out": 16},
+    "discarding": {"n": 8, "boxed": True, "error": 0.05},
 }  # fmt: skip
 
 
@@ -399,15 +399,16 @@ def test_half_of_the_features_are_clamped_in_all_tokens(net, data):
 
 
 def test_discarding_is_the_mean_over_images_of_what_a_layer_says_as_it_is(net, data):
-    few = {"steps": 2, "samples": 4, "held_out": 16}
+    few = {"error": 0.05, "steps": 2}
     table, x = (
         lenses.discarding(net, data, ["conv", "mixed"], n=8, boxed=True, seed=3, **few),
         lenses.balanced(data, 8).x,
     )
     for layer in ("conv", "mixed"):
-        d = discarding.strict_information_discarding(net, x, layer, grid=6, rectify=False, seed=3, **few)
+        each = few | {"error": 0.05 * math.sqrt(8)}
+        d = discarding.strict_information_discarding(net, x, layer, grid=6, rectify=False, seed=3, **each)
         assert values(table, "discarding")[layer] == pytest.approx(float(d.mean.mean()))
-        assert values(table, "discarding error")[layer] == pytest.approx(float(d.mean_error.mean()))
+        assert values(table, "discarding error")[layer] == pytest.approx(float(d.mean_error.square().sum().sqrt() / 8))
         assert values(table, "capped cells")[layer] == pytest.approx(float(d.capped.mean()))
         expected = discarding.concentration(d.entropy, discarding.box(6))
         assert values(table, "concentration")[layer] == pytest.approx(float(expected.mean()))
@@ -469,7 +470,7 @@ def test_probe_is_at_the_maximum_of_its_posterior_and_predicts_alike_without_sam
 
 def test_all_five_lenses_give_one_tidy_table_in_the_order_of_the_forward_pass(net, data):
     sizes = {"information": {"n": N}, "redundancy": {"n": N}, "class_information": {"n": N}, "codelength": {"n": N}}
-    few = {"n": 8, "boxed": True, "steps": 0, "held_out": 16}
+    few = {"n": 8, "boxed": True, "error": 0.05}
     table = lenses.look(net, data, LAYERS[::-1], network="mine", seed=7, discarding=few, **sizes)
     assert table.columns.tolist() == [*lenses.COLUMNS, "network", "seed"]
     assert table["lens"].unique().tolist() == list(lenses.LENSES)
@@ -496,7 +497,7 @@ def test_all_five_lenses_give_one_tidy_table_in_the_order_of_the_forward_pass(ne
     ("information", "n, alpha, softmax"),
     ("redundancy", "n, alpha, max_pairs, seed"),
     ("class_information", "n, shares"),
-    ("discarding", "n, boxed, steps, samples, held_out, seed"),
+    ("discarding", "n, boxed, error, samples, steps, seed"),
     ("codelength", "n"),
 ])  # fmt: skip
 def test_a_misspelt_option_is_refused_before_the_first_lens_measures(lens, allowed):
@@ -534,14 +535,14 @@ def test_layers_without_pairs_of_maps_say_why(net, data):
 
 
 def test_a_layer_that_hears_no_noise_and_an_object_that_nobody_knows_say_why(net, data):
-    table = lenses.discarding(net, data, ["conv", "dead"], n=8, steps=0, held_out=16)
+    table = lenses.discarding(net, data, ["conv", "dead"], n=8, error=0.1)
     assert "does not move under noise" in reasons(table, "discarding")["dead"]
     assert "does not move under noise" in reasons(table, "concentration")["dead"]
     assert reasons(table, "discarding")["conv"] == ""
     assert reasons(table, "concentration")["conv"] == "nobody knows where the object is"
     odd = Data(data.x[..., :5], data.y)  # a grid of one cell
     odd_net = nn.Sequential(nn.Flatten(), nn.Linear(30, 10)).eval()
-    table = lenses.discarding(odd_net, odd, ["1"], n=8, boxed=True, steps=0, held_out=16)
+    table = lenses.discarding(odd_net, odd, ["1"], n=8, boxed=True, error=0.1)
     assert reasons(table, "concentration")["1"] == "a grid of 1 cells has no box"
     assert reasons(table, "discarding")["1"] == ""
 
@@ -600,7 +601,7 @@ def test_noise_that_does_not_reach_its_level_gives_a_reason_and_no_number(data):
 
     net = nn.Sequential(Saturated(), nn.Flatten()).eval()
     grey = Data(0.5 + 1e-7 * data.x, data.y)
-    table = lenses.discarding(net, grey, ["0"], n=4, steps=1, boxed=True, held_out=16).set_index("quantity")
+    table = lenses.discarding(net, grey, ["0"], n=4, boxed=True).set_index("quantity")
     for of in ("discarding", "discarding error", "concentration"):
         assert table["why not"][of].startswith("F does not reach 1.5 at images [0, 1, 2, 3]: it is 1, 1, 1, 1")
         assert np.isnan(table["value"][of])
@@ -681,7 +682,7 @@ def test_data_that_no_lens_can_use_are_refused(net, data):
         ("codelength", {"n": 7}, "n must be an integer of at least 8, got 7"),
         ("redundancy", {"n": N, "max_pairs": 0}, "max_pairs must be an integer of at least 1, got 0"),
         ("discarding", {"steps": -1}, "steps must be an integer of at least 0, got -1"),
-        ("discarding", {"held_out": 1}, "held_out must be an integer of at least 2, got 1"),
+        ("discarding", {"samples": 15}, "samples must be an integer of at least 16, got 15"),
         ("class_information", {"n": N, "shares": [0.5, 1.5]}, "shares must be a number from 0 to 1, got 1.5"),
         ("class_information", {"n": N, "shares": [1.0, 0.5]}, r"shares must rise in \(0, 1\], got \[1.0, 0.5\]"),
         ("class_information", {"n": N, "shares": 0.5}, "shares must be a sequence of numbers, got float"),
@@ -690,8 +691,7 @@ def test_data_that_no_lens_can_use_are_refused(net, data):
         ("information", {"n": N, "softmax": ["output"]}, "softmax must name some of layers, conv, got 'output'"),
         ("information", {"n": N, "softmax": "conv"}, r"softmax must be a sequence of names, got 'conv'; write"),
         ("redundancy", {"n": N, "seed": -1}, "seed must be an integer of at least 0, got -1"),
-        ("discarding", {"samples": 3}, "samples must be even, as noise comes in pairs of opposite sign, got 3"),
-        ("discarding", {"held_out": 5}, "held_out must be even"),
+        ("discarding", {"error": 0}, "error must be positive, got 0"),
         ("discarding", {"boxed": "no"}, "boxed must be True or False, got str"),
     ],
 )

@@ -5,9 +5,10 @@ from dataclasses import dataclass, fields
 from functools import lru_cache
 from typing import Annotated, Any, Literal
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 
-from infolib import checks
+from infolib import activations, checks
 from infolib.data import Data, Splits
 from workbook import datasets, models, store, techniques
 from workbook.records import RISING, Count, Natural, Part, Positive, Rate, Rule, Seeds, Two, Units, between
@@ -18,7 +19,6 @@ KINDS = (
     *MAIN, "one epoch", "student of labels", "student of the network", "pruned", "pruned, trained on", "damaged",
     "attacked in training", "autoencoder",
 )  # fmt: skip
-EVEN = Rule("even, as noise comes in pairs", lambda n: n % 2 == 0)
 Layer = Literal["conv1", "conv2", "conv3", "conv4", "conv5", "conv6", "fc1"]
 
 
@@ -27,8 +27,8 @@ class Search:
     """How information discarding is searched for, on the first of the test images."""
 
     grid: Two  # cells along a side of the image
-    samples: Annotated[Two, EVEN] = 16  # of noise, in each step
-    held_out: Annotated[int, between(4), EVEN] = 128  # samples of noise to judge by; a standard error takes two pairs
+    error: Positive = 0.02  # standard error in bits that each image's mean is to have
+    samples: Annotated[int, between(16)] = 4096  # of noise to judge by, at most
     sigma0: Positive = 0.01  # unit of noise; pixels are in [0, 1]
     alpha: Positive = 1.5  # change of a layer's output that is allowed, relative to that under noise of sigma0
     n_test: Count = 2000  # test images
@@ -88,14 +88,12 @@ class Network(Search):
 
 @dataclass(frozen=True, kw_only=True)
 class ResNet(Search):
-    """A public ResNet for CIFAR-10; as it costs ten times as much as ours, half the noise is drawn for it."""
+    """A public ResNet for CIFAR-10."""
 
     depth: Literal[20, 32, 44, 56]  # layers
     taps: Two = 5  # blocks that are measured, evenly spread from the first to the last
     n_images: Count = 4  # for each seed others
     grid: Two = 8  # cells along a side
-    samples: Annotated[Two, EVEN] = 8  # of noise, in each step
-    held_out: Annotated[int, between(4), EVEN] = 64  # samples of noise to judge by
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -200,3 +198,41 @@ def train(network: Network, kind: str, seed: int) -> nn.Module:
         "attacked in training": lambda: techniques.adversarial(learnt(), data, eps=n.eps, steps=n.attack_steps, **more),
         "autoencoder": lambda: techniques.autoencoder(start, n.encoder, data, width=n.decoder_width, **how),
     }[kind]()
+
+
+def descent(
+    model: nn.Module, x: Tensor, layer: str, *, grid: int, rectify: bool = True, steps: int = 100, seed: int = 0
+) -> Tensor:
+    """The σ nearest to F = 1.5 of a gradient descent as in the authors' code, with new noise in each step.
+
+    Parameters
+    ----------
+    model, x, layer, grid, rectify
+        As `discarding.strict_information_discarding` takes them.
+    steps : int
+        Of the descent.
+    seed : int
+        Of the noise, eight samples in each step.
+
+    Returns
+    -------
+    Tensor, shape (n, grid, grid)
+        Not scaled to F = 1.5: `discarding.certify` does that.
+    """
+    generator, sigma = torch.Generator().manual_seed(seed), x.new_full((len(x), 1, grid, grid), 0.01)
+    best, nearest, scale = sigma, x.new_full((len(x),), torch.inf), None
+    with activations.upto(model, layer) as run:
+        clean = run(x)[:, None]
+        for step in range(steps + 1):
+            sigma = sigma.clamp(1e-3, 1).requires_grad_()
+            noise = torch.randn(8, *x.shape[1:], generator=generator, dtype=x.dtype)
+            wide = nn.functional.interpolate(sigma, x.shape[2:])[:, None]
+            moved = run((x[:, None] + wide * noise).flatten(0, 1)).unflatten(0, (len(x), 8))
+            change = moved.relu() - clean.relu() if rectify else moved - clean
+            distance = change.square().flatten(1).mean(1)
+            scale = distance.detach() if scale is None else scale
+            (gradient,) = torch.autograd.grad((distance / scale - 10 * sigma.log().mean((1, 2, 3))).sum(), sigma)
+            gap = (distance.detach() / scale - 1.5).abs()
+            best = torch.where((gap < nearest).view(-1, 1, 1, 1), sigma.detach(), best)
+            nearest, sigma = torch.minimum(gap, nearest), sigma.detach() - 1e-4 * gradient * (step > 0)
+    return best[:, 0]

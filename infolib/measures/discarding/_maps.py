@@ -9,7 +9,7 @@ from torch.nn.functional import adaptive_avg_pool2d, interpolate, relu
 
 from infolib import activations, checks
 from infolib.measures.discarding import constrained
-from infolib.measures.discarding._strict import strict_information_discarding
+from infolib.measures.discarding._strict import ERROR, SAMPLES, strict_information_discarding
 
 
 def sensitivity(
@@ -54,7 +54,8 @@ def sensitivity(
              [2., 2.]]])
     """
     x = constrained.checked_images(model, x, grid)
-    with constrained.tapped(model, layer, rectify=rectify) as features:
+    with constrained.tapped(model, [layer], x, rectify=rectify) as run:
+        features = constrained.of_layer(run, layer)
         with torch.no_grad():
             shape = features(x[:1]).shape[1:]
         generator = torch.Generator().manual_seed(checks.at_least("seed", seed, 0))
@@ -90,7 +91,8 @@ def jacobian(model: nn.Module, x: Tensor, layer: str, *, grid: int = 16, rectify
              [1., 1.]]])
     """
     x = constrained.checked_images(model, x, grid)
-    with constrained.tapped(model, layer, rectify=rectify) as features:
+    with constrained.tapped(model, [layer], x, rectify=rectify) as run:
+        features = constrained.of_layer(run, layer)
         at = x.clone().requires_grad_()
         with torch.enable_grad():
             total = features(at).sum()
@@ -129,7 +131,8 @@ def perturbation(model: nn.Module, x: Tensor, layer: str, *, grid: int = 16, rec
     cells = cells.repeat_interleave(h // grid, 2).repeat_interleave(w // grid, 3)  # (g², 1, h, w)
     mean = x.mean((2, 3), keepdim=True)
     moved = []
-    with constrained.tapped(model, layer, rectify=rectify) as features, torch.no_grad():
+    with constrained.tapped(model, [layer], x, rectify=rectify) as run, torch.no_grad():
+        features = constrained.of_layer(run, layer)
         clean = features(x)
         for part in cells.split(max(1, constrained.VALUES // x.numel())):
             painted = torch.where(part[None], mean[:, None], x[:, None])
@@ -192,9 +195,9 @@ def comparability(
     layer: str,
     *,
     grid: int,
+    error: float = ERROR,
+    samples: int = SAMPLES,
     steps: int = 10,
-    samples: int = 8,
-    held_out: int = 64,
 ) -> pd.DataFrame:
     """How far a layer's maps differ between `model` and each of the `changed` networks.
 
@@ -210,7 +213,7 @@ def comparability(
         Dotted name.
     grid : int
         Cells along a side of the image.
-    steps, samples, held_out : int
+    error, samples, steps
         As `strict_information_discarding` takes them; the noise is the same for all networks.
 
     Returns
@@ -230,14 +233,14 @@ def comparability(
     >>> net, scaled = (nn.Sequential(nn.Flatten(), nn.Linear(16, 16, bias=False)).eval() for _ in range(2))
     >>> _ = nn.init.eye_(net[1].weight), nn.init.eye_(scaled[1].weight).data.mul_(10)
     >>> x = torch.rand(1, 1, 4, 4, generator=torch.Generator().manual_seed(0))
-    >>> table = comparability(net, {"ten times": scaled}, x, "1", grid=2, steps=0, held_out=8)
+    >>> table = comparability(net, {"ten times": scaled}, x, "1", grid=2, steps=0)
     >>> table[["jacobian", "sensitivity", "perturbation", "bits"]].round(3).values.tolist()
     [[1.0, 1.0, 1.0, 0.0]]
     """
 
     def sizes(net: nn.Module) -> tuple[Tensor, dict[str, float]]:
         maps = {f.__name__: f(net, x, layer, grid=grid) for f in (jacobian, sensitivity, perturbation)}
-        found = strict_information_discarding(net, x, layer, grid=grid, steps=steps, samples=samples, held_out=held_out)
+        found = strict_information_discarding(net, x, layer, grid=grid, error=error, samples=samples, steps=steps)
         return found.mean, {name: float(t.mean().log10()) for name, t in maps.items()}
 
     bits, logs = sizes(model)

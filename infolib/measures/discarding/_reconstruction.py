@@ -2,15 +2,18 @@
 
 import math
 from collections.abc import Callable
-from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from infolib import checks
 from infolib.measures.discarding import constrained
-from infolib.measures.discarding.constrained import Problem
+from infolib.measures.discarding._search import STEPS
+from infolib.measures.discarding._strict import ERROR, SAMPLES, certify, strict_information_discarding
+from infolib.measures.discarding.constrained import Noise, Problem
+
+FLOOR = 1e-6  # added to 2πe times a square or variance, as in the authors' code: least is ½ log2 1e-6, -9.97 bits
+DRAWN = 256  # samples of noise that the images are reconstructed under
 
 
 class Reconstruction(NamedTuple):
@@ -23,11 +26,11 @@ class Reconstruction(NamedTuple):
     unperturbed : Tensor, shape (n,)
         The same without any noise, σ = 0: what the decoder cannot do in any case.
     variance : Tensor, shape (n,)
-        Of variances around the mean reconstruction.
+        Of variances around the mean reconstruction, over 256 samples of noise.
     sigma : Tensor, shape (n, grid, grid)
         The noise, in the unit of the images.
     ratio : Tensor, shape (n,)
-        F on the held-out noise.
+        F on the fresh noise.
     reached : Tensor, shape (n,)
         Whether F came to alpha.
     """
@@ -50,9 +53,9 @@ def reconstruction_uncertainty(
     sigma0: float = 0.01,
     alpha: float = 1.5,
     rectify: bool = True,
-    steps: int = 60,
-    samples: int = 32,
-    held_out: int = constrained.HELD_OUT,
+    error: float = ERROR,
+    samples: int = SAMPLES,
+    steps: int = STEPS,
     seed: int = 0,
 ) -> Reconstruction:
     """Reconstruction uncertainty RU of each image in bits: how little a decoder can be sure of it from a layer.
@@ -60,14 +63,14 @@ def reconstruction_uncertainty(
     The largest uncertainty of x̂' = decoder(h(x + σε)) at F(σ) = alpha. In the code's form it is the mean over samples
     and pixels of ½ log2(2πe (x̂' - x)² + 1e-6) (the paper's eq. 6 by the code), which counts what the decoder cannot
     do in any case: `unperturbed` is that part. In the form of the definition it is the mean over pixels of
-    ½ log2(2πe Var x̂'). For normal deviations without bias, the code's is lower by (γ + ln 2) / (2 ln 2) = 0.9164 bits.
-    The σ of the code's form is found as in `strict_information_discarding`, from the uniform σ by Adam; the larger is
-    kept. The variance is that of the same σ.
+    ½ log2(2πe Var x̂' + 1e-6). For normal deviations without bias, the code's is lower by (γ + ln 2) / (2 ln 2) = 0.9164
+    bits. Any σ of F = alpha gives a lower bound: the larger of the uniform σ and of that of
+    `strict_information_discarding` is kept, each scaled on fresh noise. The variance is that of the same σ.
 
     Parameters
     ----------
-    model, x, layer, grid, sigma0, alpha, rectify, steps, samples, held_out, seed
-        As `strict_information_discarding` takes them.
+    model, x, layer, grid, sigma0, alpha, rectify, error, samples, steps, seed
+        As `strict_information_discarding` takes them; the error is that of the noise's entropy.
     decoder : callable
         From the layer's features, rectified if they are, to images like x.
 
@@ -83,48 +86,42 @@ def reconstruction_uncertainty(
     Examples
     --------
     >>> net, half = nn.Sequential(nn.Flatten()).eval(), torch.full((1, 1, 4, 4), 0.5)
-    >>> r = reconstruction_uncertainty(net, half, "0", lambda t: t.view(-1, 1, 4, 4), grid=2, steps=0, held_out=16)
+    >>> r = reconstruction_uncertainty(net, half, "0", lambda t: t.view(-1, 1, 4, 4), grid=2, steps=0)
     >>> r.unperturbed, bool(r.code > r.unperturbed)  # ½ log2 1e-6: the decoder is exact
     (tensor([-9.9658]), True)
     """
-    checks.at_least("steps", steps, 0)
-    problems, results = partial(constrained.problems, model, x, layer, grid=grid, rectify=rectify, seed=seed), []
-    for problem in problems(sigma0=sigma0, alpha=alpha, held_out=held_out, samples=samples):
-        results.append(_reconstructed(problem, decoder, steps=steps, samples=samples))
-    return Reconstruction(*(torch.cat(column) for column in zip(*results, strict=True)))
+    x = constrained.checked_images(model, x, grid)
+    how: dict[str, Any] = {"sigma0": sigma0, "alpha": alpha, "rectify": rectify, "error": error, "samples": samples}
+    flat = certify(model, x, layer, x.new_ones(len(x), grid, grid), seed=seed, **how)
+    found = strict_information_discarding(model, x, layer, grid=grid, steps=steps, seed=seed, **how)
+    results = []
+    with constrained.tapped(model, [layer], x, rectify=rectify) as run, torch.no_grad():
+        features = constrained.of_layer(run, layer)
+        for i, image in enumerate(x.split(1)):
+            problem, noise = (
+                Problem(features, image, features(image), grid, sigma0, alpha),
+                Noise(image, seed, "images"),
+            )
+            drawn = noise.draw(DRAWN)
+            of = [_reconstructed(problem, decoder, d.sigma[i : i + 1], drawn) for d in (flat, found)]
+            best = int(of[1][0] > of[0][0])
+            d = (flat, found)[best]
+            results.append((*of[best], *(t[i : i + 1] for t in (d.sigma, d.ratio, d.reached))))
+    return Reconstruction(*map(torch.cat, zip(*results, strict=True)))
 
 
 def _reconstructed(
-    problem: Problem, decoder: Callable[[Tensor], Tensor], *, steps: int, samples: int
-) -> Reconstruction:
-    x = problem.x[:, None]
+    problem: Problem, decoder: Callable[[Tensor], Tensor], sigma: Tensor, noise: Tensor
+) -> tuple[Tensor, ...]:
+    """Of one image: the code's form, the same without noise, and that of variances."""
+    x = problem.x
 
     def images(features: Tensor) -> Tensor:
-        made = decoder(features.flatten(0, 1))
-        if made.shape[1:] != x.shape[2:]:
-            raise ValueError(f"decoder must return {tuple(x.shape[2:])} per image, got {tuple(made.shape[1:])}")
-        return made.unflatten(0, features.shape[:2])
+        made = decoder(features)
+        if made.shape[1:] != x.shape[1:]:
+            raise ValueError(f"decoder must return {tuple(x.shape[1:])} per image, got {tuple(made.shape[1:])}")
+        return made[None]
 
-    def uncertainty(made: Tensor) -> Tensor:
-        return _half_log(1e-6 + 2 * math.pi * math.e * (made - x).square())
-
-    with torch.no_grad():
-        unperturbed = uncertainty(images(problem.clean[:, None]))
-    start = torch.full_like(problem.base[:, :1, None], math.log(problem.sigma0)).repeat(1, problem.grid, problem.grid)
-    found = []
-    for theta in (
-        start,
-        constrained.refined(problem, start, lambda f, _: uncertainty(images(f)), steps=steps, samples=samples),
-    ):
-        theta, distances = constrained.matched(problem, theta)
-        made = problem.on_held_out(theta, images)
-        variance = _half_log(2 * math.pi * math.e * made.var(1, correction=0)[:, None])
-        f, _ = constrained.ratio(problem, distances)
-        found.append(Reconstruction(uncertainty(made), unperturbed, variance, theta.exp(), f, problem.meets(f)))
-    wins = found[1].code > found[0].code
-    return Reconstruction(*(torch.where(wins.view(-1, *[1] * (b.ndim - 1)), b, a) for a, b in zip(*found, strict=True)))
-
-
-def _half_log(t: Tensor) -> Tensor:
-    """Mean of ½ log2 over everything but the images: (n,)."""
-    return t.flatten(1).log2().mean(1) / 2
+    made = problem.changes(sigma.log(), noise, images)
+    forms = (made - x).square(), (images(problem.clean) - x).square(), made.var(1, correction=0)
+    return tuple((2 * math.pi * math.e * t + FLOOR).flatten(1).log2().mean(1) / 2 for t in forms)

@@ -1,27 +1,27 @@
-"""Strict information discarding: what it is, three ways to find it, and the certificate of any noise."""
+"""Strict information discarding: what it is, two ways to find it, and the certificate of any noise."""
 
 import math
+from collections import namedtuple
 from collections.abc import Callable, Sequence
-from functools import partial
 from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from infolib import checks
-from infolib.measures.discarding import constrained
-from infolib.measures.discarding.constrained import Problem
+from infolib.measures.discarding import _certificate, _search, constrained
+from infolib.measures.discarding._certificate import FIRST, Candidate
+from infolib.measures.discarding._search import Found
+from infolib.measures.discarding.constrained import MOST, UNIT, Noise, Problem
 
-Method = Literal["certified", "closed_form", "authors"]
-METHODS: tuple[Method, ...] = ("certified", "closed_form", "authors")
-KEPT = ("uniform", "closed form", "Adam")  # what a certified σ may come from
+Method = Literal["certified", "closed_form"]
+METHODS: tuple[Method, ...] = ("certified", "closed_form")
+KEPT = ("uniform", "closed form", "optimiser")  # what a certified σ may come from
 CONSTANT = math.log2(math.sqrt(2 * math.pi * math.e))  # entropy of a standard normal in bits
-COTANGENTS = 128
-# The authors' code: rate of their gradient descent, λ of their loss F - λ mean ln σ, least σ. NEAR is ours: how far
-# from alpha, in their own samples, their choice may stay and still count as reached.
-RATE, PENALTY, LEAST, NEAR = 1e-4, 10.0, 1e-3, 0.1
+_How = namedtuple("_How", "grid sigma0 alpha rectify error samples seed")
+ERROR, SAMPLES = 0.02, 4096  # bits; samples of fresh noise, at most
 
-_Fit = tuple[Tensor, Tensor]  # θ, and its distances on the held-out noise
+Find = Callable[[Problem, list[int], str, Tensor, Tensor], Found]  # of some images, from noise and distances at σ0
 
 
 class Discarding(NamedTuple):
@@ -32,13 +32,13 @@ class Discarding(NamedTuple):
     entropy, sigma : Tensor, shape (n, grid, grid)
         H_i in bits; the σ_i, in the unit of the images.
     mean, mean_error : Tensor, shape (n,)
-        Mean of H_i over the cells, the layer's value, in bits; its standard error from the held-out noise, at alpha.
+        Mean of H_i over the cells, the layer's value, in bits; its standard error from the fresh noise, at alpha.
     ratio, ratio_error : Tensor, shape (n,)
-        F on the held-out noise; its standard error.
+        F on the fresh noise; its standard error.
     capped : Tensor, shape (n,)
-        Fraction of cells whose σ is at the largest or least value allowed.
+        Fraction of cells whose σ is at the largest value allowed, 1.
     reached : Tensor, shape (n,)
-        Whether F came to alpha; for "authors", in their own samples within 0.1.
+        Whether F came to alpha, and the mean to the error asked for.
     kept : Tensor, shape (n,)
         Index in KEPT of the candidate that won; -1 where there were none.
     """
@@ -64,20 +64,20 @@ def strict_information_discarding(
     alpha: float = 1.5,
     method: Method = "certified",
     rectify: bool = True,
-    steps: int | None = None,
-    samples: int | None = None,
-    held_out: int = constrained.HELD_OUT,
+    error: float = ERROR,
+    samples: int = SAMPLES,
+    steps: int = _search.STEPS,
     seed: int = 0,
 ) -> Discarding:
     """Strict information discarding max mean_i H_i (CID in the paper's last version) of each image in bits.
 
-    "certified": three candidates, the uniform σ, the closed form of a linear layer from random cotangents, and Adam on
-    ln σ from the better of these. Each is scaled to F = alpha on held-out noise, and the largest is kept. Any σ of F =
-    alpha is allowed in the maximum, so that this is a lower bound of it, up to `mean_error`.
-    "closed_form": the second candidate alone. "authors": gradient descent on σ as in the authors' code, and the step at
-    which F of its 8 samples is nearest to alpha; not scaled, so read it with its `ratio`, or give its σ to `certify`.
+    "certified": the larger of the uniform σ and the closed form of a linear layer from random cotangents, on a few
+    samples of noise; then steps of an optimiser, as long as the gradient promises more than `error` and a step
+    improves. The winner is scaled to F = alpha on fresh noise: 16 samples, doubled until the standard error is at most
+    `error`. Any σ of F = alpha is allowed in the maximum, so that this is a lower bound of it, up to `mean_error`.
+    "closed_form": the second candidate alone.
 
-    Precision is the model's; images do not influence each other.
+    Precision is the model's; each image has noise of its own, and images do not influence each other.
 
     Parameters
     ----------
@@ -92,13 +92,15 @@ def strict_information_discarding(
     sigma0, alpha : float
         The reference noise, in the unit of the images; F of the noise that is looked for.
     method : str
-        "certified", "closed_form" or "authors".
+        "certified" or "closed_form".
     rectify : bool
         Whether a ReLU is applied to the layer's output, as in the paper. (Of logits it hides the negative ones.)
-    steps, samples : int, optional
-        Of the optimiser, and samples of noise in each: 60 and 32 for "certified", 100 and 8 for "authors".
-    held_out : int
-        Samples of the held-out noise, an even number.
+    error : float
+        Standard error in bits that the mean of each image is to have.
+    samples : int
+        Of the fresh noise, at most; at least 16.
+    steps : int
+        Of the optimiser, at most.
     seed : int
         Of all noise.
 
@@ -110,7 +112,8 @@ def strict_information_discarding(
     ------
     ValueError
         For a network in training mode, a grid that does not fit, images outside [0, 1], a layer whose features do not
-        move under noise of σ0 (dead, or constant), and options out of range.
+        move under noise of σ0 (dead, or constant), a standard error that is not met within the samples allowed, and
+        options out of range.
 
     Examples
     --------
@@ -118,21 +121,11 @@ def strict_information_discarding(
     >>> _ = net.double().requires_grad_(False)[1].weight.copy_(torch.eye(16))
     >>> half = torch.full((1, 1, 4, 4), 0.5)
     >>> d = strict_information_discarding(net, half, "1", grid=4, rectify=False)
-    >>> round(float(d.mean), 4), round(float(d.ratio), 4)
-    (-4.3043, 1.5)
+    >>> round(float(d.mean), 1), round(float(d.ratio), 4)
+    (-4.3, 1.5)
     """
-    checks.choice("method", method, METHODS)
-    defaults = (100, 8) if method == "authors" else (60, 32)
-    steps = defaults[0] if steps is None else checks.at_least("steps", steps, 0)
-    samples = defaults[1] if samples is None else samples
-    search: dict[str, Callable[[Problem], tuple[Tensor, Tensor, dict[str, Tensor]]]] = {
-        "certified": partial(_certified, steps=steps, samples=samples),
-        "closed_form": _closed_form,
-        "authors": partial(_authors, steps=steps, samples=samples),
-    }
-    problems = partial(constrained.problems, model, x, layer, grid=grid, rectify=rectify, seed=seed)
-    parts = problems(sigma0=sigma0, alpha=alpha, held_out=held_out, samples=samples)
-    return _together([result(problem, *search[method](problem)) for problem in parts])
+    how = _How(grid, sigma0, alpha, rectify, error, samples, seed)
+    return _whole(measured(model, x, [layer], method=method, steps=steps, **how._asdict()), how)
 
 
 def certify(
@@ -144,16 +137,17 @@ def certify(
     sigma0: float = 0.01,
     alpha: float = 1.5,
     rectify: bool = True,
-    held_out: int = constrained.HELD_OUT,
+    error: float = ERROR,
+    samples: int = SAMPLES,
     seed: int = 0,
 ) -> Discarding:
-    """Lower bound of strict information discarding in bits: any σ, scaled per image to F = alpha on held-out noise.
+    """Lower bound of strict information discarding in bits: any σ, scaled per image to F = alpha on fresh noise.
 
     The noise is that of `strict_information_discarding` with the same seed, so that bounds can be compared.
 
     Parameters
     ----------
-    model, x, layer, sigma0, alpha, rectify, held_out, seed
+    model, x, layer, sigma0, alpha, rectify, error, samples, seed
         As `strict_information_discarding` takes them.
     sigma : Tensor, shape (n, grid, grid)
         Positive, in any unit.
@@ -173,15 +167,17 @@ def certify(
     >>> certify(net, half, "0", torch.ones(1, 2, 2)).mean.round(decimals=4)  # a layer that is linear, with equal cells
     tensor([-4.3043], dtype=torch.float64)
     """
-    sigma, _ = checks.floats("sigma", sigma), checks.at_least("held_out", held_out, 2)
+    sigma = checks.floats("sigma", sigma)
     if sigma.ndim != 3 or len(sigma) != len(x) or sigma.shape[1] != sigma.shape[2] or not (sigma > 0).all():
         raise ValueError(f"sigma must be positive, of shape ({len(x)}, grid, grid), got {tuple(sigma.shape)}")
-    thetas = iter(sigma.log())
-    problems, results = partial(constrained.problems, model, x, layer, rectify=rectify, seed=seed), []
-    for problem in problems(grid=sigma.shape[1], sigma0=sigma0, alpha=alpha, held_out=held_out, samples=held_out):
-        theta = torch.stack([next(thetas) for _ in problem.x]).to(problem.x)
-        results.append(result(problem, *constrained.matched(problem, theta)))
-    return _together(results)
+
+    def find(problem: Problem, images: list[int], _layer: str, noise: Tensor, base: Tensor) -> Found:
+        theta = sigma[images].log().to(problem.x)
+        theta = theta - theta.mean((1, 2), keepdim=True) + problem.level(alpha)
+        return _search.settled(problem, theta, noise, base, -1)[0]
+
+    how = _How(sigma.shape[1], sigma0, alpha, rectify, error, samples, seed)
+    return _whole(_measured(model, x, [layer], find, how), how)
 
 
 def measured(
@@ -194,18 +190,20 @@ def measured(
     alpha: float = 1.5,
     method: Method = "certified",
     rectify: bool = True,
-    steps: int | None = None,
-    samples: int | None = None,
-    held_out: int = constrained.HELD_OUT,
+    error: float = ERROR,
+    samples: int = SAMPLES,
+    steps: int = _search.STEPS,
     seed: int = 0,
 ) -> dict[str, Discarding]:
-    """Strict information discarding of several layers in bits.
+    """Strict information discarding of several layers in bits, from the same noise and one pass at σ0 for all.
 
-    Images that do not move a layer, as it is dead there, have NaN in place of numbers and are not `reached`.
+    Where the noise of σ0 does not move a layer, as it is dead there, an image has NaN in place of all numbers; where
+    the standard error is not met within the samples allowed, in place of all but `mean_error`, the one that was
+    reached. Neither is `reached`.
 
     Parameters
     ----------
-    model, x, grid, sigma0, alpha, method, rectify, steps, samples, held_out, seed
+    model, x, grid, sigma0, alpha, method, rectify, error, samples, steps, seed
         As `strict_information_discarding` takes them.
     layers : sequence of str
         Dotted names.
@@ -227,111 +225,73 @@ def measured(
     >>> {layer: d.reached.tolist() for layer, d in found.items()}
     {'0': [True], '1': [True]}
     """
+    checks.choice("method", method, METHODS), checks.at_least("steps", steps, 0)
+
+    def find(problem: Problem, _images: list[int], layer: str, noise: Tensor, base: Tensor) -> Found:
+        cotangents = torch.Generator().manual_seed(seed)
+        if method == "closed_form":
+            return _search.settled(problem, _search.linear(problem, cotangents, error), noise, base, 1)[0]
+        more = Noise(problem.x, seed, f"steps {layer}")
+        return _search.certified(problem, noise, base, more, cotangents=cotangents, steps=steps, error=error)
+
+    return _measured(model, x, layers, find, _How(grid, sigma0, alpha, rectify, error, samples, seed))
+
+
+def _measured(model: nn.Module, x: Tensor, layers: Sequence[str], find: Find, how: _How) -> dict[str, Discarding]:
+    """What is certified of the σ that are found for each layer and image, a few images at a time."""
+    grid, sigma0, alpha, rectify, error, samples, seed = how
     x = constrained.checked_images(model, x, grid)
-
-    search = partial(strict_information_discarding, model, grid=grid, alpha=alpha, method=method, steps=steps)
-
-    def find(layer: str) -> Discarding:
-        nothing = _nothing(x, grid)
-        alive = constrained.moving(model, x, layer, held_out=held_out, sigma0=sigma0, rectify=rectify, seed=seed)
-        if alive.any():
-            found = search(
-                x[alive], layer, sigma0=sigma0, rectify=rectify, samples=samples, held_out=held_out, seed=seed
-            )
-            for all_images, some in zip(nothing, found, strict=True):
-                all_images[alive] = some
-        return nothing
-
-    return {layer: find(layer) for layer in layers}
-
-
-# Ways to find σ: each returns θ = ln σ, its distances on the held-out noise, and further results
-
-
-def _certified(problem: Problem, *, steps: int, samples: int) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
-    """The largest of the candidates, each scaled to F = alpha."""
-    level = math.log(problem.sigma0) + math.log(problem.alpha) / 2  # right for a linear layer
-    uniform, distances = constrained.matched(problem, torch.full_like(problem.base[:, :1, None], level))
-    best = uniform.expand(-1, problem.grid, problem.grid), distances
-    kept = torch.zeros_like(problem.base[:, 0])
-    best, kept = _better(problem, best, kept, constrained.matched(problem, _linear(problem)), 1)
-    if steps:
-        theta = constrained.refined(problem, best[0], mean_theta, steps=steps, samples=samples)
-        best, kept = _better(problem, best, kept, constrained.matched(problem, theta), 2)
-    return best[0], best[1], {"kept": kept.long()}
+    checks.within("sigma0", checks.positive("sigma0", sigma0), 0, constrained.SIGMA_MAX)
+    for name, value in (("alpha", alpha), ("error", error)):
+        if not 0 < value < math.inf:
+            raise ValueError(f"{name} must be positive and finite, got {value}")
+    checks.at_least("samples", samples, FIRST), checks.at_least("seed", seed, 0)
+    parts: dict[str, list[Discarding]] = {layer: [] for layer in checks.names("layers", layers)}
+    at_once = max(1, constrained.VALUES // (UNIT * x[0].numel()))
+    with constrained.tapped(model, layers, x, rectify=rectify) as run:
+        for start, some in zip(range(0, len(x), at_once), x.split(at_once), strict=True):
+            with torch.no_grad():
+                clean = run(some, dict.fromkeys(layers, torch.clone))
+            features = {layer: constrained.of_layer(run, layer) for layer in layers}
+            problems = {layer: Problem(features[layer], some, clean[layer], grid, sigma0, alpha) for layer in layers}
+            noise, candidates = Noise(some, seed, "search").draw(UNIT), {}
+            for layer, base in constrained.distances_at(run, problems, noise).items():
+                problem, scale = problems[layer], base.mean(1)
+                alive = (scale > 0) & scale.isfinite()
+                found = _search.nothing(problem)
+                if index := alive.nonzero().flatten().tolist():
+                    where = [start + i for i in index]
+                    found = found.with_those(index, find(problem.of(index), where, layer, noise[index], base[index]))
+                candidates[layer] = Candidate(problem, found, scale, alive, error)
+            _certificate.certify(run, candidates, Noise(some, seed, "certificate"), samples=samples)
+            for layer, candidate in candidates.items():
+                parts[layer].append(_result(candidate))
+    return {layer: Discarding(*map(torch.cat, zip(*of, strict=True))) for layer, of in parts.items()}
 
 
-def mean_theta(_features: Tensor, theta: Tensor) -> Tensor:
-    """What strict information discarding maximises, up to a constant: (n,)."""
-    return theta.mean((1, 2))
+def _result(candidate: Candidate) -> Discarding:
+    alpha, found = candidate.problem.alpha, candidate.found
+    shift, f, f_error, mean_error, met = candidate.now
+    theta = candidate.theta(shift).masked_fill((met == 0)[:, None, None], math.nan).clamp_max(MOST)
+    f, f_error = (torch.where(met > 0, t, math.nan).to(theta) for t in (f, f_error))
+    capped = torch.where(met > 0, (theta == MOST).to(theta).mean((1, 2)), math.nan)
+    entropy = theta / math.log(2) + CONSTANT
+    numbers = entropy, theta.exp(), entropy.mean((1, 2)), mean_error.to(theta), f, f_error
+    return Discarding(*numbers, capped, f >= alpha * (1 - 1e-5), found.kept)
 
 
-def _better(problem: Problem, best: _Fit, kept: Tensor, other: _Fit, index: int) -> tuple[_Fit, Tensor]:
-    """Image by image, the candidate of the larger mean θ; one of F above alpha is none."""
-    allowed = constrained.ratio(problem, other[1])[0] <= problem.alpha * (1 + constrained.TOLERANCE)
-    wins = allowed & (other[0].mean((1, 2)) > best[0].mean((1, 2)))
-    theta = torch.where(wins[:, None, None], other[0], best[0])
-    distances = torch.where(wins[:, None], other[1], best[1])
-    return (theta, distances), torch.where(wins, index, kept)
-
-
-def _closed_form(problem: Problem) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
-    theta, distances = constrained.matched(problem, _linear(problem))
-    return theta, distances, {"kept": torch.ones_like(problem.base[:, 0]).long()}
-
-
-def _linear(problem: Problem) -> Tensor:
-    """θ of the closed form, σ² = alpha σ0² mean(a) / a, with sensitivities from Gaussian cotangents."""
-    v = torch.randn(COTANGENTS, *problem.clean.shape[1:], generator=problem.generator, dtype=problem.x.dtype)
-    pixels = constrained.sensitivities(problem.features, problem.x, v.to(problem.x.device)).sum(1)
-    a = constrained.cell_sums(pixels, problem.grid)
-    mean = a.mean((1, 2), keepdim=True)
-    # A dead cell is left at the cut-off; where all are dead at this very point, the answer is uniform.
-    relative = torch.where(mean > 0, a / mean, 1.0).clamp_min(constrained.TINY)
-    return (problem.alpha * problem.sigma0**2 / relative).log().clamp_max(math.log(constrained.SIGMA_MAX) + 2) / 2
-
-
-def _authors(problem: Problem, *, steps: int, samples: int) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
-    """Descent on σ itself with new samples in each step; kept is the step whose own F is nearest to alpha."""
-    sigma = torch.full_like(problem.base[:, :1, None], problem.sigma0).repeat(1, problem.grid, problem.grid)
-    draw = partial(torch.randn, samples, *problem.x.shape[1:], generator=problem.generator, dtype=problem.x.dtype)
-    with torch.no_grad():
-        first = problem.noisy(sigma.log(), draw().to(problem.x.device))
-    scale = problem.distances(first).mean(1)  # their δ², from as few samples
-    best, nearest = sigma.clone(), torch.full_like(scale, math.inf)
-    for _ in range(steps):
-        sigma = sigma.clamp(LEAST, constrained.SIGMA_MAX).requires_grad_()
-        with torch.enable_grad():
-            features = problem.noisy(sigma.log(), draw().to(problem.x.device))
-            f = problem.distances(features).mean(1) / scale
-            loss = f - PENALTY * sigma.log().mean((1, 2))
-        (gradient,) = torch.autograd.grad(loss.sum(), sigma)
-        sigma, gap = sigma.detach(), (f.detach() - problem.alpha).abs()
-        best = torch.where((gap < nearest)[:, None, None], sigma, best)
-        nearest = torch.minimum(gap, nearest)
-        sigma = sigma - RATE * gradient
-    theta = best.log()
-    return theta, problem.on_held_out(theta), {"reached": nearest <= NEAR}
-
-
-def result(problem: Problem, theta: Tensor, distances: Tensor, extra: dict[str, Tensor] | None = None) -> Discarding:
-    """Information discarding of θ (n, grid, grid) from its distances (n, m) on the held-out noise."""
-    extra = extra or {}
-    entropy, sigma = theta / math.log(2) + CONSTANT, theta.exp()
-    f, error = constrained.ratio(problem, distances)
-    mean_error = error / f / constrained.slope(problem, theta, distances) / math.log(2)
-    capped = ((sigma >= constrained.SIGMA_MAX * (1 - 1e-6)) | (sigma <= LEAST * (1 + 1e-6))).to(f).mean((1, 2))
-    reached = extra.get("reached", problem.meets(f))
-    kept = extra.get("kept", f.new_full((len(f),), -1, dtype=torch.long))
-    return Discarding(entropy, sigma, entropy.mean((1, 2)), mean_error, f, error, capped, reached, kept)
-
-
-def _nothing(x: Tensor, grid: int) -> Discarding:
-    """NaN for images that do not move a layer."""
-    cells, numbers = x.new_full((2, len(x), grid, grid), math.nan), x.new_full((5, len(x)), math.nan)
-    reached, kept = x.new_zeros(len(x), dtype=torch.bool), x.new_full((len(x),), -1, dtype=torch.long)
-    return Discarding._make([*cells, *numbers, reached, kept])
-
-
-def _together(results: list[Discarding]) -> Discarding:
-    return Discarding(*(torch.cat(column) for column in zip(*results, strict=True)))
+def _whole(found: dict[str, Discarding], how: _How) -> Discarding:
+    """The one layer's, if there are numbers for all images."""
+    ((layer, d),) = found.items()
+    if still := d.mean_error.isnan().nonzero().flatten().tolist():
+        raise ValueError(
+            f"layer {layer!r} does not move under noise of sigma0={how.sigma0} (δ² = 0, or not finite) at images "
+            f"{still[:5]}, in {UNIT} samples: nothing to compare with; leave out images at which the layer is dead"
+        )
+    if missed := d.mean.isnan().nonzero().flatten().tolist():
+        reached = ", ".join(f"{value:.3g}" for value in d.mean_error[missed[:5]].tolist())
+        raise ValueError(
+            f"layer {layer!r} has no standard error of error={how.error:g} bits within samples={how.samples} at images "
+            f"{missed[:5]}, but {reached}; allow more samples, or a larger error"
+        )
+    return d

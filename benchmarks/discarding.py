@@ -74,7 +74,8 @@ class Search(NamedTuple):
 
     def closed(self) -> Tensor:
         v = torch.randn(COTANGENTS, *self.clean.shape[1:], generator=self.generator)
-        a = constrained.cell_sums(constrained.sensitivities(self.features, self.x, v).sum(1), self.grid)
+        points = self.x[:, None].expand(-1, len(v), -1, -1, -1)
+        a = constrained.sensitivities(self.features, points, v, self.grid)
         relative = (a / a.mean((1, 2), keepdim=True)).clamp_min(1e-30)
         return (ALPHA * SIGMA0**2 / relative).log().clamp_max(2) / 2
 

@@ -514,7 +514,7 @@ def resnet18() -> nn.Module:
 
 def discarding_errors() -> Iterator[tuple[str, str, float, float, float, float]]:
     """(What, layer, error asked for, rms error and bias in bits, rms of errors over stated ones)."""
-    for (name, layers, error, _), seeds in zip(DISCARDING, (10, 3, 3), strict=True):
+    for (name, layers, error, _), seeds in zip(DISCARDING, (5, 3, 3), strict=True):
         model, images, grid = discarded_networks()[name]
         samples = 512 if name == UNTRAINED else 4096
         found = former.errors(model, images, layers, grid=grid, error=error, seeds=seeds, samples=samples)

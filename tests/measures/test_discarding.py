@@ -241,8 +241,9 @@ def test_sensitivities_are_unbiased_with_the_stated_spread():  # T9
     weight = normal(5, 64, seed=1)
     truth = weight.square().sum(0)
     K, runs = 32, 40
-    a = torch.stack([constrained.sensitivities(lambda x: x.flatten(1) @ weight.T, GREY[:1], normal(K, 5, seed=seed))
-                     for seed in range(runs)])[:, 0, 0].flatten(1)  # fmt: skip
+    points = GREY[:1, None].expand(-1, K, -1, -1, -1)
+    a = torch.stack([constrained.sensitivities(lambda x: x.flatten(1) @ weight.T, points, normal(K, 5, seed=seed), 8)
+                     for seed in range(runs)])[:, 0].flatten(1)  # fmt: skip
     relative = a / truth
     assert relative.mean() == pytest.approx(1, abs=4 * math.sqrt(2 / K / runs))  # pixels are not independent
     assert relative.std(0).mean() == pytest.approx(math.sqrt(2 / K), rel=0.15)
@@ -549,6 +550,19 @@ def test_images_that_a_dead_layer_does_not_see_are_flagged_among_several_layers(
     assert nowhere.entropy.shape == (2, 4, 4)
     assert nowhere.entropy.isnan().all()
     assert not nowhere.reached.any()
+
+
+def test_a_module_that_is_called_twice_has_a_layer_for_each_call():
+    act, (one, two) = nn.ReLU(), (nn.Conv2d(1, 1, 3, padding=1).double() for _ in range(2))
+    shared = nn.Sequential(one, act, two, act).eval().requires_grad_(False)
+    with pytest.raises(ValueError, match="layer '1' is called more than once in a forward pass; name one call"):
+        discarded(shared, "1", X, grid=4)
+    calls, before = (
+        discarding.measured(shared, X, layers, grid=4, rectify=True, steps=0) for layers in (["1#1", "1#2"], ["0", "2"])
+    )
+    for call, layer in (("1#1", "0"), ("1#2", "2")):
+        torch.testing.assert_close(calls[call].entropy, before[layer].entropy)
+    assert (calls["1#1"].mean - calls["1#2"].mean).abs().min() > 1e-3
 
 
 # concentration

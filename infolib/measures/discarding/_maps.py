@@ -60,7 +60,8 @@ def sensitivity(
             shape = features(x[:1]).shape[1:]
         generator = torch.Generator().manual_seed(checks.at_least("seed", seed, 0))
         v = torch.randn(checks.at_least("cotangents", cotangents, 1), *shape, generator=generator, dtype=x.dtype)
-        return constrained.cell_sums(constrained.sensitivities(features, x, v.to(x.device)).sum(1), grid).sqrt()
+        points = x[:, None].expand(-1, len(v), -1, -1, -1)
+        return constrained.sensitivities(features, points, v.to(x.device), grid).sqrt()
 
 
 def jacobian(model: nn.Module, x: Tensor, layer: str, *, grid: int = 16, rectify: bool = True) -> Tensor:

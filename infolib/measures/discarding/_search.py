@@ -38,10 +38,10 @@ def nothing(problem: Problem) -> Found:
 
 
 def certified(
-    problem: Problem, noise: Tensor, base: Tensor, more: Noise, *, cotangents: torch.Generator, steps: int, error: float
+    problem: Problem, noise: Tensor, base: Tensor, more: Noise, *, seed: int, steps: int, error: float
 ) -> Found:
     """The larger of the uniform σ and the closed form, then as many steps of the optimiser as improve it."""
-    best, slopes = settled(problem, linear(problem, cotangents, error), noise, base, 1)
+    best, slopes = settled(problem, linear(problem, seed, error), noise, base, 1)
     flat = nothing(problem)
     moved = shifted(flat.theta, excess(problem, flat.theta, noise, base), flat.slope)
     if better := (value(moved) >= value(best.theta)).nonzero().flatten().tolist():
@@ -108,17 +108,22 @@ def step(theta: Tensor, slopes: Tensor) -> tuple[Tensor, Tensor]:
     return -(1 + shrunk * mean).clamp(RATIO, 1 / RATIO).log() / 2, promised
 
 
-def linear(problem: Problem, generator: torch.Generator, error: float) -> Tensor:
+def linear(problem: Problem, seed: int, error: float) -> Tensor:
     """θ of the closed form, σ² = alpha σ0² mean(a) / a, with sensitivities a from random cotangents.
 
-    Noise of a costs 1 / (2 k) nats with k numbers for a cell: so many cotangents that this is the error asked for. What
-    two halves of them do not agree in is noise, and ln a is shrunk by its part.
+    The Jacobian is that of images under the noise of the uniform σ: where an image is flat, at the edge of a ReLU, that
+    of the image itself says nothing. Noise of a costs 1 / (2 k) nats with k numbers for a cell: so many cotangents that
+    this is the error asked for. What two halves of them do not agree in is noise, and ln a is shrunk by its part.
     """
     values = problem.x[0].numel() / problem.grid**2
-    k = min(max(UNIT, math.ceil(1 / (2 * math.log(2) * error * values))), COTANGENTS)
+    k = math.ceil(min(1 / (2 * math.log(2) * error * values), COTANGENTS) / UNIT) * UNIT
+    generator = torch.Generator().manual_seed(seed)
     v = torch.randn(k, *problem.clean.shape[1:], generator=generator, dtype=problem.x.dtype).to(problem.x.device)
-    found = [constrained.sensitivities(problem.features, problem.x, part).sum(1) for part in v.chunk(2)]
-    halves = [constrained.cell_sums(t, problem.grid) for t in found]
+    at = problem.images(problem.level(problem.alpha), Noise(problem.x, seed, "cotangents").draw(k)).unflatten(
+        0, (-1, k)
+    )
+    pairs = zip(at.chunk(2, 1), v.chunk(2), strict=True)
+    halves = [constrained.sensitivities(problem.features, x, part, problem.grid) for x, part in pairs]
     a = (halves[0] + halves[1]) / 2
     # A dead cell is left at the cut-off; where all are dead at this very point, the answer is uniform.
     mean = a.mean((1, 2), keepdim=True)

@@ -228,11 +228,10 @@ def measured(
     checks.choice("method", method, METHODS), checks.at_least("steps", steps, 0)
 
     def find(problem: Problem, _images: list[int], layer: str, noise: Tensor, base: Tensor) -> Found:
-        cotangents = torch.Generator().manual_seed(seed)
         if method == "closed_form":
-            return _search.settled(problem, _search.linear(problem, cotangents, error), noise, base, 1)[0]
+            return _search.settled(problem, _search.linear(problem, seed, error), noise, base, 1)[0]
         more = Noise(problem.x, seed, f"steps {layer}")
-        return _search.certified(problem, noise, base, more, cotangents=cotangents, steps=steps, error=error)
+        return _search.certified(problem, noise, base, more, seed=seed, steps=steps, error=error)
 
     return _measured(model, x, layers, find, _How(grid, sigma0, alpha, rectify, error, samples, seed))
 

@@ -69,11 +69,8 @@ class Noise:
         """
         own = self.generators if which is None else [self.generators[i] for i in which]
         shape = UNIT, *self.x.shape[1:]
-        drawn = [
-            torch.randn(shape, generator=g)
-            for g in own
-            for _ in range(checks.at_least("samples", samples, UNIT) // UNIT)
-        ]
+        units = range(checks.at_least("samples", samples, UNIT) // UNIT)
+        drawn = [torch.randn(shape, generator=g) for g in own for _ in units]
         return torch.stack(drawn).view(len(own), -1, *shape[1:]).to(self.x)
 
 
@@ -332,8 +329,8 @@ def cell_sums(t: Tensor, grid: int) -> Tensor:
     return t.reshape(*t.shape[:-2], grid, h // grid, grid, w // grid).sum((-3, -1))
 
 
-def sensitivities(features: Callable[[Tensor], Tensor], x: Tensor, v: Tensor) -> Tensor:
-    """Mean over cotangents v of (Jᵀv)_i², J = ∂features/∂x_i; for normal v unbiased for |J_i|².
+def sensitivities(features: Callable[[Tensor], Tensor], x: Tensor, v: Tensor, grid: int) -> Tensor:
+    """Sum over each cell of the mean over cotangents v of (Jᵀv)_i², J = ∂features/∂x_i; for normal v that of |J_i|².
 
     (Jᵀv)_i is then normal with variance |J_i|²: k cotangents leave a relative sd of sqrt(2 / k).
 
@@ -341,28 +338,32 @@ def sensitivities(features: Callable[[Tensor], Tensor], x: Tensor, v: Tensor) ->
     ----------
     features : callable
         From images to features (n, ...).
-    x : Tensor, shape (n, c, h, w)
-        Images.
+    x : Tensor, shape (n, k, c, h, w)
+        Images, under noise or as they are, a point for each cotangent.
     v : Tensor, shape (k, ...)
         Cotangents.
+    grid : int
+        Cells along a side of the image.
 
     Returns
     -------
-    Tensor, shape (n, c, h, w)
+    Tensor, shape (n, grid, grid)
 
     Examples
     --------
-    >>> sensitivities(lambda x: 3 * x.flatten(1), torch.zeros(1, 1, 1, 2), torch.tensor([[1.0, 0.0], [1.0, 1.0]]))
-    tensor([[[[9.0000, 4.5000]]]])
+    >>> x, v = torch.zeros(1, 2, 1, 2, 2), torch.tensor([[1.0, 0.0, 0.0, 0.0], [1.0, 1.0, 0.0, 0.0]])
+    >>> sensitivities(lambda x: 3 * x.flatten(1), x, v, 2)
+    tensor([[[9.0000, 4.5000],
+             [0.0000, 0.0000]]])
     """
-    total = torch.zeros_like(x)
-    for part in v.split(max(1, VALUES // x.numel())):
-        repeated = x.repeat_interleave(len(part), 0).requires_grad_()
+    total = torch.zeros_like(x[:, 0])
+    for points, part in zip(parts(x), v.split(parts(x)[0].shape[1]), strict=True):
+        at = points.flatten(0, 1).clone().requires_grad_()
         with torch.enable_grad():
-            outputs = features(repeated)
-        (gradient,) = torch.autograd.grad(outputs, repeated, part.repeat(len(x), *[1] * (part.ndim - 1)))
-        total += gradient.square().unflatten(0, (len(x), len(part))).sum(1)
-    return total / len(v)
+            outputs = features(at)
+        (gradient,) = torch.autograd.grad(outputs, at, part.repeat(len(x), *[1] * (part.ndim - 1)))
+        total += gradient.square().unflatten(0, points.shape[:2]).sum(1)
+    return cell_sums(total.sum(1), grid) / len(v)
 
 
 class _Enough(Exception):  # noqa: N818

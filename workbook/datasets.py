@@ -100,6 +100,40 @@ def first(name: str, n: int) -> Data:
     return _taken(pool, torch.arange(_count("n", n, len(pool), name)), source.scale)
 
 
+def sections(*, n_train: int, n_test: int) -> Splits:
+    """Sections through tissue, "isbi2012", with labels of pixels: the first of the stack to train, the last to test.
+
+    Neighbours in the stack are alike, so that a random part of it would be no test.
+
+    Parameters
+    ----------
+    n_train, n_test : int
+        Sections of each part; there are no validation sections.
+
+    Returns
+    -------
+    Splits
+        Images in [0, 1], float32 of shape (n, 1, 512, 512), and labels of shape (n, 512, 512): 1 on a membrane, else 0.
+
+    Raises
+    ------
+    ValueError
+        For more sections than there are, and an altered file.
+    FileNotFoundError
+        If they are neither in INFOLIB_DATA nor downloaded.
+    """
+    from PIL import Image
+
+    name = "isbi2012"
+    n_test = _count("n_test", n_test, total := checksums()[name]["samples"], name)
+    n_train = _count("n_train", n_train, total - n_test, f"{name} beside n_test={n_test}")
+    files = {file: expected["sha256"] for file, expected in checksums()[name]["files"].items()}
+    pictures = {file: np.asarray(Image.open(io.BytesIO(read(name, file)))) for file in files}  # in the stack's order
+    x, y = (np.stack([t for file, t in pictures.items() if kind in file]) for kind in ("/image/", "/label/"))
+    stack = Data(torch.from_numpy(x[:, None]).float() / 255, torch.from_numpy(y == 0).long())
+    return Splits(stack[:n_train], stack[:0], stack[total - n_test :], name, files)
+
+
 def sizes(
     name: str, *, n_train: int | None = None, n_val: int | None = None, n_test: int | None = None
 ) -> tuple[int, int, int]:
@@ -199,7 +233,8 @@ def download(name: str) -> Path:
     if not (missing := [file for file, expected in entry["files"].items() if not _sound(kept / file, expected)]):
         return kept
     registry = {file: f"sha256:{entry['files'][file]['sha256']}" for file in missing}
-    urls = {file: entry.get("files_at", entry["source"]) + Path(file).name for file in missing}
+    at, below = entry.get("files_at", entry["source"]), entry.get("below")
+    urls = {file: at + (file.removeprefix(below) if below else Path(file).name) for file in missing}
     if archive := entry.get("archive"):
         registry, urls = {"archive": archive["hash"]}, {"archive": archive["url"]}
     unpack = pooch.Untar(missing, extract_dir=".") if archive else None

@@ -270,7 +270,7 @@ def _tensors(content: Any) -> list[dict[str, Tensor]]:
 
 
 def _sets() -> list[str]:
-    return [name for name, entry in datasets.checksums().items() if "samples" in entry]
+    return [name for name, entry in datasets.checksums().items() if "samples" in entry and "labels" not in entry]
 
 
 def _ours(source: str, clutter: bool, n: int, seed: int) -> Images:

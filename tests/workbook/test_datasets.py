@@ -17,6 +17,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL import Image
 
 from infolib.data import stratified_order
 from workbook import datasets
@@ -99,7 +100,7 @@ def test_the_cache_serves_what_infolib_data_lacks(tiny, tmp_path):
     assert len(datasets.load("mnist", n_val=0).train) == TRAIN
 
 
-@pytest.mark.parametrize("name", ["digits", "ib", "mnist", "fashion-mnist", "cifar10"])
+@pytest.mark.parametrize("name", ["digits", "ib", "mnist", "fashion-mnist", "cifar10", "isbi2012"])
 def test_every_set_is_described(name):
     entry = datasets.checksums()[name]
     assert {"title", "source", "licence", "samples", "shape", "files"} <= set(entry)
@@ -201,6 +202,69 @@ def test_the_12_bit_task_holds_every_pattern_once():
     train = datasets.load("ib", n_val=0, n_test=0).train
     assert len(rows(train)) == len(train) == 4096
     assert train.y.bincount().tolist() == [1978, 2118]
+
+
+@pytest.fixture
+def stack(tmp_path, monkeypatch):
+    """A made-up isbi2012 in INFOLIB_DATA: of 12 sections, i is filled with 20 i and has i columns of membrane."""
+    files = {}
+    for i in range(12):
+        label = np.where(np.arange(16) < i, 0, 255) * np.ones((16, 1))
+        for kind, pixels in (("image", np.full((16, 16), 20 * i)), ("label", label)):
+            file = f"isbi2012/train/{kind}/{i}.png"
+            path = tmp_path / "data" / file
+            path.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(pixels.astype(np.uint8)).save(path)
+            files[file] = {"bytes": path.stat().st_size, "sha256": hashlib.sha256(path.read_bytes()).hexdigest()}
+    entry = datasets.checksums()["isbi2012"] | {"files": files, "samples": 12}
+    monkeypatch.setitem(datasets.checksums(), "isbi2012", entry)
+    monkeypatch.setenv("INFOLIB_DATA", str(tmp_path / "data"))
+    return tmp_path / "data"
+
+
+@pytest.mark.usefixtures("stack")
+def test_sections_are_read_in_the_order_of_their_stack_with_the_labels_of_their_pixels():
+    splits = datasets.sections(n_train=7, n_test=4)
+    assert [len(part) for part in (splits.train, splits.val, splits.test)] == [7, 0, 4]
+    for part, numbers in ((splits.train, range(7)), (splits.test, range(8, 12))):
+        assert (part.x.dtype, part.y.dtype, part.x.shape[1:]) == (torch.float32, torch.int64, (1, 16, 16))
+        for x, y, i in zip(part.x, part.y, numbers, strict=True):
+            torch.testing.assert_close(x, torch.full_like(x, 20 * i / 255))
+            assert torch.equal(y, (torch.arange(16) < i).long().expand(16, 16))
+    assert splits.name == "isbi2012"
+    assert splits.sha256 == {file: e["sha256"] for file, e in datasets.checksums()["isbi2012"]["files"].items()}
+
+
+def test_sections_that_are_not_there_or_too_many_are_refused(stack):
+    with pytest.raises(ValueError, match="n_test=13 is more than the 12 samples available of isbi2012"):
+        datasets.sections(n_train=0, n_test=13)
+    with pytest.raises(ValueError, match="n_train=9 is more than the 8 samples available of isbi2012 beside n_test=4"):
+        datasets.sections(n_train=9, n_test=4)
+    (stack / "isbi2012" / "train" / "label" / "3.png").unlink()
+    with pytest.raises(FileNotFoundError, match=r"label/3.png is not in .*zhixuhao.*infolib data --download isbi2012"):
+        datasets.sections(n_train=1, n_test=1)
+
+
+def test_files_of_one_name_in_two_folders_are_downloaded_from_theirs(offered, monkeypatch, tmp_path):
+    folder, address = offered
+    contents = {"ours/a/0": b"a", "ours/b/0": b"b"}
+    described(monkeypatch, "made", contents, files_at=address, below="ours/")
+    for file, content in contents.items():
+        path = folder / file.removeprefix("ours/")
+        path.parent.mkdir()
+        path.write_bytes(content)
+    assert datasets.download("made") == tmp_path / "cache"
+    assert {file: datasets.read("made", file) for file in contents} == contents
+
+
+@pytest.mark.data
+def test_real_sections_have_their_shares_of_membrane():
+    splits = datasets.sections(n_train=20, n_test=10)
+    assert splits.train.x.shape == (20, 1, 512, 512)
+    assert (splits.train.x.min(), splits.train.x.max()) == (0, 1)
+    assert splits.train.y.unique().tolist() == [0, 1]
+    assert splits.train.y.float().mean().item() == pytest.approx(0.2289, abs=1e-4)
+    assert splits.test.y.float().mean().item() == pytest.approx(0.2011, abs=1e-4)
 
 
 @contextmanager
@@ -362,7 +426,10 @@ def test_files_are_downloaded_from_addresses():
         address = entry["archive"]["url"] if "archive" in entry else entry.get("files_at", entry["source"])
         assert address.startswith("http"), name
         assert not entry["files"] or address.endswith(("/", ".tar.gz")), name
-        assert len({Path(file).name for file in entry["files"]}) == len(entry["files"]), name
+        below = entry.get("below")
+        ends = {file.removeprefix(below) if below else Path(file).name for file in entry["files"]}
+        assert len(ends) == len(entry["files"]), name
+        assert not below or all(file.startswith(below) for file in entry["files"]), name
 
 
 def test_nothing_is_downloaded_for_digits(monkeypatch, tmp_path):

@@ -16,7 +16,7 @@ from typing import Literal
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import pad, relu
+from torch.nn.functional import interpolate, max_pool2d, pad, relu
 from torch.random import fork_rng
 
 from infolib import checks
@@ -294,6 +294,56 @@ def resnet(depth: int = 20, *, pretrained: bool = False, seed: int = 0) -> nn.Se
     return _with_public_weights(model, depth) if pretrained else model
 
 
+@_untouched_rng
+def unet(*, width: int = 8, depth: int = 2, channels: int = 1, classes: int = 2, seed: int) -> nn.Sequential:
+    """The U-Net of Ronneberger et al. 2015, padded: enc1, enc2, ..., bottom, ..., dec2, dec1, output.
+
+    Each layer but the output is two 3×3 convolutions with batch normalisation. Max pooling halves the maps, repetition
+    doubles them, and they are joined to the encoder's maps of their size.
+
+    Parameters
+    ----------
+    width : int
+        Maps of enc1 and dec1; each layer below has twice as many.
+    depth : int
+        How often the image is halved; its sides are multiples of 2 ** depth.
+    channels : int
+        Of an image.
+    classes, seed : int
+        Number of logits of each pixel; seed of the initial weights.
+
+    Returns
+    -------
+    nn.Sequential
+        From images (n, channels, h, w) to logits (n, classes, h, w).
+
+    Raises
+    ------
+    ValueError
+        For an option out of range.
+    """
+    checks.at_least("width", width, 1), checks.at_least("depth", depth, 1)
+    maps = [width * 2**i for i in range(depth + 1)]
+    enc = [(f"enc{i}", _pair(a, b)) for i, (a, b) in enumerate(pairwise([channels, *maps[:-1]]), start=1)]
+    dec = [(f"dec{i}", _pair(a + b, a)) for i, (a, b) in enumerate(pairwise(maps), start=1)]
+    last = ("output", nn.Conv2d(width, classes, 1))
+    return _initialised(_UNet(OrderedDict([*enc, ("bottom", _pair(*maps[-2:])), *dec[::-1], last])), "relu", seed)
+
+
+class _UNet(nn.Sequential):
+    def forward(self, x: Tensor) -> Tensor:
+        layers, depth, sides = list(self), len(self) // 2 - 1, tuple(x.shape[2:])
+        checks.hold("the sides of the images", sides, not any(n % 2**depth for n in sides), f"multiples of {2**depth}")
+        skips: list[Tensor] = []
+        for encode in layers[:depth]:
+            skips.append(encode(x))
+            x = max_pool2d(skips[-1], 2)
+        x = layers[depth](x)
+        for decode in layers[depth + 1 : -1]:
+            x = decode(torch.cat([skips.pop(), interpolate(x, scale_factor=2)], 1))
+        return layers[-1](x)
+
+
 class _Normalise(nn.Module):
     """Standardise the channels of images in [0, 1] as the public weights expect."""
 
@@ -364,6 +414,13 @@ def _act(activation: Activation) -> nn.Module:
 
 def _layer(**parts: nn.Module | None) -> nn.Sequential:
     return _sequence([(name, part) for name, part in parts.items() if part is not None])
+
+
+def _pair(inputs: int, outputs: int) -> nn.Sequential:
+    """Two 3×3 convolutions, each with batch normalisation and ReLU."""
+    convs = (nn.Conv2d(maps, outputs, 3, padding=1) for maps in (inputs, outputs))
+    layers = (_layer(conv=conv, norm=nn.BatchNorm2d(outputs), activation=nn.ReLU()) for conv in convs)
+    return _sequence([(f"conv{i}", layer) for i, layer in enumerate(layers, start=1)])
 
 
 def _sequence(named: Named) -> nn.Sequential:

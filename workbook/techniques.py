@@ -406,6 +406,60 @@ def _autoencoder(model: nn.Module, decode: nn.Module, layer: str, data: Data, **
     return pair["encoder"].state_dict()
 
 
+def segmenting(model: Model, x: Tensor, y: Tensor, **how: Unpack[Schedule]) -> Model:
+    """A copy of a network trained to classify each pixel.
+
+    Parameters
+    ----------
+    model : nn.Module
+        From images to logits (n, classes, h, w).
+    x : Tensor, shape (n, c, h, w)
+        Images.
+    y : Tensor, shape (n, h, w)
+        Class of each pixel.
+    **how : int or float
+        As of `Schedule`.
+
+    Returns
+    -------
+    nn.Module
+
+    Raises
+    ------
+    ValueError
+        For an option out of range.
+    """
+    return _loaded(model, store.cached(_segmenting, model, x, y, **how))
+
+
+def _segmenting(start: nn.Module, x: Tensor, y: Tensor, **how: Unpack[Schedule]) -> State:
+    model = copy.deepcopy(start)
+    return _minimised(model, lambda batch: cross_entropy(model(x[batch]), y[batch]), len(x), **how)
+
+
+def normalised(model: Model, x: Tensor) -> Model:
+    """A copy of a network whose batch normalisation has the statistics of images.
+
+    Parameters
+    ----------
+    model : nn.Module
+        Its weights stay as they are.
+    x : Tensor, shape (n, c, h, w)
+        Images, all of them one batch.
+
+    Returns
+    -------
+    nn.Module
+    """
+    model = copy.deepcopy(model).train()
+    for module in model.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.momentum = 1.0
+    with torch.no_grad():
+        model(x)
+    return model.eval()
+
+
 def _decoder(model: nn.Module, layer: str, data: Data, width: int, seed: int) -> nn.Sequential:
     """An untrained decoder of the layer's features."""
     with activations.evaluating(model), activations.upto(model, layer) as run:

@@ -7,7 +7,7 @@ from torch import nn
 from infolib import activations, training
 from infolib.activations import layers
 from workbook import datasets, models
-from workbook.models import cnn, lenet5, mlp, resnet, vgg6, vgg16
+from workbook.models import cnn, lenet5, mlp, resnet, unet, vgg6, vgg16
 
 small_vgg16 = {"width": 1 / 16, "seed": 0}
 
@@ -47,6 +47,7 @@ def test_images_become_ten_logits_through_the_plotted_layers(model, shape, names
         (vgg16(seed=0), 14_714_688 + 8448 + 513 * 4096 + 4097 * 4096 + 40_970),
         (resnet(20), 269_722),  # 0.27 M in table 6 of He et al. 2016
         (resnet(56), 853_018),
+        (unet(width=1, seed=0), 10 + 10 + 20 + 38 + 76 + 148 + 110 + 38 + 28 + 10 + 4 + 2 * 20),
     ],
 )
 def test_networks_have_the_sizes_of_the_papers(model, parameters):
@@ -60,6 +61,7 @@ FACTORIES = [
     lambda seed: vgg6(width=2, seed=seed),
     lambda seed: vgg16(width=1 / 16, seed=seed),
     lambda seed: resnet(20, seed=seed),
+    lambda seed: unet(width=2, seed=seed),
 ]
 
 
@@ -97,6 +99,20 @@ def test_the_first_layer_of_a_lenet_keeps_the_size_of_the_images(filter_size):
     assert net.conv1.conv.kernel_size == net.conv2.conv.kernel_size == (filter_size, filter_size)
 
 
+def test_a_u_net_joins_each_layer_of_its_decoder_to_the_encoder_at_the_same_size():
+    net, x = unet(width=2, channels=3, classes=5, seed=0).eval(), torch.rand(2, 3, 16, 8)
+    with activations.record(net, ["enc1", "enc2", "bottom", "dec2", "dec1", "output"]) as seen:
+        net(x)
+    shapes = {name: tuple(t.shape[1:]) for name, t in seen.items()}
+    assert shapes == {"enc1": (2, 16, 8), "enc2": (4, 8, 4), "bottom": (8, 4, 2), "dec2": (4, 8, 4), "dec1": (2, 16, 8),
+                      "output": (5, 16, 8)}  # fmt: skip
+    doubled = seen["bottom"].repeat_interleave(2, 2).repeat_interleave(2, 3)
+    torch.testing.assert_close(net.dec2(torch.cat([seen["enc2"], doubled], 1)), seen["dec2"])
+    doubled = seen["dec2"].repeat_interleave(2, 2).repeat_interleave(2, 3)
+    torch.testing.assert_close(net.dec1(torch.cat([seen["enc1"], doubled], 1)), seen["dec1"])
+    torch.testing.assert_close(net.bottom(nn.functional.max_pool2d(seen["enc2"], 2)), seen["bottom"])
+
+
 def test_building_a_network_does_not_move_its_statistics():
     norms = [m for m in cnn(seed=0).modules() if isinstance(m, nn.BatchNorm2d)]
     assert all(norm.num_batches_tracked == 0 and norm.running_var.eq(1).all() for norm in norms)
@@ -124,6 +140,9 @@ def test_the_shortcut_is_subsampled_and_padded_with_zeros():
         (lambda: cnn(in_shape=(1, 8, 8), seed=0), "does not fit, at conv3"),
         (lambda: vgg16(in_shape=(3, 16, 16), **small_vgg16), "does not fit, at pool5"),
         (lambda: vgg16(width=0, seed=0), "width must be positive, got 0"),
+        (lambda: unet(width=0, seed=0), "width must be an integer of at least 1, got 0"),
+        (lambda: unet(depth=0, seed=0), "depth must be an integer of at least 1, got 0"),
+        (lambda: unet(seed=0)(torch.rand(1, 1, 8, 6)), r"the sides of the images must be multiples of 4, got \(8, 6\)"),
         (lambda: resnet(18), "unknown depth 18; allowed: 20, 32, 44, 56"),
         (lambda: layers(nn.Sequential(nn.ReLU())), r"no layers named like .* choose from \['0'\]"),
     ],

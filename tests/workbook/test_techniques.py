@@ -239,6 +239,7 @@ def test_what_a_technique_starts_from_stays_as_it_is(net, splits):
         techniques.finetuned(techniques.pruned(net, 0.5), few, **HOW),
         techniques.decoder(student, "conv3", few, **HOW),
         techniques.autoencoder(student, "conv3", few, **HOW),
+        techniques.normalised(student, few.x),
     ):
         assert not any(module.training for module in made.modules())
     same_state(net, before)

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from infolib import activations, checks
 from infolib.data import Data, Splits
 from workbook import datasets, models, store, techniques
+from workbook.experiments import nb05_segmentation
 from workbook.records import RISING, Count, Natural, Part, Positive, Rate, Rule, Seeds, Two, Units, between
 from workbook.techniques import Schedule
 
@@ -101,7 +102,7 @@ class ResNet(Search):
         checks.within("taps", self.taps, 2, (self.depth - 2) // 2)
 
 
-RECORDS = {"networks": Network, "resnets": ResNet}
+RECORDS = {"networks": Network, "resnets": ResNet, "segmentation": nb05_segmentation.Segmentation}
 BEHIND = Rule("with conv6 and fc1 at its end, behind two others", lambda f: f[-2:] == ["conv6", "fc1"] and len(f) > 3)
 RANGES = {"layers": Annotated[list[Layer], RISING, BEHIND], "n_images": Two, "steps": Natural, "n_seeds": Seeds}
 
@@ -126,6 +127,7 @@ def check(parameters: Mapping[str, Any]) -> None:
     checks.choice("networks[0].damaged_layer", networks[0].damaged_layer, layers[2:-1])
     checks.choice("networks[0].encoder", networks[0].encoder, layers)
     checks.within("n_images", parameters["n_images"], 2, min(network.n_test for network in networks))
+    checks.within("the length of segmentation", len(parameters["segmentation"]), 0, 1)
     for i, resnet in enumerate(parameters["resnets"]):
         checks.within(f"n_images of resnets[{i}]", resnet.n_images, 1, resnet.n_test // n_seeds)
 

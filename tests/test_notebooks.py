@@ -14,7 +14,7 @@ NOTEBOOKS = runner.notebooks()
 JUDGING = [name for name in NOTEBOOKS if (root() / "data" / "claims" / f"{name}.toml").exists()]
 
 UNATTEMPTED = {
-    "05-e10-segmentation", "03-b1-early-stopping", "03-b4-fitting", "03-b4-compression", "03-b4-test-weaker",
+    "03-b1-early-stopping", "03-b4-fitting", "03-b4-compression", "03-b4-test-weaker",
     "03-b5-order-vgg",
 }  # fmt: skip  # left out, as their claims say
 

@@ -17,7 +17,8 @@ ROW = {"data": "digits", "clutter": True, "n_train": 128, "n_test": 449, "width"
 NETWORK = study.Network(**ROW)
 PLAIN = study.Network(**ROW | {"clutter": False, "grid": 4})
 LAYERS = ["conv1", "conv2", "conv4", "conv6", "fc1"]
-PARAMETERS = {"networks": [ROW], "layers": LAYERS, "n_images": 2, "steps": 1, "n_seeds": 2, "resnets": []}
+PARAMETERS = {"networks": [ROW], "layers": LAYERS, "n_images": 2, "steps": 1, "n_seeds": 2, "resnets": [],
+              "segmentation": []}  # fmt: skip
 FEW = {"n_images": 2, "steps": 1}
 
 
@@ -39,13 +40,14 @@ def prepared(**changed):
 
 
 def test_parameters_become_records_with_the_papers_settings_as_defaults():
-    (network,), (resnet,) = prepared(resnets=[{"depth": 20}])
+    (network,), (resnet,), (unet,) = prepared(resnets=[{"depth": 20}], segmentation=[{"n_networks": 8}])
     assert network == NETWORK
     assert resnet == study.ResNet(depth=20)
     assert (network.decoder_width, network.decoder_epochs, network.decoder_lr) == (16, 3, 5e-3)
     assert (resnet.n_images, resnet.grid) == (4, 8)
     paper = study.Network(data="mnist", clutter=True, n_train=4000, width=8, grid=14, epochs=4)
     assert paper.n_test == resnet.n_test == 2000
+    assert (unet.n_train, unet.n_test, unet.side, unet.width, unet.grid, unet.layer) == (20, 10, 64, 8, 16, "dec1")
     assert (network.side, PLAIN.side, paper.side) == (12, 8, 42)
 
 
@@ -112,6 +114,11 @@ def test_a_resnet_that_cannot_be_is_refused(change, message):
         ({"layers": ["conv4", "conv6", "fc1"]}, r"layers must be .*, behind two others, got"),
         ({"networks": [ROW | {"damaged_layer": "conv2"}]}, r"damaged_layer 'conv2'; allowed: conv4, conv6"),
         ({"networks": [ROW | {"encoder": "conv5"}]}, r"unknown networks\[0\].encoder 'conv5'; allowed: conv1, conv2"),
+        (
+            {"segmentation": [{"n_networks": 2}, {"n_networks": 3}]},
+            "length of segmentation .* from 0 to 1, got 2",
+        ),
+        ({"segmentation": [{"n_networks": 2, "n_train": 1}]}, r"segmentation\[0\].n_train must be int from 2"),
         ({"n_images": 450}, "n_images must be a number from 2 to 449, got 450"),
         ({"n_images": 1}, "n_images must be int from 2 to 1000000, got 1"),
         ({"steps": -1}, "steps must be int from 0 to 1000000, got -1"),

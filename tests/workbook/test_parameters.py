@@ -51,6 +51,9 @@ ABSURD = [
     ("05", "layers", ["conv1", "conv1", "conv4", "conv6", "fc1"]), ("05", "layers", ["conv1", "nonsense", "fc1"]),
     ("05", "n_images", 450), ("05", "steps", -1), ("05", "n_seeds", 1),
     ("05", "resnets", [{"depth": 20, "n_images": 1000}]), ("05", "resnets", [{"depth": 20}, {"depth": 20}]),
+    ("05", "segmentation", [{"n_networks": 1}]), ("05", "segmentation", [{"n_networks": 8, "n_crops": 50}]),
+    ("05", "segmentation", [{"n_networks": 8}, {"n_networks": 9}]),
+    ("05", "segmentation", [{"n_networks": 8, "bins": 0}]),
     ("06", "sets", []), ("06", "sets", ["digits", "digits"]), ("06", "sets", ["nonsense"]), ("06", "sizes", [50]),
     ("06", "sizes", [50, 10**5]), ("06", "samples.n", 50), ("06", "samples.k", 10**5), ("06", "network.steps", 0),
     ("06", "network.hidden", []), ("06", "coding.ratio", 1.0), ("06", "coding.first", 0), ("06", "pairs", []),
@@ -198,8 +201,8 @@ ZERO = (0, 1e-320)  # hardly differ where nothing is divided by them
 HARMLESS: dict[str, tuple[Any, ...]] = {
     "momentum": ZERO, "weight_decay": ZERO, "eps": ZERO, "ewc": ZERO, "lwf": ZERO, "threshold": ZERO,
     "steps": (0,), "epochs": ZERO, "dropout": ([], [0, 0], [1e-320, 1e-320]), "classes": ([],), "shape": ([],),
-    "options": ({},), "depths": ([],), "deep_networks": ([],), "resnets": ([],), "layers": (["nonsense"], []),
-    "first_images": (0,),
+    "options": ({},), "depths": ([],), "deep_networks": ([],), "resnets": ([],), "segmentation": ([],),
+    "layers": (["nonsense"], []), "first_images": (0,),
 }  # fmt: skip
 
 

@@ -198,7 +198,7 @@ def test_the_claims_are_about_these_settings():
 
 @pytest.mark.usefixtures("made_up")
 def test_the_notebook_makes_a_row_for_each_crop_of_a_network_and_of_the_known_layer(defined):
-    notebook = defined("05_information_discarding", steps=0)
+    notebook = defined("05_information_discarding", steps=0, layers=[])
     rows, known = notebook.segmented(SMALL, "untrained", 1), notebook.known(SMALL, 1)
     net, crops = study.train(SMALL, "untrained", 1), study.shown(SMALL, 1)
     found = discarding.measured(net, crops.x, ["dec1"], steps=0, **SMALL.options)["dec1"]

@@ -156,7 +156,7 @@ def test_the_known_layer_discards_a_bit_more_off_the_membranes():
     crops = Data(torch.rand(4, 1, 16, 16, generator=torch.Generator().manual_seed(0)), masks)
     on = crops.y.view(-1, 8, 2, 8, 2).sum((2, 4))
     whole = torch.cat([
-        discarding.measured(study.known(y), x[None], ["known"], steps=0, **SMALL.options)["known"].entropy
+        discarding.measured(study.known(y), x[None], ["known"], steps=0, error=0.01, **SMALL.options)["known"].entropy
         for x, y in zip(crops.x, crops.y, strict=True)
     ])  # fmt: skip
     pure = [h[m == 0].mean() - h[m == 4].mean() for h, m in zip(whole, on, strict=True)]

@@ -554,6 +554,8 @@ def test_images_that_a_dead_layer_does_not_see_are_flagged_among_several_layers(
 
 def test_a_module_that_is_called_twice_has_a_layer_for_each_call():
     act, (one, two) = nn.ReLU(), (nn.Conv2d(1, 1, 3, padding=1).double() for _ in range(2))
+    for conv in (one, two):
+        nn.init.uniform_(conv.weight, 0, 1, generator=torch.Generator().manual_seed(0))
     shared = nn.Sequential(one, act, two, act).eval().requires_grad_(False)
     with pytest.raises(ValueError, match="layer '1' is called more than once in a forward pass; name one call"):
         discarded(shared, "1", X, grid=4)

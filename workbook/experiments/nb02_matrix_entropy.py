@@ -307,21 +307,21 @@ def pairs(x: Tensor, layers: Mapping[str, Tensor], kernels: Sequence[Kernel], *,
         X = renyi.gram(x.double(), width=kernel.width(x))
         for layer, t in ((layer, t.double()) for layer, t in layers.items() if t.ndim > 2):
             T = renyi.channel_grams(t, width=_map_width(t, kernel))
-            single = {} if kernel.alpha == 2 else {"precision": torch.float32}
-            how: dict[str, Any] = {"alpha": kernel.alpha, "max_pairs": FEW, "seed": seed, **single}
+            precision = torch.float64 if kernel.alpha == 2 else torch.float32
+            how: dict[str, Any] = {"alpha": kernel.alpha, "max_pairs": FEW, "seed": seed, "precision": precision}
             own, other = (synergy.decompose(A, T, **how) for A in (X, X[order][:, order]))
             row: dict[str, Any] = {"layer": layer, "n": len(x), "kernel": kernel.name}
             for d, end in ((own, ""), (other, " chance")):
                 row |= {f"RS(X;T){end}": d.redundancy_synergy, f"WN(X;T){end}": d.non_redundant}
-                row[f"share{end}"] = _part(d.redundancy_synergy, d)
-            row["share beyond"] = _part(own.redundancy_synergy - other.redundancy_synergy, own)
+                row[f"share{end}"] = _part(d.redundancy_synergy, d, precision)
+            row["share beyond"] = _part(own.redundancy_synergy - other.redundancy_synergy, own, precision)
             rows.append(row)
     return pd.DataFrame(rows)
 
 
-def _part(bits: float, d: synergy.Decomposition) -> float:
+def _part(bits: float, d: synergy.Decomposition, precision: torch.dtype) -> float:
     both = d.redundancy_synergy + d.non_redundant  # mean I(X;Ti,Tj)
-    return bits / both if both > synergy.NOTHING[torch.float64] else 0.0
+    return bits / both if both > synergy.NOTHING[precision] else 0.0
 
 
 def _map_width(t: Tensor, kernel: Kernel) -> float:

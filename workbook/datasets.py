@@ -259,7 +259,7 @@ class _Bar(tqdm):
     """Progress of one file, which ends when it takes too long."""
 
     def __init__(self, **options: Any) -> None:
-        self.end = time.monotonic() + LONGEST
+        self.end, self.file = time.monotonic() + LONGEST, options.get("desc", "a file")  # tqdm may be switched off
         super().__init__(**options)
 
     def __bool__(self) -> bool:
@@ -267,7 +267,7 @@ class _Bar(tqdm):
 
     def update(self, n: float | None = 1) -> bool | None:
         if time.monotonic() > self.end:
-            raise TimeoutError(f"{self.desc} was not here after {LONGEST / 60:g} minutes")
+            raise TimeoutError(f"{self.file} was not here after {LONGEST / 60:g} minutes")
         return super().update(n)
 
 

@@ -322,6 +322,13 @@ def test_heat_maps_share_their_colours_and_show_the_box():
         pytest.approx([1 / 6, 1 / 6, 5 / 6, 5 / 6])
     ] * 6
     assert [ax.get_title() for ax in panels[:3]] == ["image", "conv1", "fc1"]
+    named = plotting.heat_maps(rng.random((2, 1, 8, 8)), maps, unit="H [nats]", rows=["trained", "untrained"], size=2)
+    assert [[text.get_text() for text in ax.texts] for ax in named.axes if ax.images] == [
+        ["trained"], [], [], ["untrained"], [], [],
+    ]  # fmt: skip
+    assert named.get_size_inches().tolist() == pytest.approx([6.7, 4.2])
+    with pytest.raises(ValueError, match="number of rows must be 0 or 2, one for each image of x, got 1"):
+        plotting.heat_maps(rng.random((2, 1, 8, 8)), maps, unit="H [nats]", rows=["trained"])
 
 
 @pytest.fixture

@@ -25,6 +25,7 @@ from workbook import datasets
 ACTIVATIONS = {"relu": nn.ReLU, "tanh": nn.Tanh, "sigmoid": nn.Sigmoid}
 DEPTHS = (20, 32, 44, 56)
 Activation = Literal["relu", "tanh", "sigmoid"]
+Padding = Literal["zeros", "circular"]
 Shape = Sequence[int]  # of one image: channels, height, width
 Named = list[tuple[str, nn.Module]]  # layers, in order
 _VGG16 = ((64, 64), (128, 128), (256, 256, 256), (512, 512, 512), (512, 512, 512))
@@ -225,7 +226,14 @@ def vgg16(
 
 
 @_untouched_rng
-def vgg6(*, width: int = 8, in_shape: Shape = (1, 42, 42), classes: int = 10, seed: int) -> nn.Sequential:
+def vgg6(
+    *,
+    width: int = 8,
+    in_shape: Shape = (1, 42, 42),
+    padding: Padding = "zeros",
+    classes: int = 10,
+    seed: int,
+) -> nn.Sequential:
     """A VGG of six convolutions: conv1 to conv6 with batch normalisation, pool1 to pool3 after pairs, fc1, output.
 
     Parameters
@@ -234,6 +242,8 @@ def vgg6(*, width: int = 8, in_shape: Shape = (1, 42, 42), classes: int = 10, se
         Maps of the first pair; the other pairs have 2 and 4 times as many, and fc1 has 16 times as many units.
     in_shape : tuple of int
         Channels, height and width of an image.
+    padding : str
+        Of the convolutions: "zeros", or "circular", by which an image has no border.
     classes, seed : int
         Number of logits; seed of the initial weights.
 
@@ -246,8 +256,8 @@ def vgg6(*, width: int = 8, in_shape: Shape = (1, 42, 42), classes: int = 10, se
     ValueError
         For an option out of range, and images that are too small.
     """
-    checks.at_least("width", width, 1)
-    features = _vgg_features(in_shape[0], width, ((1, 1), (2, 2), (4, 4)))
+    checks.at_least("width", width, 1), checks.choice("padding", padding, ("zeros", "circular"))
+    features = _vgg_features(in_shape[0], width, ((1, 1), (2, 2), (4, 4)), padding)
     fc1 = _layer(linear=nn.Linear(_flat_size(features, in_shape), 16 * width), activation=nn.ReLU())
     head: Named = [("flatten", nn.Flatten()), ("fc1", fc1), ("output", nn.Linear(16 * width, classes))]
     return _initialised(_sequence([*features, *head]), "relu", seed)
@@ -427,12 +437,12 @@ def _sequence(named: Named) -> nn.Sequential:
     return nn.Sequential(OrderedDict(named))
 
 
-def _vgg_features(channels: int, width: float, stages: Sequence[Sequence[int]]) -> Named:
+def _vgg_features(channels: int, width: float, stages: Sequence[Sequence[int]], padding: Padding = "zeros") -> Named:
     named: Named = []
     numbers = count(1)
     for stage, group in enumerate(stages, start=1):
         for size in group:
-            conv = nn.Conv2d(channels, _scaled(size, width), 3, padding=1)
+            conv = nn.Conv2d(channels, _scaled(size, width), 3, padding=1, padding_mode=padding)
             layer = _layer(conv=conv, norm=nn.BatchNorm2d(conv.out_channels), activation=nn.ReLU())
             named.append((f"conv{next(numbers)}", layer))
             channels = conv.out_channels

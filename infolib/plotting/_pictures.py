@@ -43,7 +43,15 @@ def images(x: Any, labels: Any, *, n: int = 8) -> Figure:
     return figure
 
 
-def heat_maps(x: Any, maps: Mapping[str, Sequence], *, unit: str, box: tuple[float, float] | None = None) -> Figure:
+def heat_maps(
+    x: Any,
+    maps: Mapping[str, Sequence],
+    *,
+    unit: str,
+    box: tuple[float, float] | None = None,
+    rows: Sequence[str] = (),
+    size: float = 1.3,
+) -> Figure:
     """Images next to their maps: a row for each image, a column for each entry of `maps`, one scale of colours.
 
     Parameters
@@ -56,6 +64,10 @@ def heat_maps(x: Any, maps: Mapping[str, Sequence], *, unit: str, box: tuple[flo
         Label of the colours, with the unit of the maps.
     box : tuple of two float, or None
         Both ends of the object's box, as fractions of the image's side.
+    rows : sequence of str
+        Names of the rows, if they have any.
+    size : float
+        Side of a map in inches, positive.
 
     Returns
     -------
@@ -73,8 +85,10 @@ def heat_maps(x: Any, maps: Mapping[str, Sequence], *, unit: str, box: tuple[flo
     for name, pictures in maps.items():
         if len(checks.floats(f"maps[{name!r}]", pictures, min_ndim=3)) != len(x):
             raise ValueError(f"maps[{name!r}] must have {len(x)} maps, one for each image of x, got {len(pictures)}")
+    checks.hold("the number of rows", len(rows), len(rows) in (0, len(x)), f"0 or {len(x)}, one for each image of x")
+    checks.positive("size", size)
     figure, axes = plt.subplots(len(x), len(maps) + 1, squeeze=False, layout="constrained", dpi=80)
-    figure.set_size_inches(1.3 * axes.shape[1] + 0.7, 1.3 * axes.shape[0] + 0.2)
+    figure.set_size_inches(size * axes.shape[1] + 0.7, size * axes.shape[0] + 0.2)
     limits = np.quantile(np.concatenate([np.ravel(values) for values in maps.values()]), [0.01, 0.99])
     columns = {"image": [np.moveaxis(np.asarray(image), 0, -1) for image in x]} | dict(maps)
     for i, (name, pictures) in enumerate(columns.items()):
@@ -85,5 +99,7 @@ def heat_maps(x: Any, maps: Mapping[str, Sequence], *, unit: str, box: tuple[flo
             ax.axis("off")
             if box:
                 ax.add_patch(plt.Rectangle((box[0],) * 2, *[box[1] - box[0]] * 2, fill=False, ec="#56b4e9", lw=1.3))
+    for ax, name in zip(axes[:, 0], rows, strict=False):
+        ax.text(-0.06, 0.5, name, rotation=90, va="center", ha="right", fontsize="small", transform=ax.transAxes)
     figure.colorbar(shown, ax=axes, shrink=0.8, pad=0.01, extend="both").set_label(unit, fontsize="small")
     return figure

@@ -17,8 +17,8 @@ ROW = {"data": "digits", "clutter": True, "n_train": 128, "n_test": 449, "width"
 NETWORK = study.Network(**ROW)
 PLAIN = study.Network(**ROW | {"clutter": False, "grid": 4})
 LAYERS = ["conv1", "conv2", "conv4", "conv6", "fc1"]
-PARAMETERS = {"networks": [ROW], "layers": LAYERS, "n_images": 2, "steps": 1, "n_seeds": 2, "resnets": [],
-              "segmentation": []}  # fmt: skip
+PARAMETERS = {"networks": [ROW], "kinds": list(study.KINDS), "layers": LAYERS, "n_images": 2, "steps": 1, "n_seeds": 2,
+              "decoded": ["conv1", "fc1"], "resnets": [], "segmentation": []}  # fmt: skip
 FEW = {"n_images": 2, "steps": 1}
 
 
@@ -27,7 +27,7 @@ def measure(defined):
     """The notebook's measurement of one network, with parameters of the notebook."""
 
     def measured(network, kind, seed, **parameters):
-        return defined(NAME, **parameters).measure(network, kind, seed)
+        return defined(NAME, main=network, **parameters).measure(network, seed, kind)
 
     return measured
 
@@ -109,6 +109,13 @@ def test_a_resnet_that_cannot_be_is_refused(change, message):
             {"layers": LAYERS[::-1]},
             "layers must be .*'conv1', 'conv2', .* in rising order and with conv6 and fc1 at its end",
         ),
+        ({"networks": [ROW, ROW | {"width": 3}]}, "networks must be a list in which data or padding differ, got 2"),
+        ({"networks": [ROW | {"padding": "reflect"}]}, r"padding must be one of 'circular', 'zeros', got 'reflect'"),
+        ({"kinds": ["untrained", "trained"]}, "kinds must be .* in the order of .*, with the first three, got"),
+        ({"kinds": [*study.MAIN, "damaged", "pruned"]}, "kinds must be .* in the order of"),
+        ({"kinds": [*study.MAIN, "twin"]}, "kinds must be .* in the order of"),
+        ({"kinds": [*study.MAIN, "student of the network"]}, "kinds must be a list that has the student of labels too"),
+        ({"decoded": ["fc1"]}, "decoded must be .* of 2 or more, all different, got"),
         ({"layers": [*LAYERS, "fc2"]}, "layers must be list"),
         ({"layers": LAYERS[:-1]}, "layers must be list"),
         ({"layers": ["conv4", "conv6", "fc1"]}, r"layers must be .*, behind two others, got"),
@@ -135,12 +142,15 @@ def test_parameters_that_cannot_be_are_refused(change, message):
 
 
 def by_hand(kind, seed):
-    splits = datasets.load("digits", n_train=128, n_val=0, n_test=449, seed=0).cluttered()
+    splits = datasets.load("digits", n_train=128, n_val=0, n_test=449, seed=seed).cluttered(seed=seed)
     data, few = splits.train, splits.train[:32]
-    start, student = (models.vgg6(width=width, in_shape=(1, 12, 12), seed=seed) for width in (4, 2))
+    start, student, twin = (
+        models.vgg6(width=width, in_shape=(1, 12, 12), padding="circular", seed=s)
+        for width, s in ((4, seed), (2, seed), (4, seed + 1000))
+    )
     further = {"epochs": 2, "lr": 1e-3, "seed": seed}
 
-    def learnt(model, data, epochs):
+    def learnt(model, data, epochs, seed=seed):
         return store.trained(model, data, epochs=epochs, batch_size=64, lr=2e-3, seed=seed)
 
     if kind == "untrained":
@@ -149,6 +159,8 @@ def by_hand(kind, seed):
         return learnt(start, splits.permuted_labels(seed=seed).train, 2)
     if kind == "one epoch":
         return learnt(start, data, 1)
+    if kind == "trained again":
+        return learnt(twin, data, 2, seed + 1000)
     if kind == "student of labels":
         return learnt(student, few, 6)
     if kind == "autoencoder":
@@ -160,6 +172,8 @@ def by_hand(kind, seed):
         return techniques.distilled(student, trained, few, temperature=4.0, epochs=6, lr=2e-3, seed=seed)
     if kind == "damaged":
         return techniques.damaged(trained, "conv4", share=0.5, seed=seed)
+    if kind == "trained on":
+        return techniques.finetuned(trained, data, **further)
     if kind == "attacked in training":
         return techniques.adversarial(trained, data, eps=0.1, steps=2, **further)
     pruned = techniques.pruned(trained, 0.8)
@@ -183,6 +197,21 @@ def test_kinds_and_seeds_differ():
     assert {(kinds[i], kinds[j]) for i, j in alike} == {("damaged", "trained"), ("autoencoder", "untrained")}
 
 
+def test_each_seed_has_its_own_images_and_padding_is_the_networks():
+    one, other = (study.images(NETWORK, seed) for seed in (0, 1))
+    assert not torch.equal(one.test.x, other.test.x)
+    assert one.train.x.shape == other.train.x.shape == (128, 1, 12, 12)
+    ways = {row: study.train(replace(NETWORK, padding=row), "untrained", 0).conv1.conv for row in ("circular", "zeros")}
+    assert {row: conv.padding_mode for row, conv in ways.items()} == {row: row for row in ways}
+    assert torch.equal(*[conv.weight for conv in ways.values()])
+
+
+def test_what_was_done_is_compared_with_the_network_it_was_done_to():
+    assert set(study.AGAINST) == {*study.KINDS} - {*study.MAIN, "student of labels"}
+    others = {kind: other for kind, other in study.AGAINST.items() if other != "trained"}
+    assert others == {"student of the network": "student of labels"}
+
+
 def test_an_unknown_kind_is_refused():
     with pytest.raises(ValueError, match="unknown kind 'twin'; allowed: untrained, trained"):
         study.train(NETWORK, "twin", 0)
@@ -193,16 +222,13 @@ def test_an_unknown_kind_is_refused():
 
 def test_a_table_is_that_of_one_network_and_its_record(measure):
     rows = measure(NETWORK, "trained", 1, layers=["conv4", "conv6"], n_images=2, steps=40)
-    splits, net = study.images(NETWORK), by_hand("trained", 1)
-    how = {"grid": 6, "steps": 40, "error": 0.02, "samples": 4096, "sigma0": 0.01, "alpha": 1.5}
+    splits, net = study.images(NETWORK, 1), by_hand("trained", 1)
+    how = {"grid": 6, "steps": 40, "error": 0.02, "samples": 4096, "sigma0": 0.01, "alpha": 1.5, "seed": 1}
     d = discarding.strict_information_discarding(net, splits.test.x[:2], "conv6", **how)
     last = rows[rows["layer"] == "conv6"]
     assert rows["layer"].tolist() == ["conv4"] * 2 + ["conv6"] * 2
     assert last["discarding"].tolist() == d.mean.tolist()
     assert last["concentration"].tolist() == discarding.concentration(d.entropy, discarding.box(6)).tolist()
-    places = torch.rand(2, 36, generator=torch.Generator().manual_seed(1)).argsort(1)
-    moved = d.entropy.flatten(1).gather(1, places).view(2, 6, 6)
-    assert last["elsewhere"].tolist() == discarding.concentration(moved, discarding.box(6)).tolist()
     assert set(rows["accuracy"]) == {training.evaluate(net, splits.test).accuracy}
     for column, value in {**records.columns(NETWORK), "kind": "trained", "seed": 1}.items():
         assert set(rows[column]) == {value}
@@ -223,24 +249,27 @@ def test_ten_times_the_noise_is_about_as_much_more_in_bits(measure):
     assert loud - usual == pytest.approx(math.log2(10), abs=0.5)
 
 
-def test_cells_in_random_places_have_the_same_values_and_no_concentration(measure, monkeypatch):
-    def half(_model, x, layers, *, grid, **_options):
-        entropy = torch.where(discarding.box(grid), 0.0, 1.0).expand(len(x), grid, grid)
-        nothing = torch.zeros(len(x))
-        return {layers[0]: discarding.Discarding(entropy, entropy, *[nothing] * 5, nothing.bool(), nothing.long())}
+def test_each_known_layer_discards_a_bit_more_off_the_object(defined):
+    rows = defined(NAME, layers=LAYERS, n_images=2).known(NETWORK, 1)
+    for number, layer in enumerate(LAYERS, start=1):
+        assert rows.loc[rows["layer"] == layer, "concentration"].tolist() == pytest.approx([number] * 2, abs=0.3)
+    assert rows.groupby("image")["discarding"].is_monotonic_increasing.all()
+    assert set(rows["kind"]) == {"known"}
+    assert set(rows["padding"]) == {"circular"}
 
-    monkeypatch.setattr(discarding, "measured", half)
-    rows = measure(NETWORK, "untrained", 0, layers=["conv4"], n_images=100, steps=1)
-    assert rows["concentration"].tolist() == [1.0] * 100
-    assert rows["elsewhere"].between(-1, 0.8).all()
-    assert rows["elsewhere"].nunique() > 3
-    assert abs(rows["elsewhere"].mean()) < 4 * rows["elsewhere"].std() / 10
+
+@pytest.mark.parametrize(("padding", "least", "most"), [("circular", -0.1, 0.1), ("zeros", 0.3, 1.0)])
+def test_an_untrained_network_concentrates_where_there_is_a_border_and_only_there(measure, padding, least, most):
+    network = replace(NETWORK, width=8, grid=12, padding=padding)
+    rows = [measure(network, "untrained", seed, layers=LAYERS, n_images=4, steps=0) for seed in range(3)]
+    found = [table.loc[table["layer"] == "conv6", "concentration"].mean() for table in rows]
+    assert least < sum(found) / 3 < most
 
 
 def test_without_clutter_there_is_no_concentration(measure):
     rows = measure(PLAIN, "untrained", 0, layers=["conv4"], **FEW)
-    assert study.images(PLAIN).train.x.shape == (128, 1, 8, 8)
-    assert rows[["concentration", "elsewhere"]].isna().all(axis=None)
+    assert study.images(PLAIN, 0).train.x.shape == (128, 1, 8, 8)
+    assert "concentration" not in rows
     assert rows["discarding"].notna().all()
 
 
@@ -248,9 +277,9 @@ def test_layers_are_measured_where_their_kind_needs_them(measure):
     few = replace(NETWORK, error=0.2, epochs=1)
     tables = {kind: measure(few, kind, 0, layers=LAYERS, n_images=1, steps=0) for kind in study.KINDS}
     layers = {kind: rows["layer"].tolist() for kind, rows in tables.items()}
-    assert [kind for kind in layers if layers[kind] == LAYERS] == [*study.MAIN, "damaged"]
+    assert {kind for kind in layers if layers[kind] == LAYERS} == set(study.MAIN)
     assert layers.pop("autoencoder") == ["conv6"]
-    assert all(chosen[-2:] == ["conv6", "fc1"] for chosen in layers.values())
+    assert all(layers[kind] == ["conv4", "conv6", "fc1"] for kind in layers if kind not in study.MAIN)
     assert tables["autoencoder"]["accuracy"].isna().all()
 
 
@@ -268,7 +297,7 @@ def test_a_public_network_is_measured_in_five_blocks_from_first_to_last(defined,
     assert rows["layer"].tolist() == [names[i] for i in (0, 2, 4, 6, 8)]
     assert rows["block"].tolist() == [0, 1, 2, 3, 4]
     ((name, x),), net = asked, models.resnet(20, seed=1).eval()
-    how = {"grid": 8, "steps": 1, "error": 0.02, "samples": 4096, "sigma0": 0.01, "alpha": 1.5}
+    how = {"grid": 8, "steps": 1, "error": 0.02, "samples": 4096, "sigma0": 0.01, "alpha": 1.5, "seed": 1}
     d = discarding.strict_information_discarding(net, x[1:], names[4], **how)
     assert name == "cifar10"
     assert rows.loc[rows["block"] == 2, "discarding"].tolist() == d.mean.tolist()

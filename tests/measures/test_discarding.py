@@ -1,3 +1,4 @@
+import copy
 import inspect
 import math
 
@@ -278,12 +279,18 @@ def test_a_scale_pair_changes_other_maps_but_not_this_one(c, method):  # T4
 
 
 def test_the_table_of_comparability(net):
-    frame = discarding.comparability(
-        net, {"pair": techniques.rescaled(net, "conv3", "conv4", 10.0), "same": net}, X, "conv3", grid=4
-    ).set_index("to")
+    louder = copy.deepcopy(net)
+    louder.output.weight.data *= 10
+    changed = {"pair": techniques.rescaled(net, "conv3", "conv4", 10.0), "same": net, "louder": louder}
+    frame = discarding.comparability(net, changed, X, "conv3", grid=4).set_index("to")
     assert frame.loc["pair", ["jacobian", "sensitivity", "perturbation"]].tolist() == pytest.approx([1, 1, 1])
-    assert frame["bits"].tolist() == pytest.approx([0, 0], abs=1e-6)
-    assert frame.loc["same"].tolist() == pytest.approx([0] * 4, abs=1e-9)
+    assert frame["bits"].tolist() == pytest.approx([0] * 3, abs=1e-6)
+    assert frame.loc["same"].tolist() == pytest.approx([0] * 5, abs=1e-9)
+    assert frame["grad_cam"].tolist() == pytest.approx([0, 0, 1], abs=1e-6)
+    assert frame.loc["louder", ["jacobian", "sensitivity", "perturbation"]].tolist() == [0] * 3
+    flat = discarding.comparability(net, {"same": net}, X, "fc1", grid=4)
+    assert flat["grad_cam"].isna().all()  # a layer without maps has no Grad-CAM
+    assert flat["jacobian"].tolist() == [0]
 
 
 def test_rotations_and_copies_of_features_change_nothing():  # T4

@@ -12,14 +12,19 @@ from infolib import activations, checks
 from infolib.data import Data, Splits
 from workbook import datasets, models, store, techniques
 from workbook.experiments import nb05_segmentation
-from workbook.records import RISING, Count, Natural, Part, Positive, Rate, Rule, Seeds, Two, Units, between
+from workbook.records import RISING, Count, Natural, Part, Positive, Rate, Rule, Seeds, Two, Units, between, entries
 from workbook.techniques import Schedule
 
 MAIN = ("untrained", "trained", "permuted labels")
 KINDS = (
-    *MAIN, "one epoch", "student of labels", "student of the network", "pruned", "pruned, trained on", "damaged",
-    "attacked in training", "autoencoder",
+    *MAIN, "trained again", "one epoch", "student of labels", "student of the network", "pruned", "pruned, trained on",
+    "damaged", "trained on", "attacked in training", "autoencoder",
 )  # fmt: skip
+AGAINST = {
+    kind: "student of labels" if kind == "student of the network" else "trained"
+    for kind in KINDS[3:] if kind != "student of labels"
+}  # fmt: skip  # what was done to a network -> the network that it is compared with
+TWIN = 1000  # added to the seed of a network that is trained again
 Layer = Literal["conv1", "conv2", "conv3", "conv4", "conv5", "conv6", "fc1"]
 
 
@@ -50,10 +55,11 @@ class Search:
 
 @dataclass(frozen=True, kw_only=True)
 class Network(Search):
-    """Small VGGs on a data set, trained by Adam: one of each of KINDS for a seed. Shares are of 1."""
+    """Small VGGs on a data set, trained by Adam: those of KINDS for a seed. Shares are of 1."""
 
     data: datasets.Images  # data set
     clutter: bool  # pieces of other images around each image, so that the object's box is known
+    padding: Literal["circular", "zeros"] = "circular"  # of convolutions; with zeros, images have a border
     n_train: Count  # training images
     width: Units  # maps of the first two convolutions
     epochs: Count  # passes through the training images
@@ -103,8 +109,14 @@ class ResNet(Search):
 
 
 RECORDS = {"networks": Network, "resnets": ResNet, "segmentation": nb05_segmentation.Segmentation}
+SOME = Rule(f"in the order of {KINDS}, with the first three", lambda f: f == [k for k in KINDS if k in {*MAIN, *f}])
 BEHIND = Rule("with conv6 and fc1 at its end, behind two others", lambda f: f[-2:] == ["conv6", "fc1"] and len(f) > 3)
-RANGES = {"layers": Annotated[list[Layer], RISING, BEHIND], "n_images": Two, "steps": Natural, "n_seeds": Seeds}
+SIZES = {"n_images": Two, "steps": Natural, "n_seeds": Seeds}
+RANGES = SIZES | {
+    "layers": Annotated[list[Layer], RISING, BEHIND],
+    "kinds": Annotated[list[str], SOME],
+    "decoded": Annotated[list[Layer], RISING, entries(2)],
+}
 
 
 def check(parameters: Mapping[str, Any]) -> None:
@@ -121,9 +133,13 @@ def check(parameters: Mapping[str, Any]) -> None:
         For a first network without clutter, layers out of order or without those that claims are about, more images
         than there are, and options out of range.
     """
-    layers, networks, n_seeds = (parameters[name] for name in ("layers", "networks", "n_seeds"))
+    layers, kinds, networks, n_seeds = (parameters[name] for name in ("layers", "kinds", "networks", "n_seeds"))
     clutter = [network.clutter for network in networks]
     checks.hold("networks", clutter, clutter[:1] == [True], "a list whose first has clutter, which claims need")
+    apart = len({(network.data, network.padding) for network in networks}) == len(networks)
+    checks.hold("networks", len(networks), apart, "a list in which data or padding differ")
+    alone = "student of the network" in kinds and "student of labels" not in kinds
+    checks.hold("kinds", kinds, not alone, "a list that has the student of labels too")
     checks.choice("networks[0].damaged_layer", networks[0].damaged_layer, layers[2:-1])
     checks.choice("networks[0].encoder", networks[0].encoder, layers)
     checks.within("n_images", parameters["n_images"], 2, min(network.n_test for network in networks))
@@ -133,21 +149,23 @@ def check(parameters: Mapping[str, Any]) -> None:
 
 
 @lru_cache(maxsize=1)  # whatever is measured on a network begins with it
-def images(network: Network) -> Splits:
+def images(network: Network, seed: int) -> Splits:
     """The images of a network's training and test.
 
     Parameters
     ----------
     network : Network
         Data set and sizes, and whether there is clutter.
+    seed : int
+        Of the split, and of the clutter.
 
     Returns
     -------
     Splits
-        The same for all seeds, without validation images.
+        Without validation images.
     """
-    splits = datasets.load(network.data, n_train=network.n_train, n_val=0, n_test=network.n_test, seed=0)
-    return splits.cluttered() if network.clutter else splits
+    splits = datasets.load(network.data, n_train=network.n_train, n_val=0, n_test=network.n_test, seed=seed)
+    return splits.cluttered(seed=seed) if network.clutter else splits
 
 
 def train(network: Network, kind: str, seed: int) -> nn.Module:
@@ -160,7 +178,7 @@ def train(network: Network, kind: str, seed: int) -> nn.Module:
     kind : str
         One of KINDS.
     seed : int
-        Of weights, minibatches and permuted labels.
+        Of images, weights, minibatches and permuted labels. "trained again" has the same images.
 
     Returns
     -------
@@ -173,11 +191,14 @@ def train(network: Network, kind: str, seed: int) -> nn.Module:
         For another kind.
     """
     checks.choice("kind", kind, KINDS)
-    n, splits = network, images(network)
-    data, (channels, height, width) = splits.train, splits.train.x.shape[1:]
-    widths = (n.width, int(n.student_width * n.width))
-    start, student = (models.vgg6(width=maps, in_shape=(channels, height, width), seed=seed) for maps in widths)
-    few = data[: int(n.student_images * len(data))]
+    n, splits = network, images(network, seed)
+    data, few = splits.train, splits.train[: int(network.student_images * network.n_train)]
+    again = TWIN + seed
+
+    def new(width: int = n.width, seed: int = seed) -> nn.Module:
+        return models.vgg6(width=width, in_shape=tuple(data.x.shape[1:]), padding=n.padding, seed=seed)
+
+    start, student = new(), new(int(n.student_width * n.width))
     how: Schedule = {"epochs": n.epochs, "lr": n.lr, "batch_size": n.batch_size, "seed": seed}
     more: Schedule = {**how, "epochs": n.further_epochs, "lr": n.further_lr}
     long: Schedule = {**how, "epochs": n.student_epochs * n.epochs}
@@ -189,6 +210,7 @@ def train(network: Network, kind: str, seed: int) -> nn.Module:
         "untrained": lambda: start.eval(),
         "trained": lambda: learnt(),
         "permuted labels": lambda: learnt(data=splits.permuted_labels(seed=seed).train),
+        "trained again": lambda: learnt(new(seed=again), how={**how, "seed": again}),
         "one epoch": lambda: learnt(how={**how, "epochs": 1}),
         "student of labels": lambda: learnt(student, few, long),
         "student of the network": lambda: techniques.distilled(
@@ -197,6 +219,7 @@ def train(network: Network, kind: str, seed: int) -> nn.Module:
         "pruned": lambda: techniques.pruned(learnt(), n.pruned_share),
         "pruned, trained on": lambda: techniques.finetuned(techniques.pruned(learnt(), n.pruned_share), data, **more),
         "damaged": lambda: techniques.damaged(learnt(), n.damaged_layer, share=n.damaged_share, seed=seed),
+        "trained on": lambda: techniques.finetuned(learnt(), data, **more),
         "attacked in training": lambda: techniques.adversarial(learnt(), data, eps=n.eps, steps=n.attack_steps, **more),
         "autoencoder": lambda: techniques.autoencoder(start, n.encoder, data, width=n.decoder_width, **how),
     }[kind]()

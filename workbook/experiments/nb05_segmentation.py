@@ -1,6 +1,8 @@
 """Notebook 05: a small U-Net that finds membranes in electron microscopy, and what it discards off and on them."""
 
+import copy
 from collections import OrderedDict
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Annotated, Any, Literal
@@ -165,22 +167,25 @@ def shown(segmentation: Segmentation, seed: int) -> Data:
     return crops(datasets.sections(n_train=s.n_train, n_test=s.n_test).test, s.n_shown, s, seed)
 
 
-def known(mask: Tensor) -> nn.Module:
-    """A network whose layer `known` is the image, halved off the membranes: it discards 1 bit more there.
+def known(mask: Tensor, layers: Sequence[str]) -> nn.Module:
+    """A network whose layers each halve the image off a mask once more: the k-th discards k bits more there.
 
     Parameters
     ----------
-    mask : Tensor, shape (h, w)
-        1 on a membrane, else 0.
+    mask : Tensor, shape (h, w) or (c, h, w)
+        1 on the object, else 0.
+    layers : sequence of str
+        Their names.
 
     Returns
     -------
     nn.Module
         In eval mode.
     """
-    factors = nn.BatchNorm1d(mask.numel())  # in eval mode a factor for each pixel, and the same for all
-    factors.weight.data = (1.0 + mask.flatten()) / 2
-    return nn.Sequential(OrderedDict(flatten=nn.Flatten(), known=factors)).eval()
+    halving = nn.BatchNorm1d(mask.numel())  # in eval mode a factor for each pixel, and the same for all
+    halving.weight.data = (1.0 + mask.flatten()) / 2
+    each = {layer: copy.deepcopy(halving) for layer in layers}
+    return nn.Sequential(OrderedDict(flatten=nn.Flatten(), **each)).eval()
 
 
 def contrast(entropy: Tensor, on: Tensor, brightness: Tensor, bins: int) -> Tensor:

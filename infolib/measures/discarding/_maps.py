@@ -1,5 +1,6 @@
 """The maps that information discarding is compared with: how large they are depends on the layer's scale."""
 
+import math
 from collections.abc import Mapping
 
 import pandas as pd
@@ -220,9 +221,9 @@ def comparability(
     Returns
     -------
     DataFrame
-        A row for each changed network. Columns: to (its name); jacobian, sensitivity and perturbation, the change of
-        the map's mean in powers of ten, without its sign; bits, the largest change of an image's information
-        discarding.
+        A row for each changed network. Columns: to (its name); jacobian, sensitivity, perturbation and grad_cam, the
+        change of the map's mean in powers of ten, without its sign (NaN where Grad-CAM is 0, or the layer has no maps);
+        bits, the largest change of an image's information discarding.
 
     Raises
     ------
@@ -241,9 +242,12 @@ def comparability(
 
     def sizes(net: nn.Module) -> tuple[Tensor, dict[str, float]]:
         maps = {f.__name__: f(net, x, layer, grid=grid) for f in (jacobian, sensitivity, perturbation)}
+        with_maps = activations.collect(net, x[:1], [layer])[layer].ndim == 4
+        maps["grad_cam"] = grad_cam(net, x, layer, grid=grid) if with_maps else x.new_tensor(math.nan)
         found = strict_information_discarding(net, x, layer, grid=grid, error=error, samples=samples, steps=steps)
         return found.mean, {name: float(t.mean().log10()) for name, t in maps.items()}
 
+    x = constrained.checked_images(model, x, grid)
     bits, logs = sizes(model)
     rows = []
     for name, net in changed.items():

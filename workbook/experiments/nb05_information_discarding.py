@@ -1,16 +1,21 @@
 """Notebook 05: networks that were trained, changed or damaged in different ways."""
 
-from collections.abc import Mapping
+import copy
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from functools import lru_cache
 from typing import Annotated, Any, Literal
 
+import pandas as pd
 import torch
+from scipy import stats
 from torch import Tensor, nn
+from torch.nn.functional import interpolate
 
 from infolib import activations, checks
 from infolib.data import Data, Splits
-from workbook import datasets, models, store, techniques
+from infolib.measures import discarding
+from workbook import datasets, models, records, store, techniques
 from workbook.experiments import nb05_segmentation
 from workbook.records import RISING, Count, Natural, Part, Positive, Rate, Rule, Seeds, Two, Units, between, entries
 from workbook.techniques import Schedule
@@ -251,7 +256,7 @@ def descent(
         for step in range(steps + 1):
             sigma = sigma.clamp(1e-3, 1).requires_grad_()
             noise = torch.randn(8, *x.shape[1:], generator=generator, dtype=x.dtype)
-            wide = nn.functional.interpolate(sigma, x.shape[2:])[:, None]
+            wide = interpolate(sigma, x.shape[2:])[:, None]
             moved = run((x[:, None] + wide * noise).flatten(0, 1)).unflatten(0, (len(x), 8))
             change = moved.relu() - clean.relu() if rectify else moved - clean
             distance = change.square().flatten(1).mean(1)
@@ -261,3 +266,149 @@ def descent(
             best = torch.where((gap < nearest).view(-1, 1, 1, 1), sigma.detach(), best)
             nearest, sigma = torch.minimum(gap, nearest), sigma.detach() - 1e-4 * gradient * (step > 0)
     return best[:, 0]
+
+
+def maps(network: Network, kind: str, seed: int, n: int, steps: int) -> dict[str, Tensor]:
+    """Ranks of an image's cells by how much the last convolution depends on them, by five maps.
+
+    Parameters
+    ----------
+    network, kind, seed
+        As `train` takes them.
+    n, steps : int
+        Test images; steps of discarding's optimiser, at most.
+
+    Returns
+    -------
+    dict from str to Tensor, shape (n, grid, grid)
+        By the map's name, discarding first: there the cells of least discarding have the highest rank. From 1, ties
+        have their mean rank.
+    """
+    x, model = images(network, seed).test.x[:n], train(network, kind, seed)
+    found = discarding.measured(model, x, ["conv6"], steps=steps, seed=seed, **network.options)["conv6"]
+    others = discarding.sensitivity, discarding.jacobian, discarding.perturbation, discarding.grad_cam
+    drawn = {"discarding": -found.entropy} | {f.__name__: f(model, x, "conv6", grid=network.grid) for f in others}
+    return {name: torch.tensor(stats.rankdata(t.flatten(1), axis=1)).view_as(t) for name, t in drawn.items()}
+
+
+def agreement(network: Network, kind: str, seed: int, n: int, steps: int) -> pd.DataFrame:
+    """Rank correlation over the cells of an image of each other map with that of discarding.
+
+    Parameters
+    ----------
+    network, kind, seed, n, steps
+        As `maps` takes them.
+
+    Returns
+    -------
+    DataFrame
+        A row for each image; columns kind, seed and each map, NaN for a constant one.
+    """
+    ranks = maps(network, kind, seed, n, steps).items()
+    ours, *others = ((name, pd.DataFrame(t.flatten(1).numpy())) for name, t in ranks)
+    return pd.DataFrame({name: ours[1].corrwith(t, axis=1) for name, t in others}).assign(kind=kind, seed=seed)
+
+
+def comparability(network: Network, seed: int, n: int) -> pd.DataFrame:
+    """How far maps of `conv4` differ between a trained network and networks that answer the same.
+
+    Parameters
+    ----------
+    network, seed
+        As `train` takes them.
+    n : int
+        Test images.
+
+    Returns
+    -------
+    DataFrame
+        As `discarding.comparability` gives it, with the seed; the last row is the untrained network.
+    """
+    model, untrained = (train(network, kind, seed).double() for kind in ("trained", "untrained"))
+    louder = copy.deepcopy(model)
+    louder.get_parameter("output.weight").data.mul_(10)
+    pair = techniques.rescaled(model, "conv4", "conv5", 10.0)
+    changed = {"scales 10 and 1/10": pair, "folded": techniques.folded(model), "logits times 10": louder}
+    x, every = images(network, seed).test.x[:n], changed | {"untrained": untrained}
+    return discarding.comparability(model, every, x, "conv4", grid=network.grid).assign(seed=seed)
+
+
+def uncertainty(network: Network, layer: str, seed: int, n: int, steps: int) -> pd.DataFrame:
+    """Reconstruction uncertainty of a layer of the trained network, from a decoder that is trained for it.
+
+    Parameters
+    ----------
+    network, seed
+        As `train` takes them.
+    layer : str
+        Name of the layer.
+    n, steps : int
+        Test images; steps of the optimiser, at most.
+
+    Returns
+    -------
+    DataFrame
+        A row for each form; columns layer, seed, form and bits, the mean over images.
+    """
+    model, splits = train(network, "trained", seed), images(network, seed)
+    how: Schedule = {
+        "epochs": network.decoder_epochs, "lr": network.decoder_lr, "batch_size": network.batch_size, "seed": seed
+    }  # fmt: skip
+    decode = techniques.decoder(model, layer, splits.train, width=network.decoder_width, **how)
+    options = network.options | {"steps": steps, "seed": seed}
+    r = discarding.reconstruction_uncertainty(model, splits.test.x[:n], layer, decode, **options)
+    forms = {"code's form": r.code, "the same without noise": r.unperturbed, "around its mean": r.variance}
+    return pd.DataFrame([{"layer": layer, "seed": seed, "form": f, "bits": float(t.mean())} for f, t in forms.items()])
+
+
+def known(network: Network, seed: int, n: int, layers: Sequence[str]) -> pd.DataFrame:
+    """What the known layers discard of a network's test images: each is the image, halved off the object once more.
+
+    Parameters
+    ----------
+    network, seed
+        As `images` takes them.
+    n : int
+        Test images.
+    layers : sequence of str
+        Names of the layers.
+
+    Returns
+    -------
+    DataFrame
+        As `discarding.table` gives it, with the network's fields, the kind "known" and the seed.
+    """
+    x, box = images(network, seed).test.x[:n], discarding.box(network.grid)
+    model = nb05_segmentation.known(interpolate(box[None, None].to(x), x.shape[2:]).expand_as(x[:1]), layers)
+    found = discarding.measured(model, x, layers, rectify=False, steps=0, seed=seed, **network.options)
+    return discarding.table(found, box).assign(**records.columns(network), kind="known", seed=seed)
+
+
+def public(resnet: ResNet, kind: str, seed: int, batch: int, steps: int) -> pd.DataFrame:
+    """Discarding of blocks of a ResNet for CIFAR-10, evenly spread from the first to the last.
+
+    Parameters
+    ----------
+    resnet : ResNet
+        Depth, blocks and images.
+    kind : str
+        "trained" or "untrained".
+    seed : int
+        Of the noise, and of the weights of an untrained network.
+    batch : int
+        Number of the batch of test images, from 0.
+    steps : int
+        Of the optimiser, at most.
+
+    Returns
+    -------
+    DataFrame
+        As `discarding.table` gives it, with the record's fields, kind, seed and block, from 0.
+    """
+    model = models.resnet(resnet.depth, pretrained=kind == "trained", seed=seed).eval()
+    blocks = activations.layers(model)[1:-1]  # between the stem and the output
+    chosen = [blocks[round(i * (len(blocks) - 1) / (resnet.taps - 1))] for i in range(resnet.taps)]
+    test = datasets.load("cifar10", n_train=0, n_val=0, n_test=resnet.n_test, seed=0).test
+    x = test.x[batch * resnet.n_images :][: resnet.n_images]
+    table = discarding.table(discarding.measured(model, x, chosen, steps=steps, seed=seed, **resnet.options))
+    return table.assign(**records.columns(resnet), kind=kind, seed=seed, block=table["layer"].map(chosen.index))

@@ -1,6 +1,7 @@
 """Notebook 05: a small U-Net that finds membranes in electron microscopy, and what it discards off and on them."""
 
 import copy
+import math
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ from torch import Tensor, nn
 
 from infolib import checks
 from infolib.data import Data
+from infolib.measures import discarding
 from workbook import datasets, models, techniques
 from workbook.records import Count, Part, Positive, Rate, Two, Units, between
 
@@ -261,3 +263,36 @@ def contrasts(entropy: Tensor, data: Data, segmentation: Segmentation) -> pd.Dat
     on, brightness = pool(data.y.float()) >= 0.5, pool(data.x.mean(1))
     columns = {name: contrast(entropy, on, brightness, n).numpy() for name, n in bins.items()}
     return pd.DataFrame({"section": torch.arange(len(data)).numpy() // segmentation.n_shown} | columns)
+
+
+def measure(segmentation: Segmentation, kind: str, seed: int, steps: int) -> pd.DataFrame:
+    """What a network discards off the membranes minus on them, a row for each crop.
+
+    Parameters
+    ----------
+    segmentation, kind, seed
+        As `train` takes them; the kind may also be "known layer", the image halved off the membranes.
+    steps : int
+        Of discarding's optimiser, at most.
+
+    Returns
+    -------
+    DataFrame
+        As `contrasts` gives it, with kind, seed and accuracy, the fraction of a crop's pixels that are right.
+
+    Raises
+    ------
+    ValueError
+        As `train` does.
+    """
+    data, how = shown(segmentation, seed), segmentation.options | {"steps": steps, "seed": seed}
+    right, layer = math.nan, segmentation.layer
+    if kind == "known layer":
+        pairs = zip(data.x, (known(mask, ["known"]) for mask in data.y), strict=True)
+        found = [discarding.measured(model, x[None], ["known"], **how)["known"].entropy for x, model in pairs]
+    else:
+        model = train(segmentation, kind, seed)
+        found = [discarding.measured(model, data.x, [layer], **how)[layer].entropy]
+        with torch.no_grad():
+            right = (model(data.x).argmax(1) == data.y).double().mean((1, 2)).numpy()
+    return contrasts(torch.cat(found), data, segmentation).assign(kind=kind, seed=seed, accuracy=right)

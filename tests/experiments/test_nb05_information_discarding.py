@@ -249,8 +249,8 @@ def test_ten_times_the_noise_is_about_as_much_more_in_bits(measure):
     assert loud - usual == pytest.approx(math.log2(10), abs=0.5)
 
 
-def test_each_known_layer_discards_a_bit_more_off_the_object(defined):
-    rows = defined(NAME, layers=LAYERS, n_images=2).known(NETWORK, 1)
+def test_each_known_layer_discards_a_bit_more_off_the_object():
+    rows = study.known(NETWORK, 1, 2, LAYERS)
     for number, layer in enumerate(LAYERS, start=1):
         assert rows.loc[rows["layer"] == layer, "concentration"].tolist() == pytest.approx([number] * 2, abs=0.3)
     assert rows.groupby("image")["discarding"].is_monotonic_increasing.all()
@@ -283,8 +283,8 @@ def test_layers_are_measured_where_their_kind_needs_them(measure):
     assert tables["autoencoder"]["accuracy"].isna().all()
 
 
-def test_a_public_network_is_measured_in_five_blocks_from_first_to_last(defined, monkeypatch):
-    asked, notebook = [], defined(NAME, layers=LAYERS, steps=1, start=0)
+def test_a_public_network_is_measured_in_five_blocks_from_first_to_last(monkeypatch):
+    asked = []
 
     def load(name, **sizes):
         x = torch.rand(sizes["n_test"], 3, 32, 32, generator=torch.Generator().manual_seed(0))
@@ -292,7 +292,7 @@ def test_a_public_network_is_measured_in_five_blocks_from_first_to_last(defined,
         return Splits(*[Data(x, torch.zeros(len(x)))] * 3, name, {})
 
     monkeypatch.setattr(datasets, "load", load)
-    rows = notebook.measure_resnet(study.ResNet(depth=20, n_test=2, n_images=1), "untrained", 1)
+    rows = study.public(study.ResNet(depth=20, n_test=2, n_images=1), "untrained", 1, 1, 1)
     names = [name for name in activations.layers(models.resnet(20)) if name.startswith("stage")]
     assert rows["layer"].tolist() == [names[i] for i in (0, 2, 4, 6, 8)]
     assert rows["block"].tolist() == [0, 1, 2, 3, 4]
@@ -303,3 +303,39 @@ def test_a_public_network_is_measured_in_five_blocks_from_first_to_last(defined,
     assert rows.loc[rows["block"] == 2, "discarding"].tolist() == d.mean.tolist()
     assert set(rows["depth"]) == {20}
     assert set(rows["kind"]) == {"untrained"}
+
+
+def test_maps_are_ranks_of_what_the_last_convolution_depends_on():
+    drawn, x = study.maps(NETWORK, "trained", 1, 2, 0), study.images(NETWORK, 1).test.x[:2]
+    assert list(drawn) == ["discarding", "sensitivity", "jacobian", "perturbation", "grad_cam"]
+    net = by_hand("trained", 1)
+    for name in ("sensitivity", "perturbation"):
+        order = getattr(discarding, name)(net, x, "conv6", grid=6).flatten(1).argsort(1)
+        assert drawn[name].flatten(1).gather(1, order).tolist() == [list(range(1, 37))] * 2
+    how = {"grid": 6, "steps": 0, "seed": 1, "error": 0.02}
+    d = discarding.strict_information_discarding(net, x, "conv6", **how)
+    top = drawn["discarding"].flatten(1).argmax(1)
+    assert torch.equal(top, d.entropy.flatten(1).argmin(1))
+    rows = study.agreement(NETWORK, "trained", 1, 2, 0)
+    ours, theirs = (drawn[name].flatten(1)[0] for name in ("discarding", "sensitivity"))
+    assert rows["sensitivity"][0] == pytest.approx(torch.corrcoef(torch.stack([ours, theirs]))[0, 1].item())
+    assert rows[["kind", "seed"]].to_numpy().tolist() == [["trained", 1]] * 2
+
+
+def test_networks_that_answer_the_same_have_the_same_discarding():
+    rows = study.comparability(NETWORK, 1, 2).set_index("to")
+    assert list(rows.index) == ["scales 10 and 1/10", "folded", "logits times 10", "untrained"]
+    assert (rows["bits"][:3] < 1e-3).all()
+    assert rows.loc["untrained", "bits"] > 1e-3
+    assert rows["jacobian"].tolist()[:3] == pytest.approx([1, 0, 0], abs=1e-3)
+    assert set(rows["seed"]) == {1}
+
+
+def test_uncertainty_has_a_decoder_of_its_own_in_all_its_forms():
+    rows = study.uncertainty(NETWORK, "fc1", 1, 2, 0)
+    net, splits = by_hand("trained", 1), study.images(NETWORK, 1)
+    decode = techniques.decoder(net, "fc1", splits.train, width=16, epochs=3, lr=5e-3, batch_size=64, seed=1)
+    how = {"grid": 6, "steps": 0, "seed": 1, "error": 0.02}
+    r = discarding.reconstruction_uncertainty(net, splits.test.x[:2], "fc1", decode, **how)
+    assert rows["form"].tolist() == ["code's form", "the same without noise", "around its mean"]
+    assert rows["bits"].tolist() == [float(t.mean()) for t in (r.code, r.unperturbed, r.variance)]

@@ -197,9 +197,8 @@ def test_the_claims_are_about_these_settings():
 
 
 @pytest.mark.usefixtures("made_up")
-def test_the_notebook_makes_a_row_for_each_crop_of_a_network_and_of_the_known_layer(defined):
-    notebook = defined("05_information_discarding", steps=0, layers=[])
-    rows, known = notebook.segmented(SMALL, "untrained", 1), notebook.halved(SMALL, 1)
+def test_there_is_a_row_for_each_crop_of_a_network_and_of_the_known_layer():
+    rows, known = (study.measure(SMALL, kind, 1, 0) for kind in ("untrained", "known layer"))
     net, crops = study.train(SMALL, "untrained", 1), study.shown(SMALL, 1)
     found = discarding.measured(net, crops.x, ["dec1"], steps=0, seed=1, **SMALL.options)["dec1"]
     assert rows[["section", "raw", "matched"]].equals(study.contrasts(found.entropy, crops, SMALL))

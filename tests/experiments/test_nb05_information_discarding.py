@@ -199,6 +199,7 @@ def test_kinds_and_seeds_differ():
 
 def test_each_seed_has_its_own_images_and_padding_is_the_networks():
     one, other = (study.images(NETWORK, seed) for seed in (0, 1))
+    assert not torch.equal(one.test.y, other.test.y)
     assert not torch.equal(one.test.x, other.test.x)
     assert one.train.x.shape == other.train.x.shape == (128, 1, 12, 12)
     ways = {row: study.train(replace(NETWORK, padding=row), "untrained", 0).conv1.conv for row in ("circular", "zeros")}

@@ -114,7 +114,10 @@ def test_a_resnet_that_cannot_be_is_refused(change, message):
         ({"kinds": ["untrained", "trained"]}, "kinds must be .* in the order of .*, with the first three, got"),
         ({"kinds": [*study.MAIN, "damaged", "pruned"]}, "kinds must be .* in the order of"),
         ({"kinds": [*study.MAIN, "twin"]}, "kinds must be .* in the order of"),
-        ({"kinds": [*study.MAIN, "student of the network"]}, "kinds must be a list that has the student of labels too"),
+        (
+            {"kinds": [*study.MAIN, "student of the network"]},
+            "kinds must be a list that has the student of labels beside",
+        ),
         ({"decoded": ["fc1"]}, "decoded must be .* of 2 or more, all different, got"),
         ({"layers": [*LAYERS, "fc2"]}, "layers must be list"),
         ({"layers": LAYERS[:-1]}, "layers must be list"),
@@ -163,6 +166,9 @@ def by_hand(kind, seed):
         return learnt(twin, data, 2, seed + 1000)
     if kind == "student of labels":
         return learnt(student, few, 6)
+    if kind == "student of permuted labels":
+        teacher = by_hand("permuted labels", seed)
+        return techniques.distilled(student, teacher, few, temperature=4.0, epochs=6, lr=2e-3, seed=seed)
     if kind == "autoencoder":
         return techniques.autoencoder(start, "conv6", data, width=16, epochs=2, lr=2e-3, seed=seed)
     trained = learnt(start, data, 2)
@@ -210,7 +216,7 @@ def test_each_seed_has_its_own_images_and_padding_is_the_networks():
 def test_what_was_done_is_compared_with_the_network_it_was_done_to():
     assert set(study.AGAINST) == {*study.KINDS} - {*study.MAIN, "student of labels"}
     others = {kind: other for kind, other in study.AGAINST.items() if other != "trained"}
-    assert others == {"student of the network": "student of labels"}
+    assert others == dict.fromkeys(["student of the network", "student of permuted labels"], "student of labels")
 
 
 def test_an_unknown_kind_is_refused():
@@ -250,11 +256,11 @@ def test_ten_times_the_noise_is_about_as_much_more_in_bits(measure):
     assert loud - usual == pytest.approx(math.log2(10), abs=0.5)
 
 
-def test_each_known_layer_discards_a_bit_more_off_the_object():
-    rows = study.known(NETWORK, 1, 2, LAYERS)
-    for number, layer in enumerate(LAYERS, start=1):
-        assert rows.loc[rows["layer"] == layer, "concentration"].tolist() == pytest.approx([number] * 2, abs=0.3)
-    assert rows.groupby("image")["discarding"].is_monotonic_increasing.all()
+def test_each_known_layer_discards_a_quarter_of_a_bit_more_off_the_object():
+    rows = study.known(replace(NETWORK, error=0.01), 1, 4, LAYERS, 0)
+    found = rows.pivot_table(index="image", columns="layer", values="concentration")[LAYERS]
+    assert found.mean().tolist() == pytest.approx([0.25, 0.5, 0.75, 1.0, 1.25], abs=0.15)
+    assert found.diff(axis=1).iloc[:, 1:].mean().tolist() == pytest.approx([0.25] * 4, abs=0.1)
     assert set(rows["kind"]) == {"known"}
     assert set(rows["padding"]) == {"circular"}
 

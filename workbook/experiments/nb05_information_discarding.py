@@ -22,11 +22,11 @@ from workbook.techniques import Schedule
 
 MAIN = ("untrained", "trained", "permuted labels")
 KINDS = (
-    *MAIN, "trained again", "one epoch", "student of labels", "student of the network", "pruned", "pruned, trained on",
-    "damaged", "trained on", "attacked in training", "autoencoder",
+    *MAIN, "trained again", "one epoch", "student of labels", "student of the network", "student of permuted labels",
+    "pruned", "pruned, trained on", "damaged", "trained on", "attacked in training", "autoencoder",
 )  # fmt: skip
 AGAINST = {
-    kind: "student of labels" if kind == "student of the network" else "trained"
+    kind: "student of labels" if kind.startswith("student") else "trained"
     for kind in KINDS[3:] if kind != "student of labels"
 }  # fmt: skip  # what was done to a network -> the network that it is compared with
 TWIN = 1000  # added to the seed of a network that is trained again
@@ -143,8 +143,8 @@ def check(parameters: Mapping[str, Any]) -> None:
     checks.hold("networks", clutter, clutter[:1] == [True], "a list whose first has clutter, which claims need")
     apart = len({(network.data, network.padding) for network in networks}) == len(networks)
     checks.hold("networks", len(networks), apart, "a list in which data or padding differ")
-    alone = "student of the network" in kinds and "student of labels" not in kinds
-    checks.hold("kinds", kinds, not alone, "a list that has the student of labels too")
+    missing = {AGAINST[kind] for kind in kinds if kind in AGAINST} - set(kinds)
+    checks.hold("kinds", kinds, not missing, "a list that has the student of labels beside other students")
     checks.choice("networks[0].damaged_layer", networks[0].damaged_layer, layers[2:-1])
     checks.choice("networks[0].encoder", networks[0].encoder, layers)
     checks.within("n_images", parameters["n_images"], 2, min(network.n_test for network in networks))
@@ -211,16 +211,21 @@ def train(network: Network, kind: str, seed: int) -> nn.Module:
     def learnt(model: nn.Module = start, data: Data = data, how: Schedule = how) -> nn.Module:
         return store.trained(model, data, **how)
 
+    def permuted() -> nn.Module:
+        return learnt(data=splits.permuted_labels(seed=seed).train)
+
+    def taught(teacher: nn.Module) -> nn.Module:
+        return techniques.distilled(student, teacher, few, temperature=n.temperature, **long)
+
     return {
         "untrained": lambda: start.eval(),
         "trained": lambda: learnt(),
-        "permuted labels": lambda: learnt(data=splits.permuted_labels(seed=seed).train),
+        "permuted labels": permuted,
         "trained again": lambda: learnt(new(seed=again), how={**how, "seed": again}),
         "one epoch": lambda: learnt(how={**how, "epochs": 1}),
         "student of labels": lambda: learnt(student, few, long),
-        "student of the network": lambda: techniques.distilled(
-            student, learnt(), few, temperature=n.temperature, **long
-        ),
+        "student of the network": lambda: taught(learnt()),
+        "student of permuted labels": lambda: taught(permuted()),
         "pruned": lambda: techniques.pruned(learnt(), n.pruned_share),
         "pruned, trained on": lambda: techniques.finetuned(techniques.pruned(learnt(), n.pruned_share), data, **more),
         "damaged": lambda: techniques.damaged(learnt(), n.damaged_layer, share=n.damaged_share, seed=seed),
@@ -361,15 +366,18 @@ def uncertainty(network: Network, layer: str, seed: int, n: int, steps: int) -> 
     return pd.DataFrame([{"layer": layer, "seed": seed, "form": f, "bits": float(t.mean())} for f, t in forms.items()])
 
 
-def known(network: Network, seed: int, n: int, layers: Sequence[str]) -> pd.DataFrame:
-    """What the known layers discard of a network's test images: each is the image, halved off the object once more.
+def known(network: Network, seed: int, n: int, layers: Sequence[str], steps: int) -> pd.DataFrame:
+    """What the known layers discard of a network's test images.
+
+    Each is the image, faded off the object by a factor of 2^(1/4) once more, so that the k-th discards k / 4 bits more
+    of the background.
 
     Parameters
     ----------
     network, seed
         As `images` takes them.
-    n : int
-        Test images.
+    n, steps : int
+        Test images; steps of the optimiser, at most.
     layers : sequence of str
         Names of the layers.
 
@@ -379,8 +387,9 @@ def known(network: Network, seed: int, n: int, layers: Sequence[str]) -> pd.Data
         As `discarding.table` gives it, with the network's fields, the kind "known" and the seed.
     """
     x, box = images(network, seed).test.x[:n], discarding.box(network.grid)
-    model = nb05_segmentation.known(interpolate(box[None, None].to(x), x.shape[2:]).expand_as(x[:1]), layers)
-    found = discarding.measured(model, x, layers, rectify=False, steps=0, seed=seed, **network.options)
+    pixels = interpolate(box[None, None].to(x), x.shape[2:]).expand_as(x[:1])
+    model = nb05_segmentation.known(pixels, layers, bits=0.25)
+    found = discarding.measured(model, x, layers, steps=steps, seed=seed, **network.options)
     return discarding.table(found, box).assign(**records.columns(network), kind="known", seed=seed)
 
 

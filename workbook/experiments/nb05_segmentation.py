@@ -169,8 +169,8 @@ def shown(segmentation: Segmentation, seed: int) -> Data:
     return crops(datasets.sections(n_train=s.n_train, n_test=s.n_test).test, s.n_shown, s, seed)
 
 
-def known(mask: Tensor, layers: Sequence[str]) -> nn.Module:
-    """A network whose layers each halve the image off a mask once more: the k-th discards k bits more there.
+def known(mask: Tensor, layers: Sequence[str], *, bits: float = 1.0) -> nn.Module:
+    """A network whose layers each fade the image off a mask by 2^bits once more: so much more they discard there.
 
     Parameters
     ----------
@@ -178,15 +178,17 @@ def known(mask: Tensor, layers: Sequence[str]) -> nn.Module:
         1 on the object, else 0.
     layers : sequence of str
         Their names.
+    bits : float
+        What each layer adds.
 
     Returns
     -------
     nn.Module
         In eval mode.
     """
-    halving = nn.BatchNorm1d(mask.numel())  # in eval mode a factor for each pixel, and the same for all
-    halving.weight.data = (1.0 + mask.flatten()) / 2
-    each = {layer: copy.deepcopy(halving) for layer in layers}
+    fading = nn.BatchNorm1d(mask.numel())  # in eval mode a factor for each pixel, and the same for all
+    fading.weight.data = 2 ** (bits * (mask.flatten() - 1.0))
+    each = {layer: copy.deepcopy(fading) for layer in layers}
     return nn.Sequential(OrderedDict(flatten=nn.Flatten(), **each)).eval()
 
 

@@ -165,8 +165,11 @@ def check(parameters: Mapping[str, Any]) -> None:
     hold("networks", alike, comparable, "alike in hidden, two layers, and n_networks, at least 2, for the claims")
     hold("deep_networks", [network.name for network in deep], len(deep) <= 1, "at most one, which claims are about")
     hold("modes of protocol", protocol.modes, "zero" in protocol.modes, "mean and zero, which claims compare")
-    chosen = v1.weight_decay in search.weight_decays and v1.epochs in search.epochs
-    hold("search", search, chosen, f"a list that holds {v1.weight_decay} and {v1.epochs}, as version 1's network has")
+    chosen = v1.weight_decay in search.weight_decays[:-1] and v1.epochs in search.epochs
+    what = (
+        f"of {v1.weight_decay} and {v1.epochs}, as version 1's network has, and of a last L2 strength that it has not"
+    )
+    hold("search", search, chosen, what)
     step = math.ceil(max(sum(network.hidden) for network in networks) / protocol.points)
     upto, n_top = parameters["upto"], parameters["n_top"]
     hold("upto", upto, step <= upto <= fewest, f"from {step}, the first step, to {fewest}, the units of networks")

@@ -121,9 +121,12 @@ def test_a_record_that_cannot_be_is_refused_by_row_and_field(changes, message):
         ({"deep_networks": [PLAIN, PLAIN | {"hidden": [7, 7]}]}, "deep_networks must be at most one, which claims are"),
         (
             {"search": SEARCH | {"epochs": [3, 4]}},
-            r"search must be a list that holds 0.0 and 2, as version 1's network",
+            r"search must be of 0.0 and 2, as version 1's network",
         ),
-        ({"search": SEARCH | {"weight_decays": [1e-3, 0.0]}}, "and of a last L2 strength that it has not, got Search"),
+        (
+            {"search": SEARCH | {"weight_decays": [1e-3, 0.0]}},
+            "search must be .* and of a last L2 strength that it has not, got Search",
+        ),
         (
             {"deep_networks": [PLAIN, PLAIN]},
             r"deep_networks\[1\] must be different from the rows before it, got Network",

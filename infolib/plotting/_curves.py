@@ -354,10 +354,7 @@ def ablation(curves: pd.DataFrame, *, title: str = "") -> Figure:
     """
     pools = list(dict.fromkeys(curves["layers"]))
     quantities = [quantity for quantity in dict.fromkeys(curves["quantity"]) if quantity != "random"]
-    size = (3.7 * len(pools), 6)
-    figure, axes = plt.subplots(
-        2, len(pools), figsize=size, sharey=True, sharex="col", squeeze=False, layout="constrained"
-    )
+    figure, axes = grid(2, len(pools), sharex="col", sharey="all")
     colours = {"random": "#8a929c"} | dict(zip(quantities, sns.color_palette("colorblind"), strict=False))
     per_network = curves.groupby(["layers", "quantity", "direction", "seed", "k"])["accuracy"].mean()
     for column, pool in enumerate(pools):
@@ -397,10 +394,7 @@ def ablation_modes(curves: pd.DataFrame) -> Figure:
     ['clamped to mean', 'clamped to zero']
     """
     networks, pools = list(dict.fromkeys(curves["network"])), list(dict.fromkeys(curves["layers"]))
-    size = (3.7 * len(pools), 2.9 * len(networks))
-    figure, axes = plt.subplots(
-        len(networks), len(pools), figsize=size, sharey=True, squeeze=False, layout="constrained"
-    )
+    figure, axes = grid(len(networks), len(pools), sharey="all")
     per_network = curves.groupby(["network", "layers", "mode", "seed", "k"])["accuracy"].mean()
     for i, network in enumerate(networks):
         for j, pool in enumerate(pools):

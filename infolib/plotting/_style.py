@@ -16,7 +16,7 @@ from infolib import checks
 
 INK, BAND = "#33383f", "#cfe6dd"
 LEGEND: dict[str, Any] = {"fontsize": "x-small", "loc": "upper left", "bbox_to_anchor": (1, 1), "frameon": False}
-Shared = Literal["none", "row", "col"]  # which panels have one axis
+Shared = Literal["none", "row", "col", "all"]  # which panels have one axis
 
 
 def theme() -> None:

@@ -11,7 +11,7 @@ from sklearn.metrics import mutual_info_score
 from torch import nn
 
 from infolib import activations, training
-from infolib.data import Data
+from infolib.data import Data, Splits
 from infolib.estimators import binning, discrete
 from infolib.measures import neuron_importance
 from infolib.measures.neuron_importance import (
@@ -455,6 +455,16 @@ def test_whole_protocol_on_digits_finds_the_informative_neurons_important():
         (lambda m: scores(m.mlp, m.data[:9], ["hidden1"]), "as many samples as classes, got n=9 for 10"),
         (lambda m: scores(m.mlp, m.data[:0], ["hidden1"]), "data is empty"),
         (lambda m: scores(m.mlp, Data(m.data.x, m.data.y + 1), ["hidden1"]), "below the model's 10 classes, got 10"),
+        (
+            lambda m: scores(m.broken, m.data, ["hidden1"]),
+            "a network whose outputs are finite, got '60 of 60 that are not'",
+        ),
+        (lambda m: ablation_curves(m.broken, m.data, []), "model must be a network whose outputs are finite"),
+        (lambda m: m.whole(m.data, m.data[:50]), "splits.test must be apart from splits.val, got '50 of 50 in"),
+        (
+            lambda m: m.whole(m.data[:50], m.data[49:]),
+            "splits.test must be apart from splits.val, got '1 of 11 in",
+        ),
         (lambda m: comparisons(m.mlp.train(), m.data, ["hidden1"]), "model is in training mode"),
         (lambda m: ablation_curves(m.mlp.train(), m.data, []), "model is in training mode"),
         (lambda m: ablation_curves(m.mlp, m.data, []), "orders is empty"),
@@ -474,8 +484,11 @@ def test_refusals_name_what_was_given_and_what_is_allowed(call, message):
     data = random_data((12,))
     data = Data(data.x.float(), data.y)
     images = Data(torch.rand(10, 3, 32, 32), torch.arange(10) % 3)
+    broken = models.mlp([12, 4, 3, 10], seed=0).eval()
+    torch.nn.init.constant_(broken.output.bias, math.nan)
     given = SimpleNamespace(
-        mlp=mlp, data=data, images=images, resnet=models.resnet(20).eval(),
+        whole=lambda val, test: neuron_importance.analyse(mlp, Splits(val, val, test, "mine", {}), ["hidden1"], seed=0),
+        broken=broken, mlp=mlp, data=data, images=images, resnet=models.resnet(20).eval(),
         lenet=models.lenet5(in_shape=(3, 32, 32), seed=0).eval(),
         grouped=nn.Sequential(
             nn.Conv2d(3, 3, 3), nn.Conv2d(3, 3, 3, groups=3), nn.AdaptiveAvgPool2d(1), nn.Flatten()

@@ -45,7 +45,8 @@ ABSURD = [
     ("04", "networks", []), ("04", "networks[0].hidden", []), ("04", "networks[0].n_networks", 1),
     ("04", "networks[0].threshold", 2.0), ("04", "protocol.points", 0), ("04", "protocol.n_test", 10**6),
     ("04", "protocol.modes", ["mean", "mean"]), ("04", "deep_protocol.n_random", 0), ("04", "upto", 0),
-    ("04", "upto", 10**6), ("04", "n_top", 0), ("04", "n_top", 101),
+    ("04", "upto", 10**6), ("04", "n_top", 0), ("04", "n_top", 101), ("04", "search.epochs", [61]),
+    ("04", "search.weight_decays", []), ("04", "search.weight_decays", [0.0, 0.0]), ("04", "search.n_networks", 0),
     ("05", "networks", []), ("05", "networks[0].grid", 7), ("05", "networks[0].eps", 2.0),
     ("05", "networks[0].width", 10**9), ("05", "layers", []), ("05", "layers", ["conv1", "conv2", "conv4", "fc1"]),
     ("05", "layers", ["conv1", "conv1", "conv4", "conv6", "fc1"]), ("05", "layers", ["conv1", "nonsense", "fc1"]),
@@ -123,9 +124,9 @@ def test_more_images_than_public_networks_have_are_refused_where_there_are_some(
 
 def test_a_word_that_yaml_takes_for_a_boolean_is_refused_with_its_field_and_why():
     rows, _ = own("04_neuron_importance")
-    rows["networks"][0] |= {"labels": True}
+    rows["networks"][0] |= {"batch_norm": True}
     with pytest.raises(
-        ValueError, match=r"networks\[0\].labels must be one of 'true', 'permuted', got True \(bool, as Y"
+        ValueError, match=r"networks\[0\].batch_norm must be one of 'none', 'before', 'after', got True \(bool, as Y"
     ):
         runner.resolve("04_neuron_importance", "quick", {"networks": rows["networks"]})
     with pytest.raises(ValueError, match=r"networks\[0\].lr must be float .*, got False \(bool\)$"):

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import conv2d, cross_entropy
 
+from infolib import checks
 from infolib.activations import device_of
 from infolib.data import Data, labelled
 
@@ -59,12 +60,14 @@ class Start(NamedTuple):
 
 
 def check(model: nn.Module, data: Data) -> None:
-    """Raises ValueError for a model in training mode, and for data whose labels are not the model's."""
+    """Raises ValueError for a model in training mode, one with outputs that are not finite, and labels not its own."""
     if any(module.training for module in model.modules()):
         raise ValueError("model is in training mode: dropout would blur activations; call model.eval() first")
     data = labelled("data", data)
     with torch.no_grad():
-        classes = model(data.x[:1].to(device_of(model))).shape[1]
+        logits = torch.cat([model(x.to(device_of(model))) for x in data.x.split(CHUNK)])
+    classes, wrong = logits.shape[1], int((~logits.isfinite()).any(1).sum())
+    checks.hold("model", f"{wrong} of {len(logits)} that are not", not wrong, "a network whose outputs are finite")
     if len(data) < classes:
         raise ValueError(f"data must hold at least as many samples as classes, got n={len(data)} for {classes}")
     if int(data.y.max()) >= classes:

@@ -13,7 +13,13 @@ from infolib.measures.neuron_importance._chain import MODES, Mode
 from infolib.measures.neuron_importance._curves import ablation_curves, orders
 from infolib.measures.neuron_importance._scores import QUANTITIES, comparisons, scores
 
-RANKED = (*QUANTITIES, "class selectivity", "outgoing weights", "Taylor")  # what `analyse` orders neurons by
+RANKED = (
+    *QUANTITIES,
+    "class selectivity",
+    "outgoing weights",
+    "Taylor",
+    "ablation loss, mean",
+)  # what `analyse` orders neurons by
 
 
 class Analysis(NamedTuple):
@@ -70,19 +76,23 @@ def analyse(
     Raises
     ------
     ValueError
-        As `scores`, `comparisons`, `orders` and `ablation_curves` do.
+        As `scores`, `comparisons`, `orders` and `ablation_curves` do; for test samples of which more than one in a
+        hundred is a validation sample.
 
     Examples
     --------
     >>> import torch
     >>> from infolib.data import Data
-    >>> net, x = nn.Sequential(nn.ReLU(), nn.Linear(2, 2)).eval(), torch.eye(2).repeat(4, 1)
-    >>> splits = Splits(*[Data(x, x.argmax(1))] * 3, name="mine", sha256={})
+    >>> net, x = nn.Sequential(nn.ReLU(), nn.Linear(2, 2)).eval(), torch.rand(3, 8, 2)
+    >>> splits = Splits(*[Data(part, part.argmax(1)) for part in x], name="mine", sha256={})
     >>> found = analyse(net, splits, ["0"], modes=["mean"], random=1, permutations=2, seed=0)
     >>> found.scores["quantity"].nunique(), found.curves["quantity"].nunique()  # with a random order
-    (8, 7)
+    (8, 8)
     """
     checks.at_least("the number of modes", len(modes), 1)
+    val, test = ([sample.numpy().tobytes() for sample in part.x.cpu()] for part in (splits.val, splits.test))
+    shared = sum(map(set(val).__contains__, test))
+    checks.hold("splits.test", f"{shared} of {len(test)} in both", 100 * shared <= len(test), "apart from splits.val")
     scored = scores(model, splits.val, layers, quantise=quantise, permutations=permutations, seed=seed)
     table = pd.concat([scored, comparisons(model, splits.val, layers)], ignore_index=True)
     found = orders(table[table["quantity"].isin(RANKED)], random=random, seed=seed)

@@ -1,7 +1,8 @@
 """The coder of `transfer`: blocks, what a learner makes of each prefix, and what the next block then costs."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from functools import partial
 from itertools import pairwise
 from typing import Any, NamedTuple, TypedDict
@@ -117,8 +118,11 @@ def codes(
     def costs(jobs: Sequence[tuple[Any, tuple[int, int]]]) -> dict[str, Tensor]:
         chosen, prefixes = [state for state, _ in jobs], [data[:start] for _, (start, _) in jobs]
         learnt = predictors(learner, chosen, prefixes, seed=seed, calibrate=calibrate, batched=batched)
-        blocks = [data[start:stop] for _, (start, stop) in jobs]
-        return {"bits": torch.tensor([price(*pair) for pair in zip(learnt, blocks, strict=True)], dtype=torch.float64)}
+        found = []
+        for predictor, (_, (start, stop)) in zip(learnt, jobs, strict=True):
+            with _named(seed, start):
+                found.append(price(predictor, data[start:stop]))
+        return {"bits": torch.tensor(found, dtype=torch.float64)}
 
     jobs = [(state, block) for state in states for block in blocks]
     groups = [jobs] if batched else [[job] for job in jobs]
@@ -148,7 +152,8 @@ def predictors(
     betas = [0.5 if len(prefix) else 1.0 for prefix in prefixes]
     for i, predictor in zip(inner, every[len(states) :], strict=True):
         rest = prefixes[i][cuts[i] :]
-        betas[i] = inverse_temperature(scores(predictor, rest.x), rest.y)
+        with _named(seed, cuts[i]):
+            betas[i] = inverse_temperature(scores(predictor, rest.x), rest.y)
     return [partial(_scaled, predictor, beta) for predictor, beta in zip(every, betas, strict=False)]
 
 
@@ -157,12 +162,27 @@ def _learnt(
 ) -> list[Predictor]:
     found = {i: s for i, s in enumerate(states) if isinstance(s, nn.Module) and not len(prefixes[i])}
     rest = [i for i in range(len(states)) if i not in found]
-    if batched:
-        learnt = learner([states[i] for i in rest], [prefixes[i] for i in rest], seed) if rest else []
-    else:
-        learnt = [learner(states[i], prefixes[i], seed) for i in rest]
+    learnt = None
+    with suppress(FloatingPointError):  # one by one below, to see which it was
+        learnt = learner([states[i] for i in rest], [prefixes[i] for i in rest], seed) if batched and rest else None
+    if learnt is None:
+        learnt = [_alone(learner, states[i], prefixes[i], seed, batched) for i in rest]
     found |= dict(zip(rest, learnt, strict=True))
     return [found[i] for i in range(len(states))]
+
+
+def _alone(learner: Any, state: Any, prefix: Data, seed: int, batched: bool) -> Predictor:
+    with _named(seed, len(prefix)):
+        return learner([state], [prefix], seed)[0] if batched else learner(state, prefix, seed)
+
+
+@contextmanager
+def _named(seed: int, sent: int) -> Iterator[None]:
+    """An error of a learner or of its scores with the seed and the block."""
+    try:
+        yield
+    except (FloatingPointError, ValueError) as error:
+        raise type(error)(f"seed {seed}, the block after {sent} labels: {error}") from error
 
 
 def _scaled(predictor: Predictor, factor: float, x: Tensor) -> Tensor:

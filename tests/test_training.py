@@ -343,7 +343,8 @@ def test_many_networks_are_those_of_deep_copies_to_the_last_bit_and_share_nothin
     found = train_many(starts, prefixes, steps=40, seed=[3, 4])
     former = codes.train_many(starts, prefixes, steps=40, seed=[3, 4])
     for start, one, expected in zip(starts, found, former, strict=True):
-        assert str(one) == str(expected) and not any(module.training for module in one.modules())
+        assert str(one) == str(expected)
+        assert not any(module.training for module in one.modules())
         pairs = list(zip(one.named_parameters(), expected.named_parameters(), strict=True))
         assert [a[0] for a, _ in pairs] == [b[0] for _, b in pairs]
         assert all(torch.equal(a[1], b[1]) and a[1].stride() == b[1].stride() for a, b in pairs)

@@ -690,10 +690,10 @@ def test_a_learner_that_diverges_is_named_by_seed_block_and_step(batched):
         prequential_codelength(learner, START, digits(40), batched=batched, seed=3)
 
 
-@pytest.mark.parametrize(("calibrate", "sent"), [(False, 16), (True, 24)])
+@pytest.mark.parametrize(("calibrate", "sent"), [(False, 16), (True, 32)])
 def test_a_learner_that_gives_nan_is_named_by_seed_and_block(calibrate, sent):
     def learner(_state, prefix, _seed):
-        return lambda x: torch.full((len(x), 10), math.nan if len(prefix) == sent else 0.0)
+        return lambda x: torch.full((len(x), 10), math.nan if len(prefix) == (24 if calibrate else 16) else 0.0)
 
     with pytest.raises(ValueError, match=rf"^seed 3, the block after {sent} labels: .* must be numbers, got NaN"):
         prequential_codelength(learner, None, digits(40), calibrate=calibrate, seed=3)

@@ -1,8 +1,8 @@
 """The coder of `transfer`: blocks, what a learner makes of each prefix, and what the next block then costs."""
 
 import math
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from functools import partial
 from itertools import pairwise
 from typing import Any, NamedTuple, TypedDict
@@ -115,18 +115,23 @@ def codes(
     price = bits or partial(block_bits, mixture=mixture)
     blocks = list(pairwise(ends))
 
-    def costs(jobs: Sequence[tuple[Any, tuple[int, int]]]) -> dict[str, Tensor]:
+    def costs(jobs: Sequence[tuple[Any, tuple[int, int]]]) -> Tensor:
         chosen, prefixes = [state for state, _ in jobs], [data[:start] for _, (start, _) in jobs]
         learnt = predictors(learner, chosen, prefixes, seed=seed, calibrate=calibrate, batched=batched)
-        found = []
-        for predictor, (_, (start, stop)) in zip(learnt, jobs, strict=True):
-            with _named(seed, start):
-                found.append(price(predictor, data[start:stop]))
-        return {"bits": torch.tensor(found, dtype=torch.float64)}
+        blocks = [data[start:stop] for _, (start, stop) in jobs]
+        return torch.tensor([price(*pair) for pair in zip(learnt, blocks, strict=True)], dtype=torch.float64)
+
+    def alone(job: tuple[Any, tuple[int, int]]) -> Tensor:
+        try:
+            return costs([job])
+        except (FloatingPointError, ValueError) as error:
+            raise type(error)(f"seed {seed}, the block after {job[1][0]} labels: {error}") from error
 
     jobs = [(state, block) for state in states for block in blocks]
-    groups = [jobs] if batched else [[job] for job in jobs]
-    found = [costs(group)["bits"] for group in groups]
+    found: list[Tensor] = []
+    with suppress(FloatingPointError, ValueError):  # one by one below, which names the block
+        found = [costs(jobs)] if batched else []
+    found = found or [alone(job) for job in jobs]
     return [Codelength(float(one.sum()), one, ends) for one in torch.cat(found).reshape(len(states), -1)]
 
 
@@ -152,8 +157,7 @@ def predictors(
     betas = [0.5 if len(prefix) else 1.0 for prefix in prefixes]
     for i, predictor in zip(inner, every[len(states) :], strict=True):
         rest = prefixes[i][cuts[i] :]
-        with _named(seed, cuts[i]):
-            betas[i] = inverse_temperature(scores(predictor, rest.x), rest.y)
+        betas[i] = inverse_temperature(scores(predictor, rest.x), rest.y)
     return [partial(_scaled, predictor, beta) for predictor, beta in zip(every, betas, strict=False)]
 
 
@@ -162,27 +166,12 @@ def _learnt(
 ) -> list[Predictor]:
     found = {i: s for i, s in enumerate(states) if isinstance(s, nn.Module) and not len(prefixes[i])}
     rest = [i for i in range(len(states)) if i not in found]
-    learnt = None
-    with suppress(FloatingPointError):  # one by one below, to see which it was
-        learnt = learner([states[i] for i in rest], [prefixes[i] for i in rest], seed) if batched and rest else None
-    if learnt is None:
-        learnt = [_alone(learner, states[i], prefixes[i], seed, batched) for i in rest]
+    if batched:
+        learnt = learner([states[i] for i in rest], [prefixes[i] for i in rest], seed) if rest else []
+    else:
+        learnt = [learner(states[i], prefixes[i], seed) for i in rest]
     found |= dict(zip(rest, learnt, strict=True))
     return [found[i] for i in range(len(states))]
-
-
-def _alone(learner: Any, state: Any, prefix: Data, seed: int, batched: bool) -> Predictor:
-    with _named(seed, len(prefix)):
-        return learner([state], [prefix], seed)[0] if batched else learner(state, prefix, seed)
-
-
-@contextmanager
-def _named(seed: int, sent: int) -> Iterator[None]:
-    """An error of a learner or of its scores with the seed and the block."""
-    try:
-        yield
-    except (FloatingPointError, ValueError) as error:
-        raise type(error)(f"seed {seed}, the block after {sent} labels: {error}") from error
 
 
 def _scaled(predictor: Predictor, factor: float, x: Tensor) -> Tensor:

@@ -451,9 +451,9 @@ def train_many(
     >>> evaluate(one, data).accuracy, torch.equal(none[0].weight, net[0].weight)
     (1.0, True)
     """
-    checks.of_type("models", models, Sequence, "a sequence of networks")
     checks.of_type("data", data, Sequence, "a sequence of infolib.Data")
-    models = [checks.network(f"models[{i}]", model) for i, model in enumerate(models)]
+    for i, model in enumerate(checks.of_type("models", models, Sequence, "a sequence of networks")):
+        checks.network(f"models[{i}]", model)
     data = [labelled(f"data[{i}]", one, empty=True) for i, one in enumerate(data)]
     several = isinstance(seed, Iterable) and not isinstance(seed, str | bytes) and bool(getattr(seed, "ndim", 1))
     each: Any = seed if several else [seed] * len(models)

@@ -97,7 +97,7 @@ def compare(
     seed : int
         Of the minibatches.
     coding : Coding
-        The code and its training, also that of the area's learning curve.
+        The code and its training; also that of the area's learning curve: the networks should be trained alike.
 
     Returns
     -------

@@ -228,13 +228,15 @@ def check(parameters: Mapping[str, Any]) -> None:
     """
     sizes, samples = parameters["sizes"], parameters["samples"]
     checks.at_least("the number of codes", len(parameters["codes"]), 1)
+    for known in (datasets.checksums()[name] for name in dict.fromkeys([*parameters["sets"], samples.data])):
+        checks.within("k of samples", samples.k, 10, known.get("official", known["samples"] - 1))
     with records.placed("sizes"):
         for name in parameters["sets"]:
             datasets.sizes(name, n_train=_and_rest(sizes[-1]), n_val=0, n_test=samples.k)
     taps = {resnet.layers for resnet in parameters["resnets"]}
     checks.hold("resnets", taps, len(taps) <= 1, "of the same layers")
     if taps:
-        checks.within("probe of samples", samples.probe, 10, datasets.sizes("cifar10")[2])
+        checks.within("probe of samples", samples.probe, 10, datasets.sizes("cifar10")[2] - REST - samples.k)
     share = max([2, *(record.halves for record in parameters["forgetting"])])
     with records.placed("samples"):
         datasets.sizes(samples.data, n_train=_and_rest(share * samples.n // 2), n_val=0, n_test=share * samples.k // 2)

@@ -451,9 +451,8 @@ def train_many(
     >>> evaluate(one, data).accuracy, torch.equal(none[0].weight, net[0].weight)
     (1.0, True)
     """
-    models = checks.of_type("models", models, Sequence, "a sequence of networks")
-    data = checks.of_type("data", data, Sequence, "a sequence of infolib.Data")
-    for i, model in enumerate(models):
+    checks.of_type("data", data, Sequence, "a sequence of infolib.Data")
+    for i, model in enumerate(checks.of_type("models", models, Sequence, "a sequence of networks")):
         checks.network(f"models[{i}]", model)
     data = [labelled(f"data[{i}]", one, empty=True) for i, one in enumerate(data)]
     several = isinstance(seed, Iterable) and not isinstance(seed, str | bytes) and bool(getattr(seed, "ndim", 1))
@@ -462,10 +461,9 @@ def train_many(
     if not len(models) == len(data) == len(seeds):
         raise ValueError(f"models, data and seed must be as many, got {len(models)}, {len(data)} and {len(seeds)}")
     busy = [i for i, one in enumerate(data) if len(one)]
-    copies = [copy.deepcopy(model).eval() for model in models]
     if not busy:
-        return copies
-    stacked, device = _stacked([copies[i] for i in busy]), device_of(models[0])
+        return [copy.deepcopy(model).eval() for model in models]
+    stacked, device = _stacked([models[i] for i in busy]), device_of(models[0])
     if (features := {one.x[0].numel() for one in data if len(one)}) != {len(stacked[0][0])}:
         raise ValueError(f"x of data must have {len(stacked[0][0])} features for these models, got {sorted(features)}")
     _fitting(stacked[-1][0], max(int(data[i].y.max()) for i in busy))
@@ -479,16 +477,17 @@ def train_many(
 
     def loss(u: dict[int, Tensor]) -> Tensor:
         """A sum over networks that share nothing: each gets its own gradient, and Adam is by element."""
-        rows = first + (torch.stack([u[seeds[i]] for i in busy]) * sizes[:, None]).long()  # (models, batch)
-        return cross_entropy(_forward(stacked, x[rows]).flatten(0, 1), y[rows].flatten(), reduction="sum") / batch_size
+        rows = (first + (torch.stack([u[seeds[i]] for i in busy]) * sizes[:, None]).long()).flatten()
+        scores = _forward(stacked, x.index_select(0, rows).view(len(busy), batch_size, -1)).flatten(0, 1)
+        scores.register_hook(Tensor.contiguous)  # of the gradient, which else comes with the classes first
+        log_p = log_softmax(scores.T.contiguous(), 0).T  # the same sums, and twenty times as fast
+        return nll_loss(log_p, y[rows], reduction="sum") / batch_size
 
     for _ in descend(update, loss, uniform):
         pass
-    with torch.no_grad():
-        for m, i in enumerate(busy):
-            for own, trained in zip(copies[i].parameters(), stacked, strict=True):
-                own.copy_(trained[m].T if own.ndim == 2 else trained[m, 0])
-    return copies
+    last = [p.detach().mT if i % 2 == 0 else p.detach()[:, 0] for i, p in enumerate(stacked)]  # weights, biases in turn
+    made = {i: _with(models[i], (p[m].contiguous().clone() for p in last)) for m, i in enumerate(busy)}
+    return [made[i] if i in made else copy.deepcopy(model).eval() for i, model in enumerate(models)]
 
 
 def zero_head(model: nn.Module) -> nn.Module:
@@ -809,6 +808,16 @@ def _stacked(models: Sequence[nn.Sequential]) -> list[Tensor]:
     columns = zip(*(model.parameters() for model in models), strict=True)
     stacked = [torch.stack([(p.T if p.ndim == 2 else p[None]).detach() for p in column]) for column in columns]
     return [parameter.contiguous().requires_grad_() for parameter in stacked]
+
+
+def _with(module: Any, weights: Iterator[Tensor]) -> Any:
+    """A copy of a module of `_stacked` in eval mode, with these weights: a deep copy takes five times as long."""
+    made = object.__new__(type(module))
+    state = vars(module) | {"training": False}
+    made.__dict__ |= {name: value.copy() if isinstance(value, dict) else value for name, value in state.items()}
+    made._parameters |= {name: nn.Parameter(next(weights), p.requires_grad) for name, p in module._parameters.items()}
+    made._modules |= {name: _with(child, weights) for name, child in module._modules.items()}
+    return made
 
 
 def _forward(stacked: list[Tensor], x: Tensor) -> Tensor:

@@ -10,6 +10,7 @@ from torch import nn
 from torch.nn.functional import cross_entropy
 from torch.optim import SGD, Adam
 
+from benchmarks import codes
 from infolib.data import Data, Splits, labelled, stratified_order
 from infolib.training import (
     descend,
@@ -334,6 +335,27 @@ def test_many_networks_at_once_are_the_networks_one_by_one(digits):
         alone = train(start, prefix, steps=40, batch_size=8, seed=seed)
         torch.testing.assert_close(weights(found), weights(alone), atol=2e-5, rtol=1e-4)
     assert (weights(together[0]) - weights(starts[0])).abs().max() > 0.01  # far more than the tolerance
+
+
+def test_many_networks_are_those_of_deep_copies_to_the_last_bit_and_share_nothing_with_their_starts(digits):
+    starts, prefixes = [digit_net(0), digit_net(1)], [digits[:20], digits[:150]]
+    starts[0][0].register_forward_hook(print)
+    found = train_many(starts, prefixes, steps=40, seed=[3, 4])
+    former = codes.train_many(starts, prefixes, steps=40, seed=[3, 4])
+    for start, one, expected in zip(starts, found, former, strict=True):
+        assert str(one) == str(expected)
+        assert not any(module.training for module in one.modules())
+        pairs = list(zip(one.named_parameters(), expected.named_parameters(), strict=True))
+        assert [a[0] for a, _ in pairs] == [b[0] for _, b in pairs]
+        assert all(torch.equal(a[1], b[1]) and a[1].stride() == b[1].stride() for a, b in pairs)
+        assert all(a[1].requires_grad == b[1].requires_grad for a, b in pairs)
+        before = weights(start)
+        with torch.no_grad():
+            [parameter.zero_() for parameter in one.parameters()]
+        one.register_forward_hook(print)
+        assert torch.equal(weights(start), before)
+        assert len(start._forward_hooks) == 0
+        assert [len(m._forward_hooks) for m in one[:1]] == [len(m._forward_hooks) for m in start[:1]]
 
 
 def test_training_in_steps_depends_on_the_seed_alone_and_leaves_its_start(digits):

@@ -2,14 +2,16 @@ import dataclasses
 import math
 from functools import partial
 
+import numpy as np
 import pytest
 import torch
 
-from infolib import training
+from infolib import activations, training
 from infolib.data import Data
 from infolib.measures import transfer
 from workbook import datasets, models, records
 from workbook.experiments import nb06_information_transfer as study
+from workbook.experiments import nb06_measures as measure
 
 NOTEBOOK = "06_information_transfer"
 NETWORK = study.Network(hidden=(8,), steps=60, lr=5e-3, at_once=True)
@@ -31,8 +33,9 @@ def parameters(**changes):
         "coding": {"steps": 10}, "codes": [{"data": "digits", "n": 100}], "resnets": [], "n_seeds": 2,
         "pairs": [{"first": {"data": "digits"}, "second": {"data": "digits"}},
                   {"first": {"data": "digits"}, "second": {"data": "digits", "pixels": "permuted"}},
+                  {"first": {"data": "digits"}, "second": {"data": "digits", "pixels": "half"}},
                   {"first": low, "second": high}],
-        "forgetting": [{"second": "permuted", "ewc": 100, "replay": 30}],
+        "forgetting": [{"second": second, "ewc": 100, "replay": 30} for second in ("permuted", "same")],
     } | changes  # fmt: skip
 
 
@@ -57,7 +60,7 @@ def test_records_of_the_notebook_are_built():
     ("samples", {"data": "digits", "n": 90, "small": 100, "k": 40}, "samples: n must be an integer of at least 100"),
     ("samples", {"data": "digits", "n": 90, "small": 5, "k": 40}, "samples.small must be int from 10 to .*, got 5"),
     ("samples", {"data": "ib", "n": 90, "small": 90, "k": 40}, "samples.data must be one of 'digits', 'mnist', 'fashi"),
-    ("samples", {"data": "digits", "n": 1700, "small": 90, "k": 40}, "samples: n_train=1870 is more than"),
+    ("samples", {"data": "digits", "n": 1700, "small": 90, "k": 40}, "samples: n_train=3740 is more than"),
     ("network", {"hidden": [8], "step": 10}, "network has an unknown field 'step'"),
     ("network", {"hidden": [8.5], "steps": 10}, r"network.hidden must be list.* of one layer or more, got \[8.5\]"),
     ("network", {"hidden": [0], "steps": 10}, r"network.hidden must be list\[int from 1 to 10000\] of one"),
@@ -77,13 +80,19 @@ def test_records_of_the_notebook_are_built():
     ("pairs", [{"first": {"data": "digits"}}], r"pairs\[0\] lacks the field 'second'"),
     ("pairs", [{"first": {"data": "digits"}, "second": "digits"}], r"pairs\[0\].second must be a dict"),
     ("pairs", [{"first": {"data": "digits"}, "second": {"data": "digits"}}], "pairs must be one of digits for each"),
-    ("samples", {"data": "digits", "n": 820, "small": 90, "k": 40}, r"pairs\[0\]: n_train=1822 is more than the 1797"),
-    ("samples", {"data": "digits", "n": 410, "small": 90, "k": 40}, r"pairs\[2\]: n_train=1820 is more than the 1797"),
-    ("samples", {"data": "digits", "n": 100, "small": 100, "k": 1597}, r"pairs\[0\]: n_train=\d+ is more than the"),
-    ("samples", {"data": "digits", "n": 100, "small": 90, "k": 40, "probe": 899}, r"pairs\[0\]: n_train=1798 is more"),
-    ("forgetting", [{"second": "split", "ewc": 1, "replay": 1, "tasks": 3}], r"forgetting\[0\]: tasks must be 2 where"),
+    ("samples", {"data": "digits", "n": 410, "small": 90, "k": 40}, r"pairs\[3\]: n_train=1820 is more than the 1797"),
+    ("samples", {"data": "digits", "n": 100, "small": 100, "k": 800}, r"samples: n_train=300 is more than the 197"),
+    ("samples", {"data": "digits", "n": 100, "small": 90, "k": 40, "probe": 759}, r"pairs\[0\]: n_train=1798 is more"),
+    ("samples", {"data": "digits", "n": 100, "small": 90, "k": 1797}, "k of samples must be a .* 10 to 1796, got 1797"),
+    ("forgetting", [{"second": "split", "ewc": 1, "replay": 1, "tasks": 3}], r"forgetting\[0\]: tasks must be 2 if"),
+    ("forgetting", [{"second": "split", "ewc": 1, "replay": 1, "order": [1, 1]}],
+     r"forgetting\[0\]: order must be a permutation of \[0, 1\], or none, got \(1, 1\)"),
+    ("forgetting", [{"second": "permuted", "tasks": 3, "ewc": 1, "replay": 1, "order": [2, 1]}],
+     r"forgetting\[0\]: order must be a permutation of \[0, 1, 2\], or none, got \(2, 1\)"),
     ("forgetting", [{"second": "permuted", "ewc": 1, "replay": 0}], r"forgetting\[0\].replay must be int from 1"),
-    ("forgetting", [{"second": "permuted", "ewc": 1, "replay": 9, "tasks": 3}], "must be a list with one of 2 tasks"),
+    ("forgetting", [{"second": "permuted", "ewc": 1, "replay": 9, "tasks": 3}], "must be a list of 2 tasks twice or"),
+    ("forgetting", [{"second": "permuted", "ewc": 1, "replay": 9}], "of which one is `same`, as claims need"),
+    ("codes", [{"data": "digits", "n": 99, "learner": "tree"}], r"codes\[0\].learner must be one of 'perceptron"),
     ("forgetting", [{"second": "shuffled", "ewc": 1, "replay": 9}], r"forgetting\[0\].second must be one of 'permuted"),
     ("resnets", [{"layers": ["stem", "stage4"]}], r"resnets\[0\]: unknown layer 'stage4'; allowed: stem, stage1"),
     ("resnets", [{"layers": ["stem", "output"], "depth": 21}], r"resnets\[0\].depth must be one of .*56, got 21"),
@@ -100,19 +109,20 @@ def test_what_cannot_be_is_refused_before_anything_runs(name, value, message):
 
 def test_the_official_test_images_are_for_tests_alone():
     wide, long = (
-        {"data": "mnist", "small": 90} | samples for samples in ({"n": 54_547, "k": 40}, {"n": 90, "k": 10_001})
+        {"data": "mnist", "small": 90} | samples for samples in ({"n": 27_274, "k": 40}, {"n": 90, "k": 10_001})
     )
-    with pytest.raises(ValueError, match="samples: n_train=60001 is more than the 60000 samples available of mnist"):
+    with pytest.raises(ValueError, match="samples: n_train=60002 is more than the 60000 samples available of mnist"):
         records.prepared(NOTEBOOK, parameters(samples=wide))
-    with pytest.raises(ValueError, match="sizes: n_test=10001 is more than the 10000 samples available of mnist"):
+    with pytest.raises(ValueError, match=r"k of samples must be a .* from 10 to 10000, got 10001"):
         records.prepared(NOTEBOOK, parameters(samples=long, sets=["mnist"]))
 
 
 def test_split_classes_take_two_and_a_half_times_as_many_samples():
-    records.prepared(NOTEBOOK, parameters(samples={"data": "digits", "n": 400, "small": 90, "k": 300}))
+    records.prepared(NOTEBOOK, parameters(samples={"data": "digits", "n": 400, "small": 90, "k": 150}))
+    halves = [{"second": second, "ewc": 1, "replay": 1} for second in ("split", "same")]
+    samples = {"data": "digits", "n": 400, "small": 90, "k": 300}
     with pytest.raises(ValueError, match="samples: n_train=1100 is more than the 1047 samples available of digits"):
-        records.prepared(NOTEBOOK, parameters(samples={"data": "digits", "n": 400, "small": 90, "k": 300},
-                                              forgetting=[{"second": "split", "ewc": 1, "replay": 1}]))  # fmt: skip
+        records.prepared(NOTEBOOK, parameters(samples=samples, forgetting=halves))
 
 
 def test_defaults_are_those_of_the_paper_profile():
@@ -131,6 +141,12 @@ def test_names_and_relations_of_pairs():
     assert [columns["relation"] for columns in found] == ["other classes", "permuted pixels", "same", "other data"]
     assert [columns["pair"] for columns in found[:2]] == ["digits 0–4 | digits 5–9", "digits | digits permuted"]
     assert study.Whole(data="digits", n=1200, classes=(0, 1)).name == "digits 1,200, 0–1"
+    assert study.Whole(data="mnist", n=60_000, learner="cnn").name == "mnist 60,000, CNN"
+    half = study.Sample(data="digits", pixels="half")
+    assert study.Pair(first=ALL, second=half).columns["relation"] == "half brightness"
+    assert half.name == "digits half as bright"
+    assert torch.equal(2 * study.sample(half, 0, 9, half=0).x, study.sample(ALL, 0, 9, half=0).x)
+    assert study.Forgetting(second="split", order=(1, 0), ewc=1, replay=1).name == "split 1 0"
 
 
 @pytest.mark.parametrize("at_once", [True, False])
@@ -200,6 +216,17 @@ def test_what_is_learnt_in_increments_has_a_hold_out_of_both_sets_and_labels_tha
         assert transfer.overlap(part, other) == 0
 
 
+def test_tasks_are_learnt_in_their_order_and_the_same_task_has_other_samples():
+    plain, turned = (study.Forgetting(second="split", order=order, ewc=1, replay=1) for order in ((), (1, 0)))
+    for a, b in zip(study.tasks(plain, 0, SAMPLES), study.tasks(turned, 0, SAMPLES)[::-1], strict=True):
+        assert all(torch.equal(one.x, other.x) for one, other in zip(a, b, strict=True))
+    first, second = study.tasks(study.Forgetting(second="same", ewc=1, replay=1), 0, SAMPLES)
+    for (pool, rest, holdout), (other, same_rest, new) in (((first), (second)), ((second), (first))):
+        assert [len(part) for part in (pool, rest, holdout)] == [100, 100, 40]
+        assert rest is same_rest
+        assert [transfer.overlap(pool, part) for part in (other, rest, holdout, new)] == [0] * 4
+
+
 def test_tasks_are_permuted_pixels_or_halves_of_the_classes():
     two, three = (study.Forgetting(second="permuted", tasks=n, ewc=1, replay=1) for n in (2, 3))
     plain = study.parts("digits", 0, n=100, k=40)
@@ -232,7 +259,7 @@ def by_hand(seed, outputs):
 def test_networks_in_turn_are_those_of_their_steps_by_hand():
     pools, theta, train = by_hand(3, 10)
     record = study.Forgetting(second="permuted", ewc=50, ewc_samples=150, replay=20, lwf=4, temperature=3)
-    found = study.in_turn(pools[:2], record, 3, TURN)
+    found = measure.in_turn(pools[:2], record, 3, TURN)
     a = train(theta, pools[0])
     expected = {
         ("shared", "after A"): a, ("shared", "B only"): train(theta, pools[1]),
@@ -255,7 +282,7 @@ def test_networks_in_turn_are_those_of_their_steps_by_hand():
 
 def test_in_a_sequence_each_task_before_has_its_term_and_its_part_of_the_memory():
     pools, theta, train = by_hand(3, 10)
-    found = study.in_turn(pools, study.Forgetting(second="permuted", tasks=3, ewc=50, replay=21, lwf=4), 3, TURN)
+    found = measure.in_turn(pools, study.Forgetting(second="permuted", tasks=3, ewc=50, replay=21, lwf=4), 3, TURN)
     a = train(theta, pools[0])
     penalty = partial(training.ewc, strength=50, samples=200, seed=3)
     first = penalty(a, pools[0])
@@ -280,49 +307,112 @@ def test_in_a_sequence_each_task_before_has_its_term_and_its_part_of_the_memory(
 
 
 def test_sizes_are_measured_as_by_hand():
-    table = study.by_size("digits", 0.5, 0, sizes=[20, 60], k=40, **SMALL)
+    table = measure.by_size("digits", 0.5, 0, (8,), sizes=[20, 60], k=40, **SMALL)
     assert (table["n"].tolist(), table["n"].dtype.kind) == ([20, 60], "i")
     pool, rest, holdout = study.parts("digits", 0, n=60, k=40, noise=0.5)
     theta = training.zero_head(models.mlp([64, 8, 10], seed=0))
     raw = training.train_many([theta] * 2, [pool[:20], pool], seed=0, steps=60, batch_size=32, lr=5e-3)
     ready = {n: transfer.calibrated(model, rest) for n, model in zip((20, 60), raw, strict=True)}
     rows = transfer.compare(theta, ready, holdout, **CODE)
-    for column in ("L", "L_IT", "static", "accuracy"):
-        assert table[column].tolist() == rows[column][1:].tolist()
+    for column, of in (("L", "L"), ("prequential", "L_IT"), ("static", "static"), ("accuracy", "accuracy")):
+        assert table[column].tolist() == rows[of][1:].tolist()
     assert set(table["L0"]) == {rows["L"][0]}
     bit, lost = math.log2(10), [transfer.block_bits(raw[0], pool[:20]), transfer.block_bits(raw[1], pool)]
-    assert table["memorised"].tolist() == [20 * bit - lost[0], 60 * bit - lost[1]]
+    assert table["explained"].tolist() == [20 * bit - lost[0], 60 * bit - lost[1]]
     assert table["static, raw"].tolist() == [40 * bit - transfer.block_bits(model, holdout) for model in raw]
     code = transfer.prequential_codelength(initial=theta, data=pool, ends=[0, 8, 16, 20, 32, 60], **CODE)
     assert table["L(M)"].tolist() == pytest.approx([float(code.costs[:3].sum()) - lost[0], code.bits - lost[1]])
     first, second = (table["static"] / 40).tolist()
-    assert table["sdl_curve"].tolist() == pytest.approx([20 * first, 20 * second + 40 * (second - first)])
+    area = [20 * first, 20 * second + 40 * (second - first)]
+    assert table["area"].tolist() == pytest.approx(area)
+    assert table["share of area"].tolist() == pytest.approx([area[0] / 20 / bit, area[1] / 60 / bit])
+    assert (table["share of static"] * 40 * bit).tolist() == pytest.approx(table["static"].tolist())
+    assert (table["memory"] * table["n"] * bit).tolist() == pytest.approx(table["explained"].tolist())
+    assert (table["information"] * table["n"] * bit).tolist() == pytest.approx(table["L(M)"].tolist())
+    least = np.minimum(table["L0"], table["L(M)"])
+    assert (table["room"] * 40 * bit + table["prequential"]).tolist() == pytest.approx(least.tolist())
+    assert (table["room, static"] * 40 * bit + table["static"]).tolist() == pytest.approx(least.tolist())
+    assert (table["raw"] * 40 * bit).tolist() == pytest.approx(table["static, raw"].tolist())
 
 
-def test_a_network_with_more_units_has_so_many():
-    wide = study.by_size("digits", 0.0, 0, 4, sizes=[60], k=40, **SMALL)
-    asked = dataclasses.replace(NETWORK, hidden=(32,))
-    assert wide["L_IT"].tolist() == study.by_size("digits", 0.0, 0, sizes=[60], k=40, network=asked, coding=CODING)[
-        "L_IT"].tolist()  # fmt: skip
-    assert wide["times"].tolist() == [4]
+def test_networks_are_compared_by_three_definitions_with_the_area_of_their_pool():
+    pool, rest, holdout = study.parts("digits", 0, n=60, k=40)
+    theta = study.start(pool, [8], 0)
+    nets = {"a": transfer.calibrated(study.trained([theta], [pool], 1, NETWORK)[0], rest), "b": theta}
+    table = measure.compare(theta, nets, {"a": pool, "b": pool[:30]}, holdout, seed=0, coding=CODING)
+    rows = transfer.compare(theta, nets, holdout, **CODE)[1:]
+    assert table["prequential"].tolist() == rows["L_IT"].tolist()
+    assert table["static"].tolist() == rows["static"].tolist()
+    for (name, net), part in zip(nets.items(), (pool, pool[:30]), strict=True):
+        found = transfer.information_transfer(theta, net, holdout, adapt="sdl_curve", pool=part, **CODE)
+        row = table[table["state"] == name].iloc[0]
+        assert row["area"] == pytest.approx(found.bits)
+        assert row["share of area"] == pytest.approx(found.bits / len(part) / math.log2(10))
+
+
+def test_a_hold_out_that_overlaps_the_pool_is_refused():
+    pool, _, holdout = study.parts("digits", 0, n=60, k=40)
+    theta = study.start(pool, [8], 0)
+    both = Data.joined([pool, holdout[:3]])
+    with pytest.raises(ValueError, match="holdout must not share samples with pool, got 3 of 40 that do"):
+        measure.compare(theta, {"a": theta}, {"a": both}, holdout, seed=0, coding=CODING)
+
+
+@pytest.mark.parametrize("learner", ["perceptron", "cnn"])
+def test_a_whole_set_is_coded_by_either_network(learner):
+    table = measure.information(study.Whole(data="digits", n=100, learner=learner), 0, **SMALL)
+    data = datasets.load("digits", n_train=100, n_val=0, n_test=1, seed=0).train
+    data = data.shuffled(torch.Generator().manual_seed(0))
+    theta = models.mlp([64, 8, 10], seed=0) if learner == "perceptron" else (
+        models.cnn(in_shape=(1, 8, 8), padding=1, seed=0))  # fmt: skip
+    options = CODE if learner == "perceptron" else (
+        CODE | {"learner": partial(transfer.network, steps=30, lr=5e-3), "batched": False})  # fmt: skip
+    code = transfer.prequential_codelength(initial=training.zero_head(theta), data=data, **options)
+    assert table["bits"].tolist() == pytest.approx(code.costs.tolist())
+    assert (table["end"].tolist(), table["labels"].tolist()) == ([8, 16, 32, 64, 100], [8, 8, 16, 32, 36])
+
+
+def test_what_two_sets_share_is_measured_as_by_hand_and_with_permuted_labels():
+    table = measure.increments(study.Pair(first=ALL, second=ALL), 0, samples=SAMPLES, **SMALL)
+    (a, b), rest, holdout = study.both(study.Pair(first=ALL, second=ALL), 0, SAMPLES)
+    theta, train = study.start(holdout, [8], 0), partial(study.trained, seed=0, schedule=NETWORK)
+    others = {"true": a, "permuted": a.permuted_labels(torch.Generator().manual_seed(0))}
+    for labels, other in others.items():
+        sets = {"first": b, "second": other, "both": Data.joined([b, other])}
+        first, second = train([theta] * 2, [b, other])
+        nets = {"first": first, "second": second, "both": train([first], [sets["both"]])[0]}
+        nets = {name: transfer.calibrated(net, rest) for name, net in nets.items()}
+        by_hand = measure.compare(theta, nets, sets, holdout, seed=0, coding=CODING).set_index("state")
+        for q in study.DEFINITIONS:
+            rows = table[(table["direction"] == "B first") & (table["labels"] == labels) & (table["definition"] == q)]
+            (row,) = rows.to_dict("records")
+            bits = by_hand[q]
+            shared = bits["first"] + bits["second"] - bits["both"]
+            assert [row[name] for name in sets] == pytest.approx([bits[name] for name in sets], abs=0.5)
+            n = 180 if q == "area" else 40
+            assert (row["shared"], row["share"]) == pytest.approx((shared, shared / n / math.log2(10)), abs=1)
 
 
 @pytest.mark.parametrize(("second", "classes"), [("permuted", 10), ("split", 5)])
 def test_forgetting_is_measured_as_by_hand(second, classes):
     record = study.Forgetting(second=second, ewc=10, replay=20, lwf=4)
-    table = study.forgetting(record, 0, samples=SAMPLES, **SMALL)
+    table = measure.forgetting(record, 0, samples=SAMPLES, **SMALL)
     tasks = study.tasks(record, 0, SAMPLES)
-    networks = study.in_turn([task[0] for task in tasks], record, 0, NETWORK)
+    networks = measure.in_turn([task[0] for task in tasks], record, 0, NETWORK)
     assert list(zip(table["heads"], table["method"], table["task"], strict=True)) == [
         (*name, task) for task in "AB" for name in networks
     ]
-    for task, (_, rest, holdout) in zip("AB", tasks, strict=True):
+    for task, (pool, rest, holdout) in zip("AB", tasks, strict=True):
         theta, own = study.start(holdout, [8], 0, classes), slice(0, classes) if task == "A" else slice(classes, None)
         each = {name: training.narrow(model, own) if "own" in name else model for name, model in networks.items()}
         rows = transfer.compare(theta, {n: transfer.calibrated(m, rest) for n, m in each.items()}, holdout, **CODE)[1:]
         found = table[table["task"] == task]
-        for column in ("L_IT", "static", "accuracy"):
-            assert found[column].tolist() == rows[column].tolist()
+        for column, of in (("prequential", "L_IT"), ("static", "static"), ("accuracy", "accuracy")):
+            assert found[column].tolist() == rows[of].tolist()
+        step = (
+            found["area"].diff() / found["static"].diff()
+        )  # of one pool: the static value times n / k, and a constant
+        assert step.dropna().tolist() == pytest.approx([len(pool) / 40] * (len(found) - 1), rel=1e-6)
         uniform = 40 * math.log2(classes)
         assert found["raw"].tolist() == [uniform - transfer.block_bits(model, holdout) for model in each.values()]
     accuracy = table.set_index(["task", "heads", "method"])["accuracy"]
@@ -332,40 +422,42 @@ def test_forgetting_is_measured_as_by_hand(second, classes):
 
 def test_in_a_sequence_lwf_forgets_less_than_plain_training_and_learns_every_task():
     record = study.Forgetting(second="permuted", tasks=3, ewc=10, replay=20, lwf=4)
-    table = study.forgetting(record, 3, samples=dataclasses.replace(SAMPLES, n=200, k=100), **LARGER)
+    table = measure.forgetting(record, 3, samples=dataclasses.replace(SAMPLES, n=200, k=100), **LARGER)
     accuracy = table.set_index(["method", "task"])["accuracy"]
     assert accuracy["LwF", "A"] > accuracy["plain", "A"] + 0.05
     assert (accuracy[:, "C"] > 0.4).all()  # of three tasks that are mapped to three heads
 
 
-def test_features_are_coded_as_by_hand(defined):
-    notebook, pair = defined(NOTEBOOK, samples=SAMPLES, **SMALL), study.Pair(first=LOW, second=HIGH)
-    table, permuted = (notebook.of_perceptrons(pair, labels, 0) for labels in ("true", "permuted"))
-    assert table["features"].tolist() == ["pixels", "random", "other task"]
-    source, task = study.sample(LOW, 0, 100, half=0), study.sample(HIGH, 0, 40, half=1)
-    untrained = models.mlp([64, 8, 5], seed=0)
-    (other,) = study.trained([training.zero_head(untrained)], [source], 0, NETWORK)
-    for row, x in enumerate((task.x.flatten(1), untrained[:2](task.x).detach(), other[:2](task.x).detach())):
+def test_features_are_coded_as_by_hand():
+    pair = study.Pair(first=LOW, second=HIGH)
+    table = measure.of_networks(pair, 0, samples=SAMPLES, **SMALL)
+    true, permuted = (table[table["labels"] == labels] for labels in ("true", "permuted"))
+    names = ["pixels", "perceptron, random", "perceptron, other task", "CNN, random", "CNN, other task"]
+    assert true["features"].tolist() == permuted["features"].tolist() == names
+    source, task = study.sample(LOW, 0, 100, half=0), study.sample(HIGH, 0, 180, half=1)
+    mlp, cnn = study.start(source, [8], 0, 5), study.start(source, None, 0, 5)
+    (other,) = study.trained([mlp], [source], 0, NETWORK)
+    features = [task.x.flatten(1), mlp[:2](task.x).detach(), other[:2](task.x).detach()]
+    features.append(activations.collect(cnn, task.x, ["fc1"])["fc1"])
+    lengths = []
+    for x in features:
         data = Data((x - x.mean()) / x.std(), task.y)
         theta = training.zero_head(models.mlp([x.shape[1], 8, 5], seed=0))
-        code = transfer.prequential_codelength(initial=theta, data=data, ends=[0, 8, 16, 32, 40], **CODE)
-        assert table["L"][row] == pytest.approx(code.bits)
-    assert table["saved"].tolist() == (table["L"][0] - table["L"]).tolist()
-    assert (table["share"] * 40 * math.log2(5)).tolist() == pytest.approx(table["saved"].tolist())
-    assert (permuted["L"] > 0.8 * 40 * math.log2(5)).all()
-    assert (table["L"] < permuted["L"]).all()
+        code = transfer.prequential_codelength(initial=theta, data=data[:40], ends=[0, 8, 16, 32, 40], **CODE)
+        (net,) = training.train_many([theta], [data[:40]], steps=30, lr=5e-3, seed=0)
+        final = transfer.calibrated(net, data[40:140])
+        how = {"ends": [0, 8, 16, 32, 40], "pool": data[:40], "adapt": "sdl_curve"}
+        curve = transfer.information_transfer(theta, final, data[140:], **how, **CODE)
+        lengths.append([code.bits, curve.trained, curve.initial])
+    lengths = np.array(lengths) / 40 / math.log2(5)
+    for i, q in enumerate(study.DEFINITIONS):
+        assert true[f"share of {q}"][:4].tolist() == pytest.approx((lengths[0, i] - lengths[:, i]).tolist(), abs=1e-4)
 
 
 @pytest.mark.data
-def test_layers_of_the_public_resnet_are_coded_beside_pixels_of_test_images(defined):
-    notebook, net = defined(NOTEBOOK, samples=SAMPLES, **LARGER), study.ResNet(layers=("stem", "stage3.block3"))
-    random, trained = (notebook.of_resnet(net, weights, 0) for weights in ("random", "trained"))
+def test_layers_of_the_public_resnet_are_coded_beside_pixels_of_test_images():
+    net = study.ResNet(layers=("stem", "stage3.block3"))
+    random, trained = (measure.of_resnet(net, w, 0, samples=SAMPLES, **LARGER) for w in ("random", "trained"))
     assert random["features"].tolist() == trained["features"].tolist() == ["pixels", *net.layers]
-    assert random["L"][0] == trained["L"][0]
-    assert trained["saved"][2] > random["saved"][2] + 20
-    test = datasets.load("cifar10", n_train=1, n_val=0, n_test=40, seed=0).test
-    order = torch.randperm(40, generator=torch.Generator().manual_seed(0))
-    x = models.resnet(20, pretrained=True).eval()[:2](test.x[order]).detach().mean((2, 3))
-    data, theta = Data((x - x.mean()) / x.std(), test.y[order]), training.zero_head(models.mlp([16, 32, 10], seed=0))
-    code = transfer.prequential_codelength(initial=theta, data=data, ends=[0, 8, 16, 32, 40], **CODE)
-    assert trained["L"][1] == pytest.approx(code.bits)
+    for q in study.DEFINITIONS:
+        assert trained[f"share of {q}"][2] > random[f"share of {q}"][2] + 0.1

@@ -678,6 +678,27 @@ def test_learners_that_cannot_be_paid(scores, message):
         prequential_codelength(learner, None, data)
 
 
+@pytest.mark.parametrize("batched", [False, True])
+def test_a_learner_that_diverges_is_named_by_seed_block_and_step(batched):
+    def learner(state, prefix, seed):
+        longest = max(map(len, prefix)) if batched else len(prefix)
+        return (networks if batched else network)(state, prefix, seed, steps=5, lr=1e30 if longest >= 32 else 1e-3)
+
+    with pytest.raises(
+        FloatingPointError, match=r"^seed 3, the block after 32 labels: the loss is (nan|inf) at step 3;"
+    ):
+        prequential_codelength(learner, START, digits(40), batched=batched, seed=3)
+
+
+@pytest.mark.parametrize(("calibrate", "sent"), [(False, 16), (True, 32)])
+def test_a_learner_that_gives_nan_is_named_by_seed_and_block(calibrate, sent):
+    def learner(_state, prefix, _seed):
+        return lambda x: torch.full((len(x), 10), math.nan if len(prefix) == (24 if calibrate else 16) else 0.0)
+
+    with pytest.raises(ValueError, match=rf"^seed 3, the block after {sent} labels: .* must be numbers, got NaN"):
+        prequential_codelength(learner, None, digits(40), calibrate=calibrate, seed=3)
+
+
 def test_a_label_never_seen_has_a_price():
     """By counting with a prior; of probability 0, one bit more than the uniform code of the block, if mixed with it."""
     data = Data(torch.zeros(9, 1), torch.tensor([0] * 8 + [1]))

@@ -1,18 +1,16 @@
-"""The records of notebook 06, its data and its networks, for one seed each, and the longest of its measures.
+"""The records of notebook 06, its data and its networks, for one seed each; the measures are in `nb06_measures`.
 
-Everywhere: perceptrons that begin with a last layer of 0; one seed decides split, order, weights and minibatches. A
+Everywhere: networks that begin with a last layer of 0; one seed decides split, order, weights and minibatches. A
 tenth of the pool, at least 100 samples, is kept from training for the inverse temperature of the networks.
 """
 
-import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Annotated, Any, Literal
 
-import pandas as pd
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from infolib import activations, checks, training
 from infolib.data import Data
@@ -22,7 +20,9 @@ from workbook.records import Count, Natural, NotNegative, Positive, Rate, Rule, 
 
 IN_A_ROW = [[], *([*range(first, end)] for first in range(9) for end in range(first + 2, 11))]
 Classes = Annotated[tuple[int, ...], Rule("in a row, two or more, or none", lambda found: [*found] in IN_A_ROW)]
-CLAIMED = ("same", "permuted pixels", "other classes")  # pairs that claims are about
+CLAIMED = ("same", "permuted pixels", "half brightness", "other classes")  # pairs that claims are about
+DEFINITIONS = ("prequential", "static", "area")
+REST = 100  # samples, at least, that a trained network is calibrated by
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,7 +76,7 @@ class Coding(Schedule):
     first: Count = 8  # labels of the first block
     ratio: Annotated[float, between(1.001, 1000)] = 2.0  # of a block's end to the end before it
 
-    def of(self, k: int, extra: Sequence[int] = ()) -> dict[str, Any]:
+    def of(self, k: int, extra: Sequence[int] = (), *, at_once: bool = True) -> dict[str, Any]:
         """Options of `transfer.compare` and `transfer.prequential_codelength`.
 
         Parameters
@@ -85,15 +85,18 @@ class Coding(Schedule):
             Labels of the code.
         extra : sequence of int
             Places where a block ends as well.
+        at_once : bool
+            False for networks that are no perceptrons: one by one, as often as the record says.
 
         Returns
         -------
         dict
             The learner, the ends of the blocks, and whether to calibrate and to mix.
         """
-        learner = partial(transfer.networks if self.at_once else transfer.network, **self.options)
+        at_once = at_once and self.at_once
+        learner = partial(transfer.networks if at_once else transfer.network, **self.options)
         ends = sorted({*transfer.block_ends(k, first=self.first, ratio=self.ratio), *extra})
-        blocks = {"ends": ends, "batched": self.at_once, "calibrate": self.calibrate, "mixture": self.mixture}
+        blocks = {"ends": ends, "batched": at_once, "calibrate": self.calibrate, "mixture": self.mixture}
         return blocks | {"learner": learner}
 
 
@@ -103,7 +106,7 @@ class Sample:
 
     data: datasets.Images  # data set
     classes: Classes = ()  # none are named: all ten
-    pixels: Literal["true", "permuted"] = "true"  # in their order, or in another one
+    pixels: Literal["true", "permuted", "half"] = "true"  # as they are, in another order, or half as bright
 
     @property
     def n_classes(self) -> int:
@@ -114,7 +117,7 @@ class Sample:
     def name(self) -> str:
         """For tables and figures, such as "digits 0–4"."""
         span = f" {self.classes[0]}–{self.classes[-1]}" if self.classes else ""
-        return self.data + span + " permuted" * (self.pixels == "permuted")
+        return self.data + span + {"true": "", "permuted": " permuted", "half": " half as bright"}[self.pixels]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -122,6 +125,7 @@ class Whole(Sample):
     """A data set that is coded as a whole."""
 
     n: Ten  # samples of all classes, of which those of `classes` are taken
+    learner: Literal["perceptron", "cnn"] = "perceptron"  # the network of the samples' record, or a small CNN
 
     def __post_init__(self) -> None:
         datasets.sizes(self.data, n_train=self.n, n_val=0, n_test=1)
@@ -130,7 +134,8 @@ class Whole(Sample):
     @property
     def name(self) -> str:
         """For tables and figures, such as "digits 1,200, 0–4"."""
-        return f"{self.data} {self.n:,}" + super().name.removeprefix(self.data).replace(" ", ", ")
+        network = ", CNN" if self.learner == "cnn" else ""
+        return f"{self.data} {self.n:,}" + super().name.removeprefix(self.data).replace(" ", ", ") + network
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -145,7 +150,7 @@ class Pair:
         """For tables: the names of both, the first one's data set, and what is different in the second."""
         a, b = self.first, self.second
         differ = {"other data": a.data != b.data, "other classes": a.classes != b.classes}
-        differ |= {"permuted pixels": a.pixels != b.pixels, "same": True}
+        differ |= {"permuted pixels": b.pixels == "permuted", "half brightness": b.pixels == "half", "same": True}
         return {"pair": f"{a.name} | {b.name}", "data": a.data, "relation": max(differ, key=differ.__getitem__)}
 
 
@@ -153,8 +158,9 @@ class Pair:
 class Forgetting:
     """Tasks that are learnt in turn, and what each method has to hold the ones before by."""
 
-    second: Literal["permuted", "split"]  # the same images with permuted pixels; or classes 0 to 4, then 5 to 9
+    second: Literal["permuted", "split", "same"]  # permuted pixels; classes 0 to 4, then 5 to 9; or new images
     tasks: Two = 2  # how many
+    order: tuple[int, ...] = ()  # in which they are learnt, a permutation of 0, 1, ...; none: as they come
     ewc: NotNegative  # strength of elastic weight consolidation
     ewc_samples: Count = 200  # that its Fisher information is measured on
     replay: Count  # stored samples, in equal parts of all tasks before
@@ -162,12 +168,24 @@ class Forgetting:
     temperature: Positive = 2.0  # of its targets
 
     def __post_init__(self) -> None:
-        checks.hold("tasks", self.tasks, self.tasks == 2 or self.second != "split", "2 where the classes are split")
+        checks.hold("tasks", self.tasks, self.tasks == 2 or self.second == "permuted", "2 if no pixels are permuted")
+        every = list(range(self.tasks))
+        checks.hold("order", self.order, sorted(self.order or every) == every, f"a permutation of {every}, or none")
 
     @property
     def classes(self) -> int:
         """Of each task."""
         return 5 if self.second == "split" else 10
+
+    @property
+    def name(self) -> str:
+        """For tables and figures, such as "split 1 0"."""
+        return " ".join([self.second, *map(str, self.order)])
+
+    @property
+    def halves(self) -> int:
+        """How many halves of a task's samples it takes to draw all tasks at once."""
+        return {"permuted": 2, "split": 5, "same": 4}[self.second]
 
     @property
     def methods(self) -> dict[str, tuple[str, ...]]:
@@ -210,17 +228,19 @@ def check(parameters: Mapping[str, Any]) -> None:
     """
     sizes, samples = parameters["sizes"], parameters["samples"]
     checks.at_least("the number of codes", len(parameters["codes"]), 1)
+    for known in (datasets.checksums()[name] for name in dict.fromkeys([*parameters["sets"], samples.data])):
+        checks.within("k of samples", samples.k, 10, known.get("official", known["samples"] - 1))
     with records.placed("sizes"):
         for name in parameters["sets"]:
             datasets.sizes(name, n_train=_and_rest(sizes[-1]), n_val=0, n_test=samples.k)
     taps = {resnet.layers for resnet in parameters["resnets"]}
     checks.hold("resnets", taps, len(taps) <= 1, "of the same layers")
     if taps:
-        checks.within("probe of samples", samples.probe, 10, datasets.sizes("cifar10")[2])
-    share = 5 if "split" in {record.second for record in parameters["forgetting"]} else 2  # halves: of split classes
+        checks.within("probe of samples", samples.probe, 10, datasets.sizes("cifar10")[2] - REST - samples.k)
+    share = max([2, *(record.halves for record in parameters["forgetting"])])
     with records.placed("samples"):
         datasets.sizes(samples.data, n_train=_and_rest(share * samples.n // 2), n_val=0, n_test=share * samples.k // 2)
-    most = max(samples.n * 10 // 9, samples.small * 10 // 9 + samples.k // 2, samples.probe)
+    most = max(samples.n * 10 // 9, samples.small * 10 // 9 + samples.k // 2, samples.probe + REST + samples.k)
     for i, pair in enumerate(parameters["pairs"]):
         with records.placed(f"pairs[{i}]"):
             for one in (pair.first, pair.second):  # half of each set is for either role
@@ -228,9 +248,11 @@ def check(parameters: Mapping[str, Any]) -> None:
             a, b = (datasets.checksums()[one.data]["shape"] for one in (pair.first, pair.second))
             checks.hold("second", b, a == b, f"of images of the shape of the first, {a}")
     relations = [pair.columns["relation"] for pair in parameters["pairs"] if pair.first.data == samples.data]
-    each, tasks = all(relations.count(name) == 1 for name in CLAIMED), [r.tasks for r in parameters["forgetting"]]
+    each = all(relations.count(name) == 1 for name in CLAIMED)
     checks.hold("pairs", relations, each, f"one of {samples.data} for each of {', '.join(CLAIMED)}, as claims need")
-    checks.hold("forgetting", tasks, 2 in tasks, "a list with one of 2 tasks, as claims need")
+    two = [record.name for record in parameters["forgetting"] if record.tasks == 2]
+    same = two.count("same") == 1 and len(two) > 1
+    checks.hold("forgetting", two, same, "a list of 2 tasks twice or more, of which one is `same`, as claims need")
 
 
 def parts(name: str, seed: int, *, n: int, k: int, noise: float = 0.0) -> tuple[Data, ...]:
@@ -283,7 +305,9 @@ def sample(which: Sample, seed: int, n: int, *, half: int, renumber: bool = True
     pool = pool.shuffled(torch.Generator().manual_seed(seed))
     pool = pool[: len(pool) // 2] if half == 0 else pool[len(pool) // 2 :]
     chosen = pool.of_classes(which.classes or range(10), renumber=renumber)[:n]
-    return chosen.permuted_pixels(seed=1) if which.pixels == "permuted" else chosen
+    if which.pixels == "permuted":
+        return chosen.permuted_pixels(seed=1)
+    return Data(chosen.x / 2, chosen.y) if which.pixels == "half" else chosen
 
 
 def divided(pair: Pair, seed: int, samples: Samples) -> list[tuple[Data, Data]]:
@@ -341,7 +365,7 @@ def tasks(record: Forgetting, seed: int, samples: Samples) -> list[tuple[Data, .
     Parameters
     ----------
     record : Forgetting
-        Which tasks, and how many.
+        Which tasks, how many, and their order.
     seed : int
         As `parts` takes it.
     samples : Samples
@@ -352,24 +376,28 @@ def tasks(record: Forgetting, seed: int, samples: Samples) -> list[tuple[Data, .
     list of tuple of Data
         A tuple as from `parts` for each task.
     """
-    if record.second == "permuted":
-        found = parts(samples.data, seed, n=samples.n, k=samples.k)
-        later = range(1, record.tasks)
-        return [found, *(tuple(part.permuted_pixels(seed=task) for part in found) for task in later)]
-    found = parts(samples.data, seed, n=5 * samples.n // 2, k=5 * samples.k // 2)
-    sized = list(zip(found, (samples.n, samples.n, samples.k), strict=True))
-    return [tuple(part.of_classes(range(first, first + 5))[:n] for part, n in sized) for first in (0, 5)]
+    wide = parts(samples.data, seed, n=record.halves * samples.n // 2, k=record.halves * samples.k // 2)
+    sized = list(zip(wide, (samples.n, samples.n, samples.k), strict=True))
+    if record.second == "split":
+        found = [tuple(part.of_classes(range(first, first + 5))[:n] for part, n in sized) for first in (0, 5)]
+    elif record.second == "same":
+        found = [
+            (sized[0][0][i * samples.n :][: samples.n], wide[1], wide[2][i * samples.k :][: samples.k]) for i in (0, 1)
+        ]
+    else:
+        found = [tuple(p.permuted_pixels(seed=task) if task else p for p in wide) for task in range(record.tasks)]
+    return [found[task] for task in record.order or range(record.tasks)]
 
 
-def start(data: Data, hidden: Sequence[int], seed: int, classes: int = 10) -> nn.Module:
-    """An untrained perceptron for the data, which predicts all classes alike.
+def start(data: Data, hidden: Sequence[int] | None, seed: int, classes: int = 10) -> nn.Module:
+    """An untrained network for the data, which predicts all classes alike.
 
     Parameters
     ----------
     data : Data
-        Its samples have the shape that the perceptron takes.
-    hidden : sequence of int
-        Units of each hidden layer.
+        Its samples have the shape that the network takes.
+    hidden : sequence of int, optional
+        Units of each hidden layer of a perceptron; none: the small CNN.
     seed : int
         Of the weights.
     classes : int
@@ -380,6 +408,9 @@ def start(data: Data, hidden: Sequence[int], seed: int, classes: int = 10) -> nn
     nn.Module
         Its last layer is 0.
     """
+    if hidden is None:
+        channels, height, width = data.x.shape[1:]
+        return training.zero_head(models.cnn(in_shape=(channels, height, width), padding=1, classes=classes, seed=seed))
     return training.zero_head(models.mlp([data.x[0].numel(), *hidden, classes], seed=seed))
 
 
@@ -389,7 +420,7 @@ def trained(starts: Sequence[Any], data: Sequence[Data], seed: int, schedule: Sc
     Parameters
     ----------
     starts : sequence of nn.Module
-        Perceptrons, of one shape if they are trained at once.
+        Of one shape if they are trained at once; convolutional networks are trained one by one.
     data : sequence of Data
         As many.
     seed : int
@@ -402,154 +433,9 @@ def trained(starts: Sequence[Any], data: Sequence[Data], seed: int, schedule: Sc
     sequence of nn.Module
         The copies, in eval mode.
     """
-    if schedule.at_once:
+    if schedule.at_once and not any(isinstance(module, nn.Conv2d) for module in starts[0].modules()):
         return training.train_many(starts, data, seed=seed, **schedule.options)
     return [training.train(theta, one, seed=seed, **schedule.options) for theta, one in zip(starts, data, strict=True)]
-
-
-def in_turn(pools: list[Data], record: Forgetting, seed: int, network: Network) -> dict[tuple[str, str], nn.Module]:
-    """Networks after all tasks; of two tasks also those after A and after B alone.
-
-    Parameters
-    ----------
-    pools : list of Data
-        What there is to learn of each task.
-    record : Forgetting
-        The methods and their strengths.
-    seed : int
-        Of weights, minibatches and the Fisher information.
-    network : Network
-        The perceptrons and their training.
-
-    Returns
-    -------
-    dict
-        (heads, method) -> network: heads are "shared" or "own".
-    """
-    found: dict[tuple[str, str], nn.Module] = {}
-    train: Callable[..., nn.Module] = partial(training.train, seed=seed, **network.options)
-    c = record.classes
-    for kind, methods in record.methods.items():
-        heads = [slice(c * i, c * (i + 1)) if kind == "own" else slice(None) for i in range(len(pools))]
-        theta = start(pools[0], network.hidden, seed, heads[-1].stop or c)
-        after = train(theta, pools[0], head=heads[0])
-        if len(pools) == 2:
-            found |= {(kind, "after A"): after, (kind, "B only"): train(theta, pools[1], head=heads[1])}
-        found |= {(kind, method): _go_on(after, pools, heads, method, record, seed, train) for method in methods}
-        if kind == "shared":
-            found[kind, "joint"] = train(theta, Data.joined(pools), steps=len(pools) * network.steps)
-    return found
-
-
-def by_size(
-    name: str, noise: float, seed: int, times: int = 1, *, sizes: list[int], k: int, network: Network, coding: Coding
-) -> pd.DataFrame:
-    """Information of networks trained on more and more samples with noisy labels, in bits.
-
-    Parameters
-    ----------
-    name : str
-        Data set.
-    noise : float
-        Share of the labels that are drawn anew.
-    seed : int
-        Of data, weights and minibatches.
-    times : int
-        As many units in each hidden layer as `network` has.
-    sizes : list of int
-        Samples that networks are trained on; they rise.
-    k : int
-        Labels held out.
-    network : Network
-        The perceptrons and their training.
-    coding : Coding
-        The code and its training.
-
-    Returns
-    -------
-    DataFrame
-        A row for each size n. L_IT and `static` are of the calibrated network, "static, raw" is without calibration.
-        `sdl_curve` is by left sums over `sizes`. `memorised` is n log2 C minus the loss on the network's own n samples,
-        L(M) its model information.
-    """
-    pool, rest, holdout = parts(name, seed, n=sizes[-1], k=k, noise=noise)
-    theta, bit = start(pool, [times * units for units in network.hidden], seed), math.log2(10)
-    raw = trained([theta] * len(sizes), [pool[:n] for n in sizes], seed, network)
-    ready: dict[Any, nn.Module] = {n: transfer.calibrated(model, rest) for n, model in zip(sizes, raw, strict=True)}
-    table = transfer.compare(theta, ready, holdout, seed=seed, **coding.of(k)).rename(columns={"state": "n"})
-    table = table.assign(L0=table["L"][0], data=name, noise=noise, times=times, seed=seed).iloc[1:].astype({"n": int})
-    own = transfer.prequential_codelength(initial=theta, data=pool, seed=seed, **coding.of(len(pool), sizes))
-    paid = dict(zip(own.ends[1:], own.costs.cumsum(0).tolist(), strict=True))
-    final = [transfer.block_bits(model, pool[:n]) for n, model in zip(sizes, raw, strict=True)]
-    table["static, raw"] = [k * bit - transfer.block_bits(model, holdout) for model in raw]
-    table["memorised"] = [n * bit - loss for n, loss in zip(sizes, final, strict=True)]
-    table["L(M)"] = [paid[n] - loss for n, loss in zip(sizes, final, strict=True)]
-    return table.assign(sdl_curve=_left_sums(sizes, (table["static"] / k).tolist()))
-
-
-def forgetting(record: Forgetting, seed: int, *, samples: Samples, network: Network, coding: Coding) -> pd.DataFrame:
-    """What networks that have learnt several tasks in turn have left of each, in bits.
-
-    Parameters
-    ----------
-    record : Forgetting
-        The tasks and the methods.
-    seed : int
-        Of data, weights and minibatches.
-    samples : Samples
-        Of each task.
-    network : Network
-        The perceptrons and their training.
-    coding : Coding
-        The code and its training.
-
-    Returns
-    -------
-    DataFrame
-        A row for each network and task, "A" first: heads and method, as in `in_turn`; L_IT and static of the calibrated
-        network, raw: static without calibration; accuracy.
-    """
-    each, rows, classes = tasks(record, seed, samples), [], record.classes
-    networks = in_turn([pool for pool, _, _ in each], record, seed, network)
-    for i, (_, rest, holdout) in enumerate(each):
-        own, theta = slice(i * classes, (i + 1) * classes), start(holdout, network.hidden, seed, classes)
-        heads = {name: training.narrow(one, own) if name[0] == "own" else one for name, one in networks.items()}
-        ready: dict[Any, nn.Module] = {name: transfer.calibrated(model, rest) for name, model in heads.items()}
-        found = transfer.compare(theta, ready, holdout, seed=seed, **coding.of(len(holdout))).iloc[1:]
-        found[["heads", "method"]] = found.pop("state").to_list()
-        raw = [len(holdout) * math.log2(classes) - transfer.block_bits(model, holdout) for model in heads.values()]
-        rows.append(found.assign(task="ABCDEFGHIJ"[i], raw=raw))
-    return pd.concat(rows).assign(second=record.second, tasks=record.tasks, seed=seed)
-
-
-def _go_on(
-    model: nn.Module, pools: list[Data], heads: list[slice], method: str, record: Forgetting, seed: int,
-    train: Callable[..., nn.Module],
-) -> nn.Module:  # fmt: skip
-    """The network after all tasks, from the one after the first; EWC and LwF have a term for each task before."""
-    terms: list[training.Term] = []
-    memory = None
-    for i in range(1, len(pools)):
-        if method == "EWC":
-            term = training.ewc(model, pools[i - 1], strength=record.ewc, samples=record.ewc_samples, seed=seed)
-            terms = [*terms, term]
-        elif method == "LwF":
-            weight = record.lwf or 0.0
-            terms = [training.distillation(model, h, weight=weight, temperature=record.temperature) for h in heads[:i]]
-        elif method == "replay":
-            memory = Data.joined([pool[: max(1, record.replay // i)] for pool in pools[:i]])
-        model = train(model, pools[i], head=heads[i], memory=memory, term=partial(_sum, terms) if terms else None)
-    return model
-
-
-def _sum(terms: Sequence[training.Term], model: nn.Module, x: Tensor) -> Tensor:
-    return sum((term(model, x) for term in terms), torch.tensor(0.0))
-
-
-def _left_sums(sizes: Sequence[int], gains: Sequence[float]) -> list[float]:
-    """Sum over i < n of the gain of θ_n beyond that of θ_i (bits per label), θ_i held from each size to the next."""
-    edges, known = [0, *sizes], [0.0, *gains]
-    return [sum((edges[i + 1] - edges[i]) * (known[j] - known[i]) for i in range(j)) for j in range(1, len(edges))]
 
 
 def _and_rest(n: int) -> int:

@@ -185,10 +185,8 @@ def replay_codelength(
     ends = [*range(0, len(data), checks.at_least("batch_size", batch_size, 1)), len(data)]
     model = training.train(initial, data[:0], steps=0, seed=seed)
     b = torch.tensor(math.log(math.e - 1), dtype=torch.float64, requires_grad=True)  # softplus(b) is 1
-    update, calibrator = (
-        Adam(model.parameters(), checks.within("lr", checks.positive("lr", lr), 0), fused=True),
-        Adam([b], 0.02),
-    )
+    update = Adam(model.parameters(), checks.within("lr", checks.positive("lr", lr), 0), fused=True)
+    calibrator = Adam([b], 0.02)
     generator, places, costs = torch.Generator().manual_seed(seed), torch.zeros(streams, dtype=torch.long), []
     batches = [data[start:stop] for start, stop in pairwise(ends)]
 

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from functools import partial
 from itertools import pairwise
 from typing import Any, NamedTuple, TypedDict
@@ -114,15 +115,23 @@ def codes(
     price = bits or partial(block_bits, mixture=mixture)
     blocks = list(pairwise(ends))
 
-    def costs(jobs: Sequence[tuple[Any, tuple[int, int]]]) -> dict[str, Tensor]:
+    def costs(jobs: Sequence[tuple[Any, tuple[int, int]]]) -> Tensor:
         chosen, prefixes = [state for state, _ in jobs], [data[:start] for _, (start, _) in jobs]
         learnt = predictors(learner, chosen, prefixes, seed=seed, calibrate=calibrate, batched=batched)
         blocks = [data[start:stop] for _, (start, stop) in jobs]
-        return {"bits": torch.tensor([price(*pair) for pair in zip(learnt, blocks, strict=True)], dtype=torch.float64)}
+        return torch.tensor([price(*pair) for pair in zip(learnt, blocks, strict=True)], dtype=torch.float64)
+
+    def alone(job: tuple[Any, tuple[int, int]]) -> Tensor:
+        try:
+            return costs([job])
+        except (FloatingPointError, ValueError) as error:
+            raise type(error)(f"seed {seed}, the block after {job[1][0]} labels: {error}") from error
 
     jobs = [(state, block) for state in states for block in blocks]
-    groups = [jobs] if batched else [[job] for job in jobs]
-    found = [costs(group)["bits"] for group in groups]
+    found: list[Tensor] = []
+    with suppress(FloatingPointError, ValueError):  # one by one below, which names the block
+        found = [costs(jobs)] if batched else []
+    found = found or [alone(job) for job in jobs]
     return [Codelength(float(one.sum()), one, ends) for one in torch.cat(found).reshape(len(states), -1)]
 
 

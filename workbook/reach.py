@@ -219,6 +219,8 @@ class _Reach:
                 self._read(names, cells if origin else function.__globals__)
             elif module := _imported(origin, names, function.__globals__.get("__package__")):
                 self._read(names, vars(module), module)
+            else:
+                self._versions(origin)  # as they count once it is imported
         enclosed = {name: cell for name, cell in cells.items() if not isinstance(cell, ModuleType)}
         defaults = [function.__defaults__, function.__kwdefaults__]
         held = self.tell(defaults), self._inside(enclosed, own), self._inside(vars(function), own)
@@ -237,8 +239,8 @@ class _Reach:
         name, *rest = names
         own = module is None or is_ours(module.__name__)
         if not own or name not in space:
-            _, _, *versions = _named(f"{module.__name__}.{name}" if module else name)
-            self.found |= {f"versions of {module.__name__.partition('.')[0]}": versions} if module and versions else {}
+            _named(f"{module.__name__}.{name}" if module else name)
+            self._versions(module.__name__ if module else "")
         try:
             value = _member(module, name) if module else space[name]
         except (KeyError, AttributeError, ImportError):
@@ -253,6 +255,10 @@ class _Reach:
         elif own or _is_patch(value):
             label = f"{space.get('__name__')}:{name}"
             self._enter(label, space, partial(self._global, name, value), (id(space), name))
+
+    def _versions(self, module: str) -> None:
+        of = module.partition(".")[0]
+        self.found |= {f"versions of {of}": found} if (found := versions(of)) else {}
 
     def _global(self, name: str, value: Any, _: Any) -> Any:
         try:

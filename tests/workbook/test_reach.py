@@ -2,6 +2,7 @@
 
 import importlib
 import re
+import subprocess
 import sys
 
 import pytest
@@ -818,3 +819,14 @@ def test_what_cannot_be_seen_is_refused_by_name(load, text, message):
     with pytest.raises(ValueError, match=message) as error:
         key(load(text))
     assert "argument" in str(error.value) or "import" in str(error.value)  # how to pass it
+
+
+def test_a_module_that_is_imported_late_counts_alike_before_and_after():
+    code = (
+        "import sys; from workbook import store; from workbook.experiments import nb05_segmentation as study; "
+        "before = store.key(study.measure), 'PIL' in sys.modules; import PIL.Image; "
+        "after = store.key(study.measure), 'PIL' in sys.modules; "
+        "print(store.fingerprint(before[0]) == store.fingerprint(after[0]), before[1], after[1])"
+    )
+    said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert said.split() == ["True", "False", "True"]

@@ -107,6 +107,14 @@ def test_what_cannot_be_is_refused_before_anything_runs(name, value, message):
         records.prepared(NOTEBOOK, parameters(**{name: value}))
 
 
+@pytest.mark.parametrize("change", [{"steps": 20}, {"epochs": 1}, {"lr": 0.01}, {"batch_size": 16}])
+def test_codes_are_trained_like_the_networks_whose_learning_curve_they_follow(change):
+    (name, value), alike = *change.items(), {"steps": 10} | change
+    records.prepared(NOTEBOOK, parameters(network={"hidden": [8]} | alike, coding=alike))
+    with pytest.raises(ValueError, match=f"coding must be as in network, .*, got .*'{name}': {value}"):
+        records.prepared(NOTEBOOK, parameters(coding=alike))
+
+
 def test_the_official_test_images_are_for_tests_alone():
     wide, long = (
         {"data": "mnist", "small": 90} | samples for samples in ({"n": 27_274, "k": 40}, {"n": 90, "k": 10_001})

@@ -22,6 +22,7 @@ IN_A_ROW = [[], *([*range(first, end)] for first in range(9) for end in range(fi
 Classes = Annotated[tuple[int, ...], Rule("in a row, two or more, or none", lambda found: [*found] in IN_A_ROW)]
 CLAIMED = ("same", "permuted pixels", "half brightness", "other classes")  # pairs that claims are about
 DEFINITIONS = ("prequential", "static", "area")
+ALIKE = ("steps", "epochs", "batch_size", "lr")  # of networks and of their learning curve, for the area
 REST = 100  # samples, at least, that a trained network is calibrated by
 
 
@@ -224,9 +225,12 @@ def check(parameters: Mapping[str, Any]) -> None:
     Raises
     ------
     ValueError
-        Names the parameter, for more samples than there are, no codes, and a claim's pair or tasks that are missing.
+        Names the parameter, for more samples than there are, no codes, a claim's pair or tasks that are missing, and
+        codes that are not trained like the networks.
     """
     sizes, samples = parameters["sizes"], parameters["samples"]
+    network, coding = ({q: getattr(parameters[name], q) for q in ALIKE} for name in ("network", "coding"))
+    checks.hold("coding", coding, coding == network, f"as in network, {network}, whose learning curve it has to follow")
     checks.at_least("the number of codes", len(parameters["codes"]), 1)
     for known in (datasets.checksums()[name] for name in dict.fromkeys([*parameters["sets"], samples.data])):
         checks.within("k of samples", samples.k, 10, known.get("official", known["samples"] - 1))

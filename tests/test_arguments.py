@@ -505,8 +505,8 @@ def figures():
     maps = {"conv1": np.arange(32.0).reshape(2, 4, 4)}
     yield (
         "heat_maps",
-        {"x": shown["x"], "maps": maps, "unit": "bits", "box": (0.2, 0.8)},
-        {"box": "None", "unit": "nonsense", "x": "bool"},
+        {"x": shown["x"], "maps": maps, "unit": "bits", "box": (0.2, 0.8), "rows": ["a", "b"], "size": 1.3},
+        {"box": "None", "unit": "nonsense", "x": "bool", "rows": "[]"},
     )
     page = "lens, quantity, unit, network, why not, layer, depth, seed, value, bound"
     rows = [

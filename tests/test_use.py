@@ -32,7 +32,7 @@ SMALL_NETWORK = {
 SMALL_NEURONS = {
     ROWS: [
         SMALL_NETWORK | {"activation": "sigmoid"}, SMALL_NETWORK | {"activation": "sigmoid", "epochs": 0},
-        SMALL_NETWORK, SMALL_NETWORK | {"labels": "permuted"},
+        SMALL_NETWORK,
     ],
     ENTRY: {"n_val": 60, "n_test": 60, "points": 4, "n_random": 1, "n_permutations": 2},
     "upto": 12,

@@ -67,7 +67,7 @@ def heat_maps(
     rows : sequence of str
         Names of the rows, if they have any.
     size : float
-        Side of a map in inches, positive.
+        Side of a map in inches, from 0.1 to 10.
 
     Returns
     -------
@@ -87,7 +87,7 @@ def heat_maps(
             raise ValueError(f"maps[{name!r}] must have {len(x)} maps, one for each image of x, got {len(pictures)}")
     checks.hold("the number of rows", len(rows), len(rows) in (0, len(x)), f"0 or {len(x)}, one for each image of x")
     figure, axes = plt.subplots(len(x), len(maps) + 1, squeeze=False, layout="constrained", dpi=80)
-    figure.set_size_inches(checks.positive("size", size) * axes.shape[1] + 0.7, size * axes.shape[0] + 0.2)
+    figure.set_size_inches(checks.within("size", size, 0.1, 10) * axes.shape[1] + 0.7, size * axes.shape[0] + 0.2)
     limits = np.quantile(np.concatenate([np.ravel(values) for values in maps.values()]), [0.01, 0.99])
     columns = {"image": [np.moveaxis(np.asarray(image), 0, -1) for image in x]} | dict(maps)
     for i, (name, pictures) in enumerate(columns.items()):

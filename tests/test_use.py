@@ -35,6 +35,7 @@ SMALL_NEURONS = {
         SMALL_NETWORK,
     ],
     ENTRY: {"n_val": 60, "n_test": 60, "points": 4, "n_random": 1, "n_permutations": 2},
+    "search": {"weight_decays": [0.0, 0.001], "epochs": [1], "n_networks": 2},
     "upto": 12,
     "n_top": 4,
 }  # fmt: skip

@@ -375,8 +375,12 @@ def planes_and_lenses():
 
 
 def others():
+    mine = "networks"
+    yield mine, "select", {"model": NET, "layers": ["conv1"]}, {"layers": "None? []? ['nonsense']"}
+    yield mine, "blocks", {"model": NET}, {}
     mine, given = "activations", {"model": NET, "x": X, "layers": ["conv1", "fc"]}
     yield mine, "collect", given | {"batch_size": 5}, {"layers": "[]~"}
+    yield mine, "placed", {"model": NET, "x": X}, {"x": "bool empty?"}
     yield mine, "device_of", {"model": NET, "default": "cpu"}, {"default": "nonsense 3 None []"}
     for name in ("evaluating", "final", "layers"):
         yield mine, name, {"model": NET}, {}

@@ -92,7 +92,7 @@ def record(model: nn.Module, layers: Layers, *, detach: bool = True) -> Iterator
     outputs: dict[str, Tensor] = {}
 
     def keep(layer: str, output: Any) -> None:
-        seen, output = layer in outputs, _tensor(model, layer, output)
+        seen, output = layer in outputs, tensor_of(model, layer, output)
         outputs[layer] = (output.detach() if detach else output).clone()  # a later in-place ReLU would overwrite it
         if not seen:
             for name in filter(outputs.__contains__, layers):  # in the order asked for, whatever that of the pass
@@ -132,7 +132,7 @@ def replace(model: nn.Module, changes: Mapping[str, Callable[[Tensor], Tensor]])
     """
 
     def change(function: Callable[[Tensor], Tensor], layer: str, output: Any) -> Any:
-        before = _tensor(model, layer, output)
+        before = tensor_of(model, layer, output)
         result = function(before.clone())
         if not isinstance(result, Tensor):
             raise ValueError(f"the replacement of layer {layer!r} is no tensor but {type(result).__name__}")
@@ -230,7 +230,7 @@ def upto(model: nn.Module, layer: str) -> Iterator[Callable[[Tensor], Tensor]]:
     counted = call is not None
 
     def stop(layer: str, output: Any) -> None:
-        raise _Reached(_tensor(model, layer, output))
+        raise _Reached(tensor_of(model, layer, output))
 
     def run(x: Any) -> Tensor:
         nonlocal counted
@@ -495,7 +495,32 @@ def _named(model: nn.Module, layers: Layers) -> list[str]:
     return select(model, layers)
 
 
-def _tensor(model: nn.Module, layer: str, output: Any) -> Tensor:
+def tensor_of(model: nn.Module, layer: str, output: Any) -> Tensor:
+    """The tensor of a layer's output that counts.
+
+    Parameters
+    ----------
+    model : nn.Module
+        Any network; a `networks.Network` says which one it is.
+    layer : str
+        Dotted name.
+    output : any
+        What the layer returned.
+
+    Returns
+    -------
+    Tensor
+
+    Raises
+    ------
+    ValueError
+        For an output that is no tensor, of which nothing is said.
+
+    Examples
+    --------
+    >>> tensor_of(Network(nn.Identity(), take=1), "0", (None, torch.zeros(1)))
+    tensor([0.])
+    """
     output = model.taken(layer, output) if isinstance(model, Network) else output
     if not isinstance(output, Tensor):
         raise ValueError(f"the output of layer {layer!r} is no tensor but {type(output).__name__}; {TAKE}")

@@ -192,6 +192,25 @@ class Network(nn.Module):
             keys = f" of {', '.join(map(str, output))}" if isinstance(output, Mapping) else ""
             raise ValueError(f"take={rule!r} does not fit {what}, a {type(output).__name__}{keys}: {error}") from error
 
+    def units_of(self, layer: str) -> str | None:
+        """What the units of a layer are, where `units` speaks of it.
+
+        Parameters
+        ----------
+        layer : str
+            Dotted name.
+
+        Returns
+        -------
+        str or None
+
+        Examples
+        --------
+        >>> Network(nn.ReLU(), units={"conv*": "channels"}).units_of("conv1")
+        'channels'
+        """
+        return _ruled(self.units, layer)
+
     def put(self, layer: str, output: Any, tensor: Tensor) -> Any:
         """The output of a layer with another tensor in the place that counts.
 

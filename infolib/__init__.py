@@ -14,8 +14,8 @@ stable
     meaning changes only with a new major version; until version 1, with a new minor version and a line in the
     CHANGELOG. An old name raises an ImportError that names the new one.
 provisional
-    All other public names: `measures`, `plotting`, `checks`, and the rest of `activations`, `training` and `data`.
-    They may change with any version, with a line in the CHANGELOG.
+    All other public names: `measures`, `networks`, `plotting`, `checks`, and the rest of `activations`, `training` and
+    `data`. They may change with any version, with a line in the CHANGELOG.
 private
     Every module and name that begins with an underscore. They change without notice.
 """

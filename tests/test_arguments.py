@@ -191,7 +191,7 @@ def measures():
     grams = {"input_gram": A, "channel_grams": torch.stack([A, B, C]), "alpha": 1.01, "max_pairs": 2, "seed": 0}
     grams |= {"precision": torch.float64}
     yield mine, "decompose", grams, ORDER | {"max_pairs": "None~", "seed": "0"}
-    yield mine, "by_layer", CHAIN | about, may | {"y": "bool negative None~"}
+    yield mine, "by_layer", CHAIN | about, may | {"h": "1e300? None"} | {"y": "bool negative None~"}
     kernel = {"h": 5.0, "alpha": 1.01}
     yield mine, "cumulative", {"x": X, "t": draw(N, 2, 3)} | kernel, order | {"x": "bool", "t": "bool"}
     yield mine, "forward_chain", CHAIN | kernel | {"softmax": ["fc"]}, order

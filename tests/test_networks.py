@@ -369,3 +369,25 @@ def test_a_network_is_its_model_with_the_same_names_mode_and_weights(bert):
     assert (outer.take, outer.mask, outer.units, net.units) == (HOW["take"], "attention_mask", "tokens", None)
     with pytest.raises(ValueError, match="compiled or scripted"):
         activations.collect(networks.Network(torch.compile(nn.Linear(1, 1))), torch.ones(1, 1), [""])
+
+
+@pytest.mark.parametrize("name", ["resnet18", "efficientnet_b0"])
+def test_a_network_of_torchvision_is_measured_at_its_blocks(name):
+    torch.manual_seed(0)
+    net, y = getattr(torchvision.models, name)(num_classes=2).eval(), torch.arange(24) % 2
+    x = torch.randn(24, 3, 32, 32)  # standardised, so outside of [0, 1]
+    layers = lenses.checked(net, (x, y), 3)
+    table = lenses.information(net, (x, y), layers, n=20)
+    assert (table["why not"] == "").all()
+    assert of(table, "I(X;T)")["value"].gt(1).all()
+    why = of(lenses.discarding(net, (x, y), layers, n=1), "discarding")["why not"]
+    assert why.str.startswith("x has values from -").all()
+
+
+def test_a_standardised_table_passes_all_lenses_but_noise():
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Linear(4, 6), nn.ReLU(), nn.Linear(6, 2)).eval()
+    table = lenses.look(net, (3 * torch.randn(60, 4), torch.arange(60) % 2), **FEW)
+    assert table["layer"].unique().tolist() == ["0", "2"]
+    assert set(table["lens"][table["why not"] != ""]) == {"redundancy", "discarding"}
+    assert set(of(table, "discarding")["why not"]) == {"it takes images (n, c, h, w), got (2, 4)"}

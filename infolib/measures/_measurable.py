@@ -1,5 +1,6 @@
 """What the lenses can measure: a layer's output must be a tensor with a row per image that depends on it alone."""
 
+import math
 import re
 from collections.abc import Mapping, Sequence
 from functools import partial
@@ -15,6 +16,8 @@ from infolib.activations import evaluating, forward, hooked, placed, reached
 from infolib.data import Data, gathered, stratified_order
 from infolib.measures.discarding import constrained
 from infolib.networks import Layers, Network, select
+
+WIDTH = 0.55  # of the root mean squared distance of two samples
 
 
 def measurable(model: nn.Module, x: Tensor) -> pd.DataFrame:
@@ -74,6 +77,11 @@ def _told(module: nn.Module) -> str | None:
         return "channels"
     by_place = nn.Linear | nn.LayerNorm | nn.RMSNorm | nn.Embedding | nn.MultiheadAttention | nn.RNNBase
     return "features" if isinstance(module, by_place) else None
+
+
+def rms(t: Tensor) -> float:
+    """The root mean squared distance of two samples, over maps (n, maps, values); exactly 0 if all are the same."""
+    return 0.0 if (t == t[:1]).all() else math.sqrt(2 * float(t.double().var(0).sum() / t.shape[1]))
 
 
 class Ready(NamedTuple):

@@ -51,6 +51,7 @@ from infolib.measures import _options, information_plane, synergy, transfer
 from infolib.measures._agreement import QUANTITIES, agreement, between_lenses, pair
 from infolib.measures._lens_options import SHARES, Options, samples_for
 from infolib.measures._measurable import (
+    WIDTH,
     accuracy,
     balanced,
     checked,
@@ -58,6 +59,7 @@ from infolib.measures._measurable import (
     logits,
     measurable,
     ready,
+    rms,
     share_right,
     source,
 )
@@ -75,7 +77,6 @@ __getattr__ = _moved.attributes(__name__)
 COLUMNS = ["lens", "layer", "depth", "quantity", "value", "unit", "bound", "n", "settings", "why not"]
 BARE = ("RS share", "intact accuracy", "ablation area", "ablation gap", "capped cells")  # these have no unit
 UNITS = dict.fromkeys(BARE, "1") | {"codelength": "bit per label"}  # of others: bit
-WIDTH = 0.55  # of the root mean squared distance of two samples
 FLOOR = math.log2(0.01 * math.sqrt(2 * math.pi * math.e * 1.5))  # of discarding, at its sigma0 and alpha
 PRIOR = 10.0  # standard deviation of the probe's weights, for features of root mean squared length 1
 GRID = 16  # cells per side of an image, at most
@@ -210,9 +211,9 @@ def information(
     recorded = collected(model, batch.x, layers, units)
     softmax = logits(model, batch.x, recorded) if softmax is None else softmax
     entering = information_plane.prepared(recorded, softmax, torch.float64)
-    scaled = {layer: t / (_rms(t.flatten(1)[:, None]) or 1.0) for layer, t in entering.items()}
+    scaled = {layer: t / (rms(t.flatten(1)[:, None]) or 1.0) for layer, t in entering.items()}
     x = source(model, batch.x, units).to(scaled[layers[0]])
-    width = WIDTH * _rms(x.flatten(1)[:, None])
+    width = WIDTH * rms(x.flatten(1)[:, None])
     rows = information_plane.matrix_based(x, batch.y.to(x.device), scaled, input_width=width, alpha=alpha)
     found = {(row["layer"], of): row[of] for row in rows for of in ("I(X;T)", "I(T;Y)")}
     common = f"alpha {alpha:g}, input width {width:.3g}, "
@@ -235,7 +236,8 @@ def redundancy(
     """Lens 2: redundancy minus synergy of pairs of a layer's feature maps about the input (`synergy.decompose`).
 
     RS(X;T) in bits, and RS share, the fraction of the pair's information; means over pairs. All maps of a layer have
-    one kernel width. A layer without several maps (n, maps, height, width) has no pairs.
+    one kernel width, and the numbers are those of `synergy.by_layer(h=None)`. A layer without several maps (n, maps,
+    height, width), or (n, channels, time), has no pairs.
 
     Parameters
     ----------
@@ -270,7 +272,7 @@ def redundancy(
     data, layers, units = ready(model, data, layers)
     batch = samples_for("redundancy", data, layers, n=n, alpha=alpha, max_pairs=max_pairs, seed=seed)
     x = source(model, batch.x, units)
-    X = renyi.gram(x.double(), width=WIDTH * _rms(x.flatten(1)[:, None]))
+    X = renyi.gram(x.double(), width=WIDTH * rms(x.flatten(1)[:, None]))
     found: Found = {}
     for layer, t in collected(model, batch.x, layers, units).items():
         of_pairs = _redundancy(X.to(t.device), t.double(), units[layer], alpha=alpha, max_pairs=max_pairs, seed=seed)
@@ -558,7 +560,7 @@ def _redundancy(X: Tensor, t: Tensor, units: str, *, alpha: float, max_pairs: in
     t = _maps(t, units)
     if t.shape[1] == 1:
         return "a single map has no pairs"
-    if (size := _rms(t.flatten(2))) == 0:
+    if (size := rms(t.flatten(2))) == 0:
         return "its activations are the same for every image"
     T = renyi.channel_grams(t, width=WIDTH * size)
     d = synergy.decompose(X, T, alpha=alpha, max_pairs=max_pairs, seed=seed)
@@ -665,11 +667,6 @@ def _coordinates(t: Tensor) -> Tensor:
     gram = centred @ centred.T
     values, vectors = torch.linalg.eigh(gram / gram.diagonal().mean())
     return vectors * values.clamp_min(0).sqrt()
-
-
-def _rms(t: Tensor) -> float:
-    """The root mean squared distance of two samples, over maps (n, maps, values); exactly 0 if all are the same."""
-    return 0.0 if (t == t[:1]).all() else math.sqrt(2 * float(t.double().var(0).sum() / t.shape[1]))
 
 
 def _table(

@@ -146,6 +146,16 @@ def test_redundancy_is_that_of_the_decomposition_at_one_width_for_all_maps(net, 
     assert table[table["quantity"] == "RS share"]["unit"].unique().tolist() == ["1"]
 
 
+def test_redundancy_has_the_numbers_of_synergy_at_the_same_widths(net, data):
+    table, x = lenses.redundancy(net, data, ["conv", "tokens"], n=N), lenses.balanced(data, N).x
+    rows = synergy.by_layer(net, x, ["conv", "tokens"], h=None, max_pairs=60).set_index("layer")
+    for of in ("RS(X;T)", "RS share"):
+        found = rows[of.replace("share", "share(X;T)")]
+        assert values(table, of).to_dict() == pytest.approx(found.to_dict(), abs=1e-6)
+    other = synergy.by_layer(net, x, ["conv"], max_pairs=60)["RS share(X;T)"][0]
+    assert abs(other - values(table, "RS share")["conv"]) > 0.05
+
+
 def test_pairs_of_maps_are_a_sample_by_the_seed(net, data):
     all_pairs, few, again, other = (
         values(lenses.redundancy(net, data, ["conv"], n=N, max_pairs=pairs, seed=seed), "RS(X;T)")["conv"]

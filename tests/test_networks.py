@@ -391,3 +391,18 @@ def test_a_standardised_table_passes_all_lenses_but_noise():
     assert table["layer"].unique().tolist() == ["0", "2"]
     assert set(table["lens"][table["why not"] != ""]) == {"redundancy", "discarding"}
     assert set(of(table, "discarding")["why not"]) == {"it takes images (n, c, h, w), got (2, 4)"}
+
+
+class Rounding(nn.Module):
+    """A layer whose output for an image differs by a few units in the last place with the size of the batch."""
+
+    def forward(self, t):
+        return t * (1 + 2 * torch.finfo(torch.bfloat16).eps * (len(t) == 2))
+
+
+@pytest.mark.parametrize(("dtype", "alone"), [(torch.bfloat16, True), (torch.float32, False)])
+def test_rounding_of_half_precision_is_no_dependence_on_other_images(dtype, alone):
+    net = nn.Sequential(nn.Flatten(), nn.Linear(4, 3), Rounding()).to(dtype).eval()
+    why = lenses.measurable(net, torch.rand(3, 4)).set_index("layer")["why not"]
+    assert (why["2"] == "") == alone
+    assert why["1"] == ""

@@ -485,8 +485,9 @@ def _call(layer: str, modules: Mapping[str, nn.Module]) -> tuple[nn.Module, int 
         name, call = numbered[1], int(numbered[2])
     if name not in modules:
         wrapped = [other for other in modules if f".{other}".endswith(f".{name}") or f".{name}".endswith(f".{other}")]
-        advice = f", perhaps {wrapped[-1]!r}" if any(wrapped) else checks.nearest(name, list(modules))
-        raise ValueError(f"unknown layer {layer!r}{advice}; there are: {', '.join(filter(None, modules))}")
+        advice = f", perhaps {wrapped[-1]!r}" if any(wrapped) else ""
+        near = "" if advice else checks.nearest(name, list(modules))
+        raise ValueError(f"unknown layer {layer!r}{advice}; there are: {', '.join(filter(None, modules))}{near}")
     return modules[name], call
 
 

@@ -155,7 +155,8 @@ def test_layers_that_there_are_not_are_refused_with_the_nearest(layers, message)
 
 
 def test_a_misspelt_name_is_refused_with_the_nearest(bert):
-    with pytest.raises(ValueError, match=r"unknown layer 'encoder.layers.1'; there are: .*; the nearest are 'encoder.layer.1'"):
+    message = r"unknown layer 'encoder.layers.1'; there are: .*; the nearest are 'encoder.layer.1'"
+    with pytest.raises(ValueError, match=message):
         activations.collect(bert, torch.ones(2, 5).long(), ["encoder.layers.1"])
     with pytest.raises(ValueError, match="model has no repeated blocks and no layers with weights; name layers"):
         networks.select(nn.Sequential(nn.Flatten(), nn.ReLU()))

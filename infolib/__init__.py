@@ -14,8 +14,8 @@ stable
     meaning changes only with a new major version; until version 1, with a new minor version and a line in the
     CHANGELOG. An old name raises an ImportError that names the new one.
 provisional
-    All other public names: `measures`, `plotting`, `checks`, and the rest of `activations`, `training` and `data`.
-    They may change with any version, with a line in the CHANGELOG.
+    All other public names: `measures`, `networks`, `plotting`, `checks`, and the rest of `activations`, `training` and
+    `data`. They may change with any version, with a line in the CHANGELOG.
 private
     Every module and name that begins with an underscore. They change without notice.
 """
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from infolib.data import Data
 
 __version__ = "0.2.0.dev0"
-__all__ = ["Data", "activations", "checks", "data", "estimators", "measures", "plotting", "training"]
+__all__ = ["Data", "activations", "checks", "data", "estimators", "measures", "networks", "plotting", "training"]
 
 _submodule, __dir__ = attributes(__name__, __all__)
 

@@ -31,28 +31,32 @@ Compiled and scripted networks may pass hooks over, and are refused.
 
 import re
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from functools import partial
 from itertools import chain
+from operator import itemgetter
 from typing import Any
 
 import torch
 from torch import Tensor, fx, nn
 
 from infolib import checks
+from infolib.networks import Layers, Network, select
 
 _PLOTTED = re.compile(r"(conv|hidden|fc)\d+|stem|stage\d+\.block\d+|output")
 
 _SEVERAL = "layer {0!r} is called more than once in a forward pass; name one call: '{0}#1', '{0}#2' and so on"
 _BEFORE = "give the network as it was before: model._orig_mod, or copy.deepcopy(model) after model.compile()"
 
-Action = Callable[[str, Any], Tensor | None]
+TAKE = "say which of its tensors counts: Network(model, take=0), a place, a key or a function"
+
+Action = Callable[[str, Any], Any]
 
 
 @contextmanager
-def record(model: nn.Module, layers: Sequence[str], *, detach: bool = True) -> Iterator[dict[str, Tensor]]:
+def record(model: nn.Module, layers: Layers, *, detach: bool = True) -> Iterator[dict[str, Tensor]]:
     """Copies of the outputs of layers, renewed by each forward pass inside the `with`.
 
     A layer that the last pass does not reach has its former output, or none.
@@ -60,9 +64,9 @@ def record(model: nn.Module, layers: Sequence[str], *, detach: bool = True) -> I
     Parameters
     ----------
     model : nn.Module
-        Any network.
-    layers : sequence of str
-        Dotted names of layers, with `#k` for the k-th call.
+        Any network; a `networks.Network` says what of its outputs counts.
+    layers : sequence of str or re.Pattern, one pattern, or int
+        As `networks.select` takes them: names, with `#k` for the k-th call, patterns, or a number of blocks.
     detach : bool
         Whether the copies are detached from the graph.
 
@@ -84,11 +88,11 @@ def record(model: nn.Module, layers: Sequence[str], *, detach: bool = True) -> I
     >>> outputs
     {'1': tensor([0., 2.])}
     """
-    layers, _ = checks.names("layers", layers), checks.of_type("detach", detach, bool, "True or False")
+    layers, _ = _named(model, layers), checks.of_type("detach", detach, bool, "True or False")
     outputs: dict[str, Tensor] = {}
 
     def keep(layer: str, output: Any) -> None:
-        seen, output = layer in outputs, _tensor(layer, output)
+        seen, output = layer in outputs, tensor_of(model, layer, output)
         outputs[layer] = (output.detach() if detach else output).clone()  # a later in-place ReLU would overwrite it
         if not seen:
             for name in filter(outputs.__contains__, layers):  # in the order asked for, whatever that of the pass
@@ -127,16 +131,17 @@ def replace(model: nn.Module, changes: Mapping[str, Callable[[Tensor], Tensor]])
     tensor([1., 0.])
     """
 
-    def change(function: Callable[[Tensor], Tensor], layer: str, output: Any) -> Tensor:
-        result = function(_tensor(layer, output).clone())
+    def change(function: Callable[[Tensor], Tensor], layer: str, output: Any) -> Any:
+        before = tensor_of(model, layer, output)
+        result = function(before.clone())
         if not isinstance(result, Tensor):
             raise ValueError(f"the replacement of layer {layer!r} is no tensor but {type(result).__name__}")
-        if (result.shape, result.dtype) != (output.shape, output.dtype):
+        if (result.shape, result.dtype) != (before.shape, before.dtype):
             raise ValueError(
-                f"the replacement of layer {layer!r} must be {output.dtype} of shape {tuple(output.shape)}, "
+                f"the replacement of layer {layer!r} must be {before.dtype} of shape {tuple(before.shape)}, "
                 f"got {result.dtype} of shape {tuple(result.shape)}"
             )
-        return result
+        return model.put(layer, output, result) if isinstance(model, Network) else result
 
     checks.of_type("changes", changes, Mapping, "a mapping from layers to functions")
     for layer, function in changes.items():
@@ -145,17 +150,17 @@ def replace(model: nn.Module, changes: Mapping[str, Callable[[Tensor], Tensor]])
         yield
 
 
-def collect(model: nn.Module, x: Tensor, layers: Sequence[str], *, batch_size: int = 1024) -> dict[str, Tensor]:
+def collect(model: nn.Module, x: Any, layers: Layers, *, batch_size: int = 1024) -> dict[str, Tensor]:
     """Outputs of layers for all samples, in eval mode and without gradients.
 
     Parameters
     ----------
     model : nn.Module
-        Any network; each module's mode is restored.
-    x : Tensor, shape (n, ...)
-        Samples; an array becomes a tensor.
-    layers : sequence of str
-        Dotted names of layers, with `#k` for the k-th call.
+        Any network; each module's mode is restored. A `networks.Network` says how it is called, and what counts.
+    x : Tensor, shape (n, ...), or tuple or mapping of these
+        Samples; an array becomes a tensor. Floats get the type of the model's weights.
+    layers : sequence of str or re.Pattern, one pattern, or int
+        As `networks.select` takes them: names, with `#k` for the k-th call, patterns, or a number of blocks.
     batch_size : int
         Number of samples in a forward pass.
 
@@ -176,13 +181,13 @@ def collect(model: nn.Module, x: Tensor, layers: Sequence[str], *, batch_size: i
     >>> {layer: tuple(output.shape) for layer, output in found.items()}
     {'0': (10, 4), '1': (10, 3)}
     """
-    batch_size, x = checks.at_least("batch_size", batch_size, 1), checks.samples("x", x)
-    device = device_of(checks.network("model", model), x.device)
-    parts: dict[str, list[Tensor]] = {layer: [] for layer in checks.names("layers", layers)}
+    batch_size, x = checks.at_least("batch_size", batch_size, 1), checks.inputs("x", x)
+    layers = _named(model, layers)
+    parts: dict[str, list[Tensor]] = {layer: [] for layer in layers}
     with evaluating(model), record(model, layers) as outputs:
-        for batch in x.split(batch_size):
+        for start in range(0, len(checks.leaves(x)[0]), batch_size):
             outputs.clear()
-            forward(model, batch.to(device))
+            forward(model, placed(model, checks.each(itemgetter(slice(start, start + batch_size)), x)))
             if missing := [layer for layer in parts if layer not in outputs]:
                 raise ValueError(f"the forward pass does not reach {', '.join(missing)}")
             for layer, output in outputs.items():
@@ -225,9 +230,9 @@ def upto(model: nn.Module, layer: str) -> Iterator[Callable[[Tensor], Tensor]]:
     counted = call is not None
 
     def stop(layer: str, output: Any) -> None:
-        raise _Reached(_tensor(layer, output))
+        raise _Reached(tensor_of(model, layer, output))
 
-    def run(x: Tensor) -> Tensor:
+    def run(x: Any) -> Tensor:
         nonlocal counted
         if not counted and _calls(model, x)[0].count(module) > 1:
             raise ValueError(_SEVERAL.format(layer))
@@ -250,14 +255,14 @@ class _Reached(Exception):  # noqa: N818
         self.output = output
 
 
-def reached(model: nn.Module, x: Tensor) -> list[str]:
+def reached(model: nn.Module, x: Any) -> list[str]:
     """Names of the layers that a forward pass in eval mode reaches, in the order in which their outputs are ready.
 
     Parameters
     ----------
     model : nn.Module
         Any network; each module's mode is restored.
-    x : Tensor, shape (n, ...)
+    x : Tensor, shape (n, ...), or tuple or mapping of these
         Samples, on the model's device.
 
     Returns
@@ -285,7 +290,7 @@ def reached(model: nn.Module, x: Tensor) -> list[str]:
     return [names[m] if number[m] == 1 else f"{names[m]}#{calls[: i + 1].count(m)}" for i, m in enumerate(calls)]
 
 
-def _calls(model: nn.Module, x: Tensor) -> tuple[list[nn.Module], Exception | None]:
+def _calls(model: nn.Module, x: Any) -> tuple[list[nn.Module], Exception | None]:
     """The modules in the order in which a forward pass is done with them, and the error that ended it early."""
     calls: list[nn.Module] = []
     handles = [module.register_forward_hook(lambda module, *_: calls.append(module)) for module in model.modules()]
@@ -302,15 +307,15 @@ def _calls(model: nn.Module, x: Tensor) -> tuple[list[nn.Module], Exception | No
     return calls, None
 
 
-def forward(model: nn.Module, x: Tensor) -> Any:
+def forward(model: nn.Module, x: Any) -> Any:
     """What a model makes of samples.
 
     Parameters
     ----------
     model : nn.Module
         Any network, in the caller's mode.
-    x : Tensor, shape (n, ...)
-        Samples, on the model's device.
+    x : Tensor, shape (n, ...), or tuple or mapping of these
+        Samples, on the model's device: one argument, several, or keywords.
 
     Returns
     -------
@@ -320,7 +325,7 @@ def forward(model: nn.Module, x: Tensor) -> Any:
     Raises
     ------
     ValueError
-        For samples that the model cannot take, with its own error.
+        For samples that the model cannot take, with its own error and what to give.
 
     Examples
     --------
@@ -329,12 +334,41 @@ def forward(model: nn.Module, x: Tensor) -> Any:
     ValueError: model cannot take x of shape (4, 5): ...
     """
     try:
-        return model(x)
+        return Network.run(model, x)
     except torch.OutOfMemoryError:
         raise
-    except (RuntimeError, TypeError, IndexError) as error:
-        shape = tuple(checks.of_type("x", x, Tensor, "a tensor").shape)
-        raise ValueError(f"model cannot take x of shape {shape}: {error}") from error
+    except (RuntimeError, TypeError, IndexError, AttributeError, AssertionError) as error:
+        shapes = [tuple(checks.of_type("x", part, Tensor, "a tensor").shape) for part in checks.leaves(x)]
+        shape = (
+            dict(zip(x, shapes, strict=True)) if isinstance(x, Mapping) else shapes if len(shapes) > 1 else shapes[0]
+        )
+        advice = "if it is to be called otherwise, give Network(model, forward=...)"
+        raise ValueError(f"model cannot take x of shape {shape}: {error}; {advice}") from error
+
+
+def placed(model: nn.Module, x: Any) -> Any:
+    """Inputs on a model's device, and floats among them in the type of its weights.
+
+    Parameters
+    ----------
+    model : nn.Module
+        Any network.
+    x : Tensor, or tuple or mapping of tensors
+        Inputs.
+
+    Returns
+    -------
+    Tensor, or tuple or dict of Tensor
+
+    Examples
+    --------
+    >>> placed(nn.Linear(2, 3).bfloat16(), {"x": torch.ones(1), "tokens": torch.ones(1).long()})
+    {'x': tensor([1.], dtype=torch.bfloat16), 'tokens': tensor([1])}
+    """
+    x = checks.inputs("x", x, empty=True)
+    device = device_of(checks.network("model", model), checks.leaves(x)[0].device)
+    weights = next((weight.dtype for weight in model.parameters() if weight.is_floating_point()), None)
+    return checks.each(lambda t: t.to(device, weights if t.is_floating_point() else None), x)
 
 
 @contextmanager
@@ -347,7 +381,7 @@ def hooked(model: nn.Module, actions: Mapping[str, Action], *, every: bool = Fal
         Any network; its hooks are removed at the end, whatever happens.
     actions : mapping of str to callable
         Dotted name of a layer, with `#k` for the k-th call -> function of this name and the layer's output; "" is the
-        model itself. The output may be of any type. A tensor that the function returns replaces the output.
+        model itself. The output may be of any type. What the function returns replaces the output, but for None.
     every : bool
         Whether a forward pass that does not reach one of the layers is an error.
 
@@ -435,7 +469,7 @@ class _Calls:
 def _modules(model: nn.Module) -> dict[str, nn.Module]:
     """All modules under all their names, of a network whose hooks are heeded."""
     modules = dict(checks.network("model", model).named_modules(remove_duplicate=False))
-    for module in modules.values():
+    for module in (*modules.values(), *([model.model] if isinstance(model, Network) else [])):
         compiled = module._compiled_call_impl or hasattr(module.forward, "_torchdynamo_orig_callable")
         if compiled or isinstance(module, torch.jit.ScriptModule):
             raise ValueError(f"model is compiled or scripted, where hooks may be passed over; {_BEFORE}")
@@ -452,13 +486,45 @@ def _call(layer: str, modules: Mapping[str, nn.Module]) -> tuple[nn.Module, int 
     if name not in modules:
         wrapped = [other for other in modules if f".{other}".endswith(f".{name}") or f".{name}".endswith(f".{other}")]
         advice = f", perhaps {wrapped[-1]!r}" if any(wrapped) else ""
-        raise ValueError(f"unknown layer {layer!r}{advice}; there are: {', '.join(filter(None, modules))}")
+        near = "" if advice else checks.nearest(name, list(modules))
+        raise ValueError(f"unknown layer {layer!r}{advice}; there are: {', '.join(filter(None, modules))}{near}")
     return modules[name], call
 
 
-def _tensor(layer: str, output: Any) -> Tensor:
+def _named(model: nn.Module, layers: Layers) -> list[str]:
+    checks.hold("layers", layers, layers is not None, "a sequence of names")
+    return select(model, layers)
+
+
+def tensor_of(model: nn.Module, layer: str, output: Any) -> Tensor:
+    """The tensor of a layer's output that counts.
+
+    Parameters
+    ----------
+    model : nn.Module
+        Any network; a `networks.Network` says which one it is.
+    layer : str
+        Dotted name.
+    output : any
+        What the layer returned.
+
+    Returns
+    -------
+    Tensor
+
+    Raises
+    ------
+    ValueError
+        For an output that is no tensor, of which nothing is said.
+
+    Examples
+    --------
+    >>> tensor_of(Network(nn.Identity(), take=1), "0", (None, torch.zeros(1)))
+    tensor([0.])
+    """
+    output = model.taken(layer, output) if isinstance(model, Network) else output
     if not isinstance(output, Tensor):
-        raise ValueError(f"the output of layer {layer!r} is no tensor but {type(output).__name__}")
+        raise ValueError(f"the output of layer {layer!r} is no tensor but {type(output).__name__}; {TAKE}")
     return output
 
 

@@ -3,7 +3,9 @@
 import dataclasses
 import inspect
 import math
+import re
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from difflib import get_close_matches
 from functools import partial, wraps
 from itertools import chain, repeat
 from types import NoneType, UnionType
@@ -124,6 +126,114 @@ def samples(name: str, value: Any, *, empty: bool = False) -> Tensor:
     if not isinstance(value, Tensor) and tensor.dtype == torch.float64:
         tensor = tensor.to(torch.get_default_dtype())
     return _filled(name, tensor, 1, empty=empty)
+
+
+def inputs(name: str, value: Any, *, empty: bool = False) -> Any:
+    """`value` as inputs of a network: samples, or several such in a tuple of arrays or a mapping.
+
+    Parameters
+    ----------
+    name : str
+        Name of the argument, for the error message.
+    value : array_like, shape (n, ...), or tuple of arrays or mapping of these
+        As `samples` takes them, each with a row for every sample.
+    empty : bool
+        Whether there may be no samples.
+
+    Returns
+    -------
+    Tensor, shape (n, ...), or tuple or dict of Tensor
+        The inputs.
+
+    Raises
+    ------
+    ValueError
+        As `samples`, and for parts with different numbers of samples.
+
+    Examples
+    --------
+    >>> inputs("x", {"ids": [[1, 2]], "mask": [[1, 0]]})
+    {'ids': tensor([[1, 2]]), 'mask': tensor([[1, 0]])}
+    """
+    several = isinstance(value, tuple) and len(value) > 0 and all(hasattr(part, "shape") for part in value)
+    if isinstance(value, Mapping) and value:
+        found: Any = {key: samples(f"{name}[{key!r}]", part, empty=empty) for key, part in value.items()}
+    elif several:
+        found = tuple(samples(f"{name}[{i}]", part, empty=empty) for i, part in enumerate(value))
+    else:
+        return samples(name, value, empty=empty)
+    if len(sizes := {len(part) for part in leaves(found)}) > 1:
+        raise ValueError(f"{name} must have a row for each sample in every part, got {sorted(sizes)} rows")
+    return found
+
+
+def leaves(x: Any) -> list[Tensor]:
+    """The tensors that inputs consist of.
+
+    Parameters
+    ----------
+    x : Tensor, or tuple or mapping of tensors
+        Inputs.
+
+    Returns
+    -------
+    list of Tensor
+
+    Examples
+    --------
+    >>> leaves({"a": torch.tensor(1), "b": torch.tensor(2)})
+    [tensor(1), tensor(2)]
+    """
+    return list(x.values()) if isinstance(x, Mapping) else list(x) if isinstance(x, tuple) else [x]
+
+
+def each(change: Callable[[Tensor], Tensor], x: Any) -> Any:
+    """Inputs with a function of every tensor in its place.
+
+    Parameters
+    ----------
+    change : callable
+        From one tensor to another.
+    x : Tensor, or tuple or mapping of tensors
+        Inputs.
+
+    Returns
+    -------
+    Tensor, or tuple or dict of Tensor
+        Inputs of the same form.
+
+    Examples
+    --------
+    >>> each(torch.neg, (torch.tensor(1), torch.tensor(2)))
+    (tensor(-1), tensor(-2))
+    """
+    if isinstance(x, Mapping):
+        return {key: change(part) for key, part in x.items()}
+    return tuple(map(change, x)) if isinstance(x, tuple) else change(x)
+
+
+def nearest(name: str | re.Pattern[str], names: Sequence[str]) -> str:
+    """Advice for a name that is none of those that there are; empty where none is near.
+
+    Parameters
+    ----------
+    name : str or re.Pattern
+        What was asked for.
+    names : sequence of str
+        What there is.
+
+    Returns
+    -------
+    str
+
+    Examples
+    --------
+    >>> nearest("layer1.conv", ["layer1.0.conv1", "fc"])
+    "; the nearest are 'layer1.0.conv1'"
+    """
+    plain = re.sub(r"[^\w.]", "", name if isinstance(name, str) else name.pattern)
+    found = get_close_matches(plain, [one for one in names if one], cutoff=0.5)
+    return f"; the nearest are {', '.join(map(repr, found))}" if found else ""
 
 
 def labels(name: str, value: Any, n: int | None = None) -> Tensor:

@@ -3,12 +3,15 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from operator import itemgetter
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from infolib import checks
+
+MOST = 20_000  # samples of a Dataset or DataLoader that are taken into memory
 
 
 @dataclass(frozen=True, eq=False)
@@ -17,8 +20,9 @@ class Data:
 
     Parameters
     ----------
-    x : Tensor, shape (n, c, h, w) or (n, d)
-        Samples, float32 in [0, 1]. An array or a data frame becomes a tensor, its float64 torch's default.
+    x : Tensor, shape (n, c, h, w) or (n, d), or tuple or mapping of tensors
+        Samples, or several inputs with a row for each. An array or a data frame becomes a tensor, its float64 torch's
+        default.
     y : Tensor, shape (n,)
         Labels, int64. An array or a series becomes a tensor.
 
@@ -34,22 +38,23 @@ class Data:
     (5, [0, 1])
     """
 
-    x: Tensor
+    x: Any
     y: Tensor
 
     def __post_init__(self) -> None:
         for name in ("x", "y"):
             if not isinstance(value := getattr(self, name), Tensor):  # a check of every value only here: rows are many
-                object.__setattr__(self, name, checks.samples(name, value, empty=True))
-        if self.x.ndim == 0 or self.y.ndim == 0 or len(self.x) != len(self.y):
-            shapes = tuple(self.x.shape), tuple(self.y.shape)
+                object.__setattr__(self, name, checks.inputs(name, value, empty=True))
+        x = checks.leaves(self.x)[0]
+        if x.ndim == 0 or self.y.ndim == 0 or len(x) != len(self.y):
+            shapes = tuple(x.shape), tuple(self.y.shape)
             raise ValueError("x and y must have one row for each sample, got shapes {} and {}".format(*shapes))
 
     def __len__(self) -> int:
         return len(self.y)
 
     def __getitem__(self, index: slice | Tensor) -> "Data":
-        return Data(self.x[index], self.y[index])
+        return Data(checks.each(itemgetter(index), self.x), self.y[index])
 
     def shuffled(self, generator: torch.Generator) -> "Data":
         """The samples in random order.
@@ -195,7 +200,9 @@ class Data:
         >>> Data.joined([data, data[:1]]).y.tolist()
         [0, 1, 2, 0]
         """
-        return Data(torch.cat([part.x for part in parts]), torch.cat([part.y for part in parts]))
+        xs = [checks.leaves(part.x) for part in parts]
+        joined = map(torch.cat, zip(*xs, strict=True))
+        return Data(checks.each(lambda _: next(joined), parts[0].x), torch.cat([part.y for part in parts]))
 
 
 def labelled(name: str, data: Any, *, empty: bool = False) -> Data:
@@ -228,12 +235,71 @@ def labelled(name: str, data: Any, *, empty: bool = False) -> Data:
     ValueError: the labels of data must be at least 0, got -100
     """
     checks.of_type(name, data, Data, "infolib.Data(x, y)")
+    checks.of_type(f"x of {name}", data.x, Tensor, "a tensor")
     if len(data) == 0 and empty:
         return data
     x, y = checks.samples(f"x of {name}", data.x), checks.labels(f"the labels of {name}", data.y)
     if y.min() < 0:
         raise ValueError(f"the labels of {name} must be at least 0, got {int(y.min())}")
     return Data(x, y)
+
+
+def gathered(name: str, data: Any) -> Data:
+    """Samples with class labels, in whatever form they come.
+
+    Parameters
+    ----------
+    name : str
+        Name of the argument, for the error message.
+    data : Data, (x, y), Dataset or DataLoader
+        Of a Dataset each sample, of a DataLoader each batch is (x, y), or a mapping with the labels as "labels",
+        "label" or "y"; at most MOST samples.
+
+    Returns
+    -------
+    Data
+        All samples, with labels of type int64.
+
+    Raises
+    ------
+    ValueError
+        For data in another form, too many samples or none, samples that are no finite numbers, and targets that are no
+        integers of shape (n,).
+
+    Examples
+    --------
+    >>> gathered("data", [(torch.zeros(3), 1), (torch.ones(3), 0), (torch.ones(3), 1)]).y
+    tensor([1, 0, 1])
+    """
+    if isinstance(data, tuple | list) and len(data) == 2 and all(hasattr(y, "__len__") for y in data):
+        data = Data(*data)
+    if not isinstance(data, Data):
+        if isinstance(data, str | Mapping) or not (hasattr(data, "__iter__") or hasattr(data, "__getitem__")):
+            what = "infolib.Data(x, y), a pair (x, y), a Dataset or a DataLoader"
+            raise ValueError(f"{name} must be {what}, got {type(data).__name__}")
+        pieces, n = [], 0
+        one = getattr(data, "batch_sampler", None) is None  # a DataLoader has one, and gives batches
+        for item in data if hasattr(data, "__iter__") else map(data.__getitem__, range(len(data))):
+            pieces.append(_piece(name, item, one))
+            if (n := n + len(pieces[-1])) > MOST:
+                raise ValueError(f"{name} has more than {MOST} samples: give a part, such as torch.utils.data.Subset")
+        checks.at_least(f"the number of samples of {name}", n, 1)
+        data = Data.joined(pieces)
+    return Data(checks.inputs(f"x of {name}", data.x), checks.labels(f"the labels of {name}", data.y))
+
+
+def _piece(name: str, item: Any, one: bool) -> Data:
+    """A sample or a batch of a Dataset or DataLoader."""
+    if isinstance(item, Mapping) and (key := next((key for key in ("labels", "label", "y") if key in item), None)):
+        item = {other: value for other, value in item.items() if other != key}, item[key]
+    if not isinstance(item, tuple | list) or len(item) != 2:
+        raise ValueError(f"each of {name} must be (x, y) or a mapping with labels, got {type(item).__name__}")
+    x, y = tuple(item[0]) if isinstance(item[0], list) else item[0], item[1]
+    if not one:
+        return Data(x, y)
+    if isinstance(x, Mapping):
+        return Data({key: torch.as_tensor(part)[None] for key, part in x.items()}, torch.as_tensor(y)[None])
+    return Data(checks.each(lambda t: checks.samples(f"x of {name}", t)[None], x), torch.as_tensor(y)[None])
 
 
 @dataclass(frozen=True, eq=False)

@@ -38,7 +38,12 @@ STEPS = ("Noise", "Problem", "cell_sums", "distances_at", "of_layer", "parts", "
 HANDED = {
     f"infolib.measures.discarding.constrained.{name}" for name in STEPS
 }  # they get what `checked_images` has checked
-HANDED |= {"infolib.data.Splits", "infolib.data.labelled"}  # a record, and a check that names what it is told to
+HANDED |= {"infolib.activations.tensor_of"}  # in a pass
+HANDED |= {
+    "infolib.data.Splits",
+    "infolib.data.gathered",
+    "infolib.data.labelled",
+}  # a record; checks that name what they are told to
 
 
 def functions():
@@ -186,7 +191,7 @@ def measures():
     grams = {"input_gram": A, "channel_grams": torch.stack([A, B, C]), "alpha": 1.01, "max_pairs": 2, "seed": 0}
     grams |= {"precision": torch.float64}
     yield mine, "decompose", grams, ORDER | {"max_pairs": "None~", "seed": "0"}
-    yield mine, "by_layer", CHAIN | about, may | {"y": "bool negative None~"}
+    yield mine, "by_layer", CHAIN | about, may | {"h": "1e300? None"} | {"y": "bool negative None~"}
     kernel = {"h": 5.0, "alpha": 1.01}
     yield mine, "cumulative", {"x": X, "t": draw(N, 2, 3)} | kernel, order | {"x": "bool", "t": "bool"}
     yield mine, "forward_chain", CHAIN | kernel | {"softmax": ["fc"]}, order
@@ -340,9 +345,14 @@ def planes_and_lenses():
 
     mine, few = "lenses", {"model": NET, "data": DATA, "layers": ["conv1"], "n": 8}
     many = Data(torch.cat([X, OTHER.x]), torch.cat([Y, Y]))
-    may = ORDER | {"seed": "0", "steps": "0", "softmax": "None []~", "data": "negative"}
-    yield mine, "balanced", {"data": DATA, "n": 8}, {"data": "negative"}
-    yield mine, "checked", {"model": NET, "data": DATA, "layers": ["conv1"]}, {"data": "negative"}
+    may = ORDER | {"seed": "0", "steps": "0", "softmax": "None []~", "data": "negative pair", "layers": "None?"}
+    yield mine, "balanced", {"data": DATA, "n": 8}, {"data": "negative pair"}
+    yield (
+        mine,
+        "checked",
+        {"model": NET, "data": DATA, "layers": ["conv1"]},
+        {"data": "negative pair", "layers": "None?"},
+    )
     yield mine, "measurable", {"model": NET, "x": X}, {}
     yield mine, "information", few | {"layers": ["fc"], "alpha": 1.01, "softmax": ["fc"]}, may
     yield mine, "redundancy", few | {"alpha": 1.01, "max_pairs": 1, "seed": 0}, may
@@ -351,16 +361,21 @@ def planes_and_lenses():
             mine,
             name,
             few | {"data": many, "shares": (0.5, 1.0)},
-            {"data": "negative?" if name == "class_information" else ""},
+            {"data": "negative? pair" if name == "class_information" else "pair", "layers": "None?"},
         )
     noise = {"error": 0.1, "samples": 4096, "steps": 0}
-    yield mine, "discarding", few | noise | {"n": 1, "boxed": False, "seed": 0}, may | {"error": "1e300"}
+    yield (
+        mine,
+        "discarding",
+        few | noise | {"n": 1, "boxed": False, "bounds": (0.0, 2.0), "seed": 0},
+        may | {"error": "1e300", "bounds": "None"},
+    )
     yield mine, "codelength", few, may
     yield mine, "finest_grid", {"x": X}, {"x": "bool"}
     probing = {"_seed": "0 -1", "state": "bool", "prefix": "empty"}
     yield mine, "probe", {"state": torch.zeros(4, 2), "prefix": Data(draw(N, 4), Y), "_seed": 0}, probing
     smaller = {name: {"n": 8} for name in ("information", "redundancy", "class_information", "codelength")}
-    whole = {"data": "negative?", "discarding": "{}?", "network": "nonsense"}  # 8 images, as by default
+    whole = {"data": "negative? pair", "discarding": "{}?", "network": "nonsense"}  # 8 images, as by default
     look = {"model": NET, "data": many, "layers": ["conv1"], "network": "mine", "seed": 0, "progress": False}
     yield mine, "look", look | smaller | {"discarding": {"n": 1} | noise}, may | whole
     columns = "source, seed, network, layer, lens, quantity, value"
@@ -375,8 +390,22 @@ def planes_and_lenses():
 
 
 def others():
+    mine = "networks"
+    yield mine, "select", {"model": NET, "layers": ["conv1"]}, {"layers": "None? []? ['nonsense']"}
+    yield mine, "blocks", {"model": NET}, {}
     mine, given = "activations", {"model": NET, "x": X, "layers": ["conv1", "fc"]}
     yield mine, "collect", given | {"batch_size": 5}, {"layers": "[]~"}
+    yield (
+        mine,
+        "tensor_of",
+        {"model": NET, "layer": "fc", "output": X},
+        {
+            "model": "None? 3? x? []?",
+            "layer": "nonsense? 3? None? []?",
+            "output": "empty? scalar? bool complex nan? inf? shorter? batched?",
+        },
+    )
+    yield mine, "placed", {"model": NET, "x": X}, {"x": "bool empty?"}
     yield mine, "device_of", {"model": NET, "default": "cpu"}, {"default": "nonsense 3 None []"}
     for name in ("evaluating", "final", "layers"):
         yield mine, name, {"model": NET}, {}

@@ -6,6 +6,7 @@ from typing import Any, TypedDict
 from infolib import checks
 from infolib.data import Data
 from infolib.measures._measurable import balanced
+from infolib.measures._noisy import checked_bounds
 
 SHARES = (0.25, 0.5, 0.75, 1.0)  # of a layer's units that are clamped together
 LEAST = {"max_pairs": 1, "seed": 0, "steps": 0, "samples": 16}
@@ -35,6 +36,7 @@ class _ClassInformation(_Codelength, total=False):
 
 class _Discarding(_Codelength, total=False):
     boxed: bool
+    bounds: tuple[float, float] | None
     error: float
     samples: int
     steps: int
@@ -63,6 +65,7 @@ def samples_for(lens: str, data: Data, layers: Sequence[str], *, n: int, **optio
         checks.at_least(name, options[name], LEAST[name])
     for name in {"alpha", "error"} & options.keys():
         checks.positive(name, options[name])
+    checked_bounds(options.get("bounds"))
     checks.of_type("boxed", options.get("boxed", False), bool, "True or False")
     shares = list(checks.of_type("shares", options.get("shares", SHARES), Sequence, "a sequence of numbers"))
     rising = sorted({checks.within("shares", share, 0, 1) for share in shares})

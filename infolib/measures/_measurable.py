@@ -1,17 +1,23 @@
 """What the lenses can measure: a layer's output must be a tensor with a row per image that depends on it alone."""
 
+import math
+import re
 from collections.abc import Mapping, Sequence
 from functools import partial
-from typing import Any
+from operator import itemgetter
+from typing import Any, NamedTuple
 
 import pandas as pd
 import torch
 from torch import Tensor, nn
 
-from infolib import checks, training
-from infolib.activations import device_of, evaluating, forward, hooked, reached
-from infolib.data import Data, stratified_order
+from infolib import activations, checks
+from infolib.activations import evaluating, forward, hooked, placed, reached
+from infolib.data import Data, gathered, stratified_order
 from infolib.measures.discarding import constrained
+from infolib.networks import Layers, Network, select
+
+WIDTH = 0.55  # of the root mean squared distance of two samples
 
 
 def measurable(model: nn.Module, x: Tensor) -> pd.DataFrame:
@@ -24,8 +30,8 @@ def measurable(model: nn.Module, x: Tensor) -> pd.DataFrame:
     ----------
     model : nn.Module
         Any network, in eval mode.
-    x : Tensor, shape (n, ...)
-        At least three images in [0, 1].
+    x : Tensor, shape (n, ...), or tuple or mapping of tensors
+        At least three samples.
 
     Returns
     -------
@@ -35,7 +41,7 @@ def measurable(model: nn.Module, x: Tensor) -> pd.DataFrame:
     Raises
     ------
     ValueError
-        For a model in training mode, fewer images, and images outside [0, 1] or that it cannot take.
+        For a model in training mode, fewer samples, and samples that it cannot take.
 
     Examples
     --------
@@ -43,34 +49,60 @@ def measurable(model: nn.Module, x: Tensor) -> pd.DataFrame:
     >>> measurable(net, torch.rand(3, 1, 2, 2))[["layer", "shape", "why not"]].values.tolist()
     [['0', '(4,)', ''], ['1', '(4,)', 'its output for an image depends on the other images, or on chance']]
     """
+    return _table(model, x).drop(columns="units")
+
+
+def _table(model: nn.Module, x: Any) -> pd.DataFrame:
+    """The table of `measurable`, and what the units of each layer are."""
     constrained.checked_mode(checks.network("model", model))
-    x = checks.floats("x", x, min_ndim=2)
-    if len(x) < 3:
-        raise ValueError(f"x must hold at least 3 samples, got {len(x)}")
-    if x.min() < 0 or x.max() > 1:
-        raise ValueError(f"x must lie in [0, 1], got values from {float(x.min()):g} to {float(x.max()):g}")
-    of_three, of_two = _outputs(model, x[:3]), _outputs(model, x[:2])
-    modules = dict(model.named_modules())
-    rows = []
+    if (n := len(checks.leaves(x := checks.inputs("x", x))[0])) < 3:
+        raise ValueError(f"x must hold at least 3 samples, got {n}")
+    three, two = (checks.each(itemgetter(slice(k)), x) for k in (3, 2))
+    of_three, of_two = _outputs(model, three), _outputs(model, two)
+    modules, rows = dict(model.named_modules()), []
+    told: dict[str, str] = {}
     for layer, t in of_three.items():
         shape = str(tuple(t.shape[1:])) if isinstance(t, Tensor) else ""
         why = _fault(t, of_two.get(layer))
-        kind = type(modules[layer.partition("#")[0]]).__name__
-        rows.append({"layer": layer, "type": kind, "shape": shape, "why not": why})
-    return pd.DataFrame(rows, columns=["layer", "type", "shape", "why not"])
+        module = modules[layer.partition("#")[0]]
+        told[shape] = _told(module) or told.get(shape) or ("features" if shape.count(",") == 1 else "channels")
+        units = (model.units_of(layer) if isinstance(model, Network) else None) or told[shape]
+        rows.append({"layer": layer, "type": type(module).__name__, "shape": shape, "why not": why, "units": units})
+    return pd.DataFrame(rows, columns=["layer", "type", "shape", "why not", "units"])
 
 
-def checked(model: nn.Module, data: Data, layers: Sequence[str]) -> list[str]:
+def _told(module: nn.Module) -> str | None:
+    """What the units of a layer's output are by its type; a layer of another type has those of the one before it."""
+    if re.search(r"[123]d", type(module).__name__) or isinstance(module, nn.GroupNorm):
+        return "channels"
+    by_place = nn.Linear | nn.LayerNorm | nn.RMSNorm | nn.Embedding | nn.MultiheadAttention | nn.RNNBase
+    return "features" if isinstance(module, by_place) else None
+
+
+def rms(t: Tensor) -> float:
+    """The root mean squared distance of two samples, over maps (n, maps, values); exactly 0 if all are the same."""
+    return 0.0 if (t == t[:1]).all() else math.sqrt(2 * float(t.double().var(0).sum() / t.shape[1]))
+
+
+class Ready(NamedTuple):
+    """What all lenses start from: samples, layers in the order of the pass, and what the units of each are."""
+
+    data: Data
+    layers: list[str]
+    units: dict[str, str]
+
+
+def checked(model: nn.Module, data: Any, layers: Layers = None) -> list[str]:
     """The layers in the order of the forward pass, if all lenses can measure them.
 
     Parameters
     ----------
     model : nn.Module
         Any network, in eval mode.
-    data : Data
-        At least three images in [0, 1] of at least two classes.
-    layers : sequence of str
-        Dotted names, in any order.
+    data : Data, (x, y), Dataset or DataLoader
+        At least three samples of at least two classes.
+    layers : sequence of str or re.Pattern, one pattern, int, or None
+        As `networks.select` takes them, in any order.
 
     Returns
     -------
@@ -81,8 +113,8 @@ def checked(model: nn.Module, data: Data, layers: Sequence[str]) -> list[str]:
     ValueError
         For no layers, and as `measurable`; for labels of a single class, or not one for each sample; for a layer that
         the model does not have, that the pass does not reach or calls several times, whose output is no tensor, has no
-        row for each image, depends on the other images or on chance, or is not finite. The message lists the layers
-        that there are.
+        row for each image, depends on the other images or on chance, or is not finite, where the message lists the
+        layers that there are; for a mask of another shape.
 
     Examples
     --------
@@ -90,15 +122,21 @@ def checked(model: nn.Module, data: Data, layers: Sequence[str]) -> list[str]:
     >>> checked(net, Data(torch.rand(3, 1, 2, 2), torch.arange(3)), ["1", "0"])
     ['0', '1']
     """
-    checks.at_least("the number of layers", len(layers := checks.names("layers", layers)), 1)
-    checks.at_least("the number of samples of data", len(data), 1)
-    if len(checks.labels("y", data.y, len(data.x)).unique()) < 2:
+    return ready(model, data, layers).layers
+
+
+def ready(model: nn.Module, data: Any, layers: Layers) -> Ready:
+    """As `checked`: samples as `Data`, the layers that were chosen, and their units."""
+    layers, data = select(model, layers), gathered("data", data)
+    checks.at_least("the number of layers", len(layers), 1)
+    if len(data.y.unique()) < 2:
         raise ValueError(f"y must hold at least two classes, got only {int(data.y[0])}")
-    table = measurable(model, data.x).set_index("layer")
+    table = _table(model, data.x).set_index("layer")
     allowed = f"layers that can be measured: {', '.join(table.index[table['why not'] == '']) or 'none'}"
+    names = dict(model.named_modules(remove_duplicate=False))
     for layer in layers:
-        if layer.partition("#")[0] not in dict(model.named_modules(remove_duplicate=False)):
-            raise ValueError(f"unknown layer {layer!r}; {allowed}")
+        if layer.partition("#")[0] not in names:
+            raise ValueError(f"unknown layer {layer!r}{checks.nearest(layer, list(names))}; {allowed}")
         if calls := [call for call in table.index if call.startswith(f"{layer}#")]:
             raise ValueError(
                 f"layer {layer!r} is called several times in a forward pass; name one of {calls}; {allowed}"
@@ -107,17 +145,44 @@ def checked(model: nn.Module, data: Data, layers: Sequence[str]) -> list[str]:
             raise ValueError(f"layer {layer!r} is not reached by the forward pass; {allowed}")
         if fault := table.loc[layer, "why not"]:
             raise ValueError(f"layer {layer!r} cannot be measured: {fault}; {allowed}")
-    return [layer for layer in table.index if layer in layers]
+    found = [layer for layer in table.index if layer in layers]
+    units = table["units"].to_dict()
+    if isinstance(model, Network) and model.mask is not None:
+        collected(model, data[:3].x, found, units)  # whether it fits
+    return Ready(data, found, units)
 
 
-def balanced(data: Data, n: int) -> Data:
+def collected(model: nn.Module, x: Any, layers: Sequence[str], units: Mapping[str, str]) -> dict[str, Tensor]:
+    """Outputs of layers, 0 at tokens that do not count, half precision as float32."""
+    mask, found = model.masked(x) if isinstance(model, Network) else None, {}
+    for layer, t in activations.collect(model, x, layers).items():
+        found[layer] = t = checks.floats(f"the output of layer {layer!r}", t)
+        if mask is not None and t.ndim == 3 and units.get(layer) != "channels":
+            if mask.shape[1] != t.shape[1]:
+                raise ValueError(f"mask must have the {t.shape[1]} tokens of layer {layer!r}, got {mask.shape[1]}")
+            found[layer] = t * mask[:, :, None].to(t)
+    return found
+
+
+def source(model: nn.Module, x: Any, units: Mapping[str, str]) -> Tensor:
+    """What the input's kernel is about: the samples, or the output of the layer that is their place."""
+    if isinstance(model, Network) and (layer := model.input_of):
+        return collected(model, x, [layer], units)[layer]
+    if not isinstance(x, Tensor) or not x.is_floating_point():
+        got = f"{x.dtype}" if isinstance(x, Tensor) else f"{len(checks.leaves(x))} inputs"
+        advice = "name the layer whose output is the input, such as the embeddings: Network(model, input_of=...)"
+        raise ValueError(f"x of data must be floats, between which there are distances, got {got}; {advice}")
+    return x
+
+
+def balanced(data: Any, n: int) -> Data:
     """Samples of which every prefix has the class proportions of `data`, about: the same for any order of `data`.
 
     A random order within each class, by a fixed seed, of the samples as sorted by their values.
 
     Parameters
     ----------
-    data : Data
+    data : Data, (x, y), Dataset or DataLoader
         Samples.
     n : int
         How many, at most all.
@@ -140,11 +205,11 @@ def balanced(data: Data, n: int) -> Data:
     >>> torch.equal(balanced(data, 10).x, balanced(data[torch.randperm(40)], 10).x)
     True
     """
-    checks.of_type("data", data, Data, "infolib.Data(x, y)")
-    if checks.at_least("n", n, 1) > len(data):
+    if checks.at_least("n", n, 1) > len(data := gathered("data", data)):
         raise ValueError(f"n={n} is more than the {len(data)} samples of data")
-    y, draw = checks.labels("y", data.y, len(data.x)).unique(return_inverse=True)[1].cpu(), torch.Generator()
-    bits = data.x.detach().cpu().float().flatten(1).contiguous().view(torch.int32)
+    y, draw = data.y.unique(return_inverse=True)[1].cpu(), torch.Generator()
+    flat = [part.detach().cpu().float().reshape(len(data), -1) for part in checks.leaves(data.x)]
+    bits = torch.cat(flat, 1).view(torch.int32)
     weights = torch.randint(2**62, bits.shape[1:], generator=draw.manual_seed(0))
     key = torch.cat([(rows * weights).sum(1) for rows in bits.split(64)])  # of integers, so that it has no rounding
     order = y.argsort(stable=True)
@@ -152,52 +217,59 @@ def balanced(data: Data, n: int) -> Data:
     return data[order[stratified_order(y[order], draw.manual_seed(0))[:n]]]
 
 
-def _outputs(model: nn.Module, x: Tensor) -> dict[str, Any]:
+def _outputs(model: nn.Module, x: Any) -> dict[str, Any]:
     """The output of each call of a named module for x, in the order in which they were computed."""
     outputs: dict[str, Any] = {}
 
     def keep(layer: str, t: Any) -> None:
+        try:
+            t = model.taken(layer, t) if isinstance(model, Network) else t
+        except ValueError as error:
+            t = error
         outputs[layer] = t.clone() if isinstance(t, Tensor) else t  # an in-place ReLU would overwrite it
 
-    names = filter(None, reached(model, x.to(device_of(model, x.device))))
+    names = filter(None, reached(model, placed(model, x)))
     with hooked(model, dict.fromkeys(names, keep)):
         output(model, x)
     return outputs
 
 
-def output(model: nn.Module, x: Tensor) -> Any:
+def output(model: nn.Module, x: Any) -> Any:
     """What the model returns for samples, in eval mode and without gradients."""
     with evaluating(model):
-        return forward(model, x.to(device_of(model, x.device)))
+        return forward(model, placed(model, x))
 
 
-def logits(model: nn.Module, x: Tensor, recorded: Mapping[str, Tensor]) -> list[str]:
+def logits(model: nn.Module, x: Any, recorded: Mapping[str, Tensor]) -> list[str]:
     """The layers whose output is what the network returns, where that is logits of classes."""
     out = output(model, x)
     if not isinstance(out, Tensor) or out.ndim != 2 or out.shape[1] < 2:
         return []
     if out.min() >= 0 and torch.allclose(out.sum(1), torch.ones_like(out[:, 0]), atol=1e-3):  # probabilities
         return []
-    same = partial(torch.allclose, out, rtol=1e-4, atol=1e-4 * float(out.abs().max()))
-    return [layer for layer, t in recorded.items() if t.shape == out.shape and same(t)]
+    same = partial(torch.allclose, rtol=1e-4, atol=1e-4 * float(out.abs().max()))
+    return [layer for layer, t in recorded.items() if t.shape == out.shape and same(out.to(t), t)]
 
 
 def _fault(t: Any, two: Any) -> str:
     """Why an output for three images, compared with that for the first two, cannot be measured; empty if it can."""
+    if isinstance(t, ValueError):
+        return str(t)
     if not isinstance(t, Tensor) or not isinstance(two, Tensor):
-        return f"its output is no tensor but {type(t).__name__}"
+        return f"its output is no tensor but {type(t).__name__}: {activations.TAKE}"
     if t.ndim < 2 or len(t) != 3 or len(two) != 2:
         return f"its output is not batched: for 3 images it has shape {tuple(t.shape)}, for 2 {tuple(two.shape)}"
     if not t.is_floating_point() or not t.isfinite().all():
         return "its output is not made of finite numbers"
-    if not torch.allclose(t[:2], two, rtol=1e-3, atol=1e-3 * float(t.abs().max())):
+    near = max(1e-3, 4 * torch.finfo(t.dtype).eps)
+    if not torch.allclose(t[:2], two, rtol=near, atol=near * float(t.abs().max())):
         return "its output for an image depends on the other images, or on chance"
     return ""
 
 
-def accuracy(model: nn.Module, data: Data) -> tuple[float | str, str]:
+def accuracy(model: nn.Module, data: Any) -> tuple[float | str, str]:
     """Accuracy, or the reason why there is none; and the reason why there is no accuracy that has a meaning, or ''."""
-    logits, sizes = output(model, data.x[:2]), data.y.unique(return_counts=True)[1]
+    logits, sizes = output(model, data[:2].x), data.y.unique(return_counts=True)[1]
     least, largest, why = int(data.y.min()), int(data.y.max()), ""
     if not isinstance(logits, Tensor) or logits.ndim != 2:
         shape = f"of shape {tuple(logits.shape)}" if isinstance(logits, Tensor) else type(logits).__name__
@@ -206,10 +278,18 @@ def accuracy(model: nn.Module, data: Data) -> tuple[float | str, str]:
         why = f"it has {logits.shape[1]} outputs, and labels are from {least} to {largest}"
     if why:
         return (why := f"the model has no accuracy: {why}"), why
-    right = training.evaluate(model, data, batch_size=256).accuracy
+    right = share_right(model, data)
     if logits.shape[1] > len(sizes) and right <= float(sizes.max() / len(data)):
         why = f"of {logits.shape[1]} outputs and {len(sizes)} classes, no more are right than of a constant answer"
     return right, why and f"the accuracy of {right:.3g} has no meaning: {why}"
+
+
+def share_right(model: nn.Module, data: Any) -> float:
+    """The fraction of samples whose largest output is that of their class."""
+    outputs = activations.collect(model, data.x, [""], batch_size=256)[""]
+    if outputs.isnan().any():
+        raise ValueError("the outputs of model must be numbers, got NaN")
+    return (outputs.argmax(1).cpu() == data.y.cpu()).sum().item() / len(data)
 
 
 checks.guard(globals())

@@ -44,14 +44,28 @@ from torch.nn.functional import cross_entropy
 from torch.optim import LBFGS
 from tqdm import tqdm
 
-from infolib import _moved, activations, checks, training
+from infolib import _moved, activations, checks
 from infolib.data import Data
 from infolib.estimators import binning, discrete, renyi
 from infolib.measures import _options, information_plane, synergy, transfer
 from infolib.measures._agreement import QUANTITIES, agreement, between_lenses, pair
 from infolib.measures._lens_options import SHARES, Options, samples_for
-from infolib.measures._measurable import accuracy, balanced, checked, logits, measurable
-from infolib.measures.discarding import Discarding, box, concentration, measured
+from infolib.measures._measurable import (
+    WIDTH,
+    accuracy,
+    balanced,
+    checked,
+    collected,
+    logits,
+    measurable,
+    ready,
+    rms,
+    share_right,
+    source,
+)
+from infolib.measures._noisy import discarded, noisy
+from infolib.measures.discarding import Discarding, box, concentration
+from infolib.networks import Layers, Network
 
 __all__ = [
     "LENSES", "QUANTITIES", "Options", "agreement", "balanced", "between_lenses", "checked", "clamped_accuracy",
@@ -63,7 +77,6 @@ __getattr__ = _moved.attributes(__name__)
 COLUMNS = ["lens", "layer", "depth", "quantity", "value", "unit", "bound", "n", "settings", "why not"]
 BARE = ("RS share", "intact accuracy", "ablation area", "ablation gap", "capped cells")  # these have no unit
 UNITS = dict.fromkeys(BARE, "1") | {"codelength": "bit per label"}  # of others: bit
-WIDTH = 0.55  # of the root mean squared distance of two samples
 FLOOR = math.log2(0.01 * math.sqrt(2 * math.pi * math.e * 1.5))  # of discarding, at its sigma0 and alpha
 PRIOR = 10.0  # standard deviation of the probe's weights, for features of root mean squared length 1
 GRID = 16  # cells per side of an image, at most
@@ -75,8 +88,8 @@ Found = dict[tuple[str, str], float | str]  # (layer, quantity) -> a value, or t
 
 def look(
     model: nn.Module,
-    data: Data,
-    layers: Names,
+    data: Any,
+    layers: Layers = None,
     *,
     network: str = "",
     seed: int = 0,
@@ -88,11 +101,13 @@ def look(
     Parameters
     ----------
     model : nn.Module
-        Any network, in eval mode.
-    data : Data
-        Held-out samples, of which each lens takes the first that are `balanced`; images in [0, 1].
-    layers : sequence of str
-        Dotted names of layers that `checked` accepts.
+        Any network, in eval mode. A `networks.Network` says how it is called, which of its outputs count, what their
+        units are, which tokens count, and where its input is.
+    data : Data, (x, y), Dataset or DataLoader
+        Held-out samples, of which each lens takes the first that are `balanced`.
+    layers : sequence of str or re.Pattern, one pattern, int, or None
+        As `networks.select` takes them: names, patterns, a number of evenly spaced blocks; None for the repeated
+        blocks, at most twelve, whose names are printed.
     network : str
         Its name, for the table.
     seed : int
@@ -123,13 +138,15 @@ def look(
     ['I(X;T)', 'I(T;Y)']
     >>> look(net, images, ["1"], discarding={"step": 0})
     Traceback (most recent call last):
-    ValueError: unknown option 'step' of discarding; allowed: n, boxed, error, samples, steps, seed
+    ValueError: unknown option 'step' of discarding; allowed: n, boxed, bounds, error, samples, steps, seed
     """
     given, wanted = cast(Mapping[str, Mapping[str, Any]], options), {}
     for name, own in given.items():
         checks.choice("lens", name, LENSES)
         _options.check(LENSES[name], checks.of_type(name, own, Mapping, "a mapping from options to values"))
-    layers, network = checked(model, data, layers), checks.of_type("network", network, str, "a string")
+    data, layers, units = ready(model, data, layers)
+    checks.of_type("network", network, str, "a string")
+    source(model, data[:3].x, units)
     for name, lens in LENSES.items():
         taken = {p.name: p.default for p in inspect.signature(lens).parameters.values() if p.kind == p.KEYWORD_ONLY}
         own = ({"seed": seed} if "seed" in taken else {}) | dict(given.get(name, {}))
@@ -147,7 +164,13 @@ def look(
 
 
 def information(
-    model: nn.Module, data: Data, layers: Names, *, n: int = 128, alpha: float = 1.01, softmax: Names | None = None
+    model: nn.Module,
+    data: Any,
+    layers: Layers = None,
+    *,
+    n: int = 128,
+    alpha: float = 1.01,
+    softmax: Names | None = None,
 ) -> pd.DataFrame:
     """Lens 1: matrix-based I(X;T) and I(T;Y) of each layer in bits, as `information_plane.matrix_based` has them.
 
@@ -183,13 +206,14 @@ def information(
     >>> information(net, images, ["1"], n=32)[["quantity", "unit", "why not"]].values.tolist()
     [['I(X;T)', 'bit', ''], ['I(T;Y)', 'bit', '']]
     """
-    layers = checked(model, data, layers)
+    data, layers, units = ready(model, data, layers)
     batch = samples_for("information", data, layers, n=n, alpha=alpha, softmax=softmax)
-    recorded = _collected(model, batch.x, layers)
+    recorded = collected(model, batch.x, layers, units)
     softmax = logits(model, batch.x, recorded) if softmax is None else softmax
     entering = information_plane.prepared(recorded, softmax, torch.float64)
-    scaled = {layer: t / (_rms(t.flatten(1)[:, None]) or 1.0) for layer, t in entering.items()}
-    x, width = batch.x.to(scaled[layers[0]]), WIDTH * _rms(batch.x.flatten(1)[:, None])
+    scaled = {layer: t / (rms(t.flatten(1)[:, None]) or 1.0) for layer, t in entering.items()}
+    x = source(model, batch.x, units).to(scaled[layers[0]])
+    width = WIDTH * rms(x.flatten(1)[:, None])
     rows = information_plane.matrix_based(x, batch.y.to(x.device), scaled, input_width=width, alpha=alpha)
     found = {(row["layer"], of): row[of] for row in rows for of in ("I(X;T)", "I(T;Y)")}
     common = f"alpha {alpha:g}, input width {width:.3g}, "
@@ -201,8 +225,8 @@ def information(
 
 def redundancy(
     model: nn.Module,
-    data: Data,
-    layers: Names,
+    data: Any,
+    layers: Layers = None,
     *,
     n: int = 128,
     alpha: float = 1.01,
@@ -212,7 +236,8 @@ def redundancy(
     """Lens 2: redundancy minus synergy of pairs of a layer's feature maps about the input (`synergy.decompose`).
 
     RS(X;T) in bits, and RS share, the fraction of the pair's information; means over pairs. All maps of a layer have
-    one kernel width. A layer without several maps (n, maps, height, width) has no pairs.
+    one kernel width, and the numbers are those of `synergy.by_layer(h=None)`. A layer without several maps (n, maps,
+    height, width), or (n, channels, time), has no pairs.
 
     Parameters
     ----------
@@ -244,12 +269,13 @@ def redundancy(
     >>> redundancy(net, images, ["0", "1"], n=32)[["layer", "quantity", "why not"]].values.tolist()[1:3]
     [['0', 'RS share', ''], ['1', 'RS(X;T)', 'no maps: its output for an image is (27,), not (maps, height, width)']]
     """
-    layers = checked(model, data, layers)
+    data, layers, units = ready(model, data, layers)
     batch = samples_for("redundancy", data, layers, n=n, alpha=alpha, max_pairs=max_pairs, seed=seed)
-    X = renyi.gram(batch.x.double(), width=WIDTH * _rms(batch.x.flatten(1)[:, None]))
+    x = source(model, batch.x, units)
+    X = renyi.gram(x.double(), width=WIDTH * rms(x.flatten(1)[:, None]))
     found: Found = {}
-    for layer, t in _collected(model, batch.x, layers).items():
-        of_pairs = _redundancy(X, t.double(), alpha=alpha, max_pairs=max_pairs, seed=seed)
+    for layer, t in collected(model, batch.x, layers, units).items():
+        of_pairs = _redundancy(X.to(t.device), t.double(), units[layer], alpha=alpha, max_pairs=max_pairs, seed=seed)
         found |= {
             (layer, of): of_pairs if isinstance(of_pairs, str) else of_pairs[of] for of in ("RS(X;T)", "RS share")
         }
@@ -257,7 +283,7 @@ def redundancy(
 
 
 def class_information(
-    model: nn.Module, data: Data, layers: Names, *, n: int = 256, shares: Sequence[float] = SHARES
+    model: nn.Module, data: Any, layers: Layers = None, *, n: int = 256, shares: Sequence[float] = SHARES
 ) -> pd.DataFrame:
     """Lens 3: mean class information I(T;Y) of a layer's units in bits, and the accuracy that is left without them.
 
@@ -293,15 +319,15 @@ def class_information(
     >>> class_information(net, images, ["1"], n=20)["quantity"].tolist()
     ['class information', 'intact accuracy', 'ablation area', 'ablation gap']
     """
-    layers = checked(model, data, layers)
+    data, layers, units = ready(model, data, layers)
     batch = samples_for("class_information", data, layers, n=n, shares=shares)
-    scored = _scores(model, batch[:n], layers)
+    scored = _scores(model, batch[:n], layers, units)
     found: Found = {(layer, "class information"): float(bits.mean()) for layer, (bits, _) in scored.items()}
     intact, reason = accuracy(model, batch[n:])
     found |= dict.fromkeys(product(layers, ["intact accuracy"]), intact)
     found |= dict.fromkeys(product(layers, ["ablation area", "ablation gap"]), reason)
     if not isinstance(intact, str) and not reason:
-        curves = _curves(model, batch[n:], scored, shares, intact).set_index("share")
+        curves = _curves(model, batch[n:], scored, units, shares, intact).set_index("share")
         for layer, rows in curves.groupby("layer"):
             first, last = (_area(rows[rows["direction"] == way]["accuracy"]) for way in ("descending", "ascending"))
             found |= {(layer, "ablation area"): first, (layer, "ablation gap"): last - first}
@@ -309,7 +335,7 @@ def class_information(
 
 
 def clamped_accuracy(
-    model: nn.Module, data: Data, layers: Names, *, n: int = 256, shares: Sequence[float] = SHARES
+    model: nn.Module, data: Any, layers: Layers = None, *, n: int = 256, shares: Sequence[float] = SHARES
 ) -> pd.DataFrame:
     """Accuracy with a fraction of a layer's units clamped to their means, in the order of their class information.
 
@@ -343,21 +369,22 @@ def clamped_accuracy(
     >>> clamped_accuracy(net, images, ["1"], n=20, shares=[1.0])["share"].tolist()
     [0.0, 1.0, 0.0, 1.0]
     """
-    layers = checked(model, data, layers)
+    data, layers, units = ready(model, data, layers)
     batch = samples_for("class_information", data, layers, n=n, shares=shares)
     intact, reason = accuracy(model, batch[n:])
     if isinstance(intact, str) or reason:
         raise ValueError(f"model and data do not fit: {reason}")
-    return _curves(model, batch[n:], _scores(model, batch[:n], layers), shares, intact)
+    return _curves(model, batch[n:], _scores(model, batch[:n], layers, units), units, shares, intact)
 
 
 def discarding(
     model: nn.Module,
-    data: Data,
-    layers: Names,
+    data: Any,
+    layers: Layers = None,
     *,
     n: int = 8,
     boxed: bool = False,
+    bounds: tuple[float, float] | None = None,
     error: float = 0.02,
     samples: int = 4096,
     steps: int = 20,
@@ -378,6 +405,9 @@ def discarding(
         Images.
     boxed : bool
         Whether the object is in the central two thirds; concentration needs its position.
+    bounds : tuple of float, optional
+        Lowest and highest value of the input, to whose difference all noise is relative: (0, 1) for images, and for a
+        `Network` with `input_of` the range of the values that there are. Input outside of it has a reason.
     error : float
         Standard error of the mean in bits; each image has sqrt(n) times as much.
     samples, steps, seed : int
@@ -401,17 +431,19 @@ def discarding(
     >>> table["quantity"].tolist(), table["settings"][0]
     (['discarding', 'discarding error', 'capped cells', 'concentration'], 'grid 4')
     """
-    layers = checked(model, data, layers)
+    data, layers, units = ready(model, data, layers)
     noise: dict[str, Any] = {"error": error * math.sqrt(max(n, 1)), "samples": samples, "steps": steps, "seed": seed}
-    batch = samples_for("discarding", data, layers, n=n, boxed=boxed, **noise)
-    grid, why = finest_grid(batch.x), f"it takes images (n, c, h, w), got {tuple(batch.x.shape)}"
-    found: Found = dict.fromkeys(product(layers, DISCARDED), why)
-    for layer, d in (measured(model, batch.x, layers, grid=grid, rectify=False, **noise) if grid else {}).items():
+    batch = samples_for("discarding", data, layers, n=n, boxed=boxed, bounds=bounds, **noise)
+    on = noisy(model, batch.x, bounds, units)
+    found: Found = dict.fromkeys(product(layers, DISCARDED), on.why)
+    grid = 0 if on.why else finest_grid(on.images)
+    for layer, d in (discarded(model, batch.x, layers, on, grid=grid, **noise) if grid else {}).items():
         found |= {(layer, of): value for of, value in _discarded(d, boxed=boxed, grid=grid).items()}
-    return _table("discarding", layers, found, n, f"grid {grid}", {"discarding": FLOOR})
+    how = f"grid {grid}" + ("" if on.bounds == (0, 1) else ", bounds ({:.3g}, {:.3g})".format(*on.bounds))
+    return _table("discarding", layers, found, n, how, {"discarding": FLOOR})
 
 
-def codelength(model: nn.Module, data: Data, layers: Names, *, n: int = 512) -> pd.DataFrame:
+def codelength(model: nn.Module, data: Any, layers: Layers = None, *, n: int = 512) -> pd.DataFrame:
     """Lens 5: prequential codelength of the labels in bits per label, by a linear probe on each layer's output.
 
     `transfer.prequential_codelength` of n samples in blocks that double, mixed with the uniform code; the learner is
@@ -441,11 +473,11 @@ def codelength(model: nn.Module, data: Data, layers: Names, *, n: int = 512) -> 
     >>> codelength(net, images, ["1"], n=32)[["quantity", "unit"]].values.tolist()
     [['codelength', 'bit per label']]
     """
-    layers = checked(model, data, layers)
+    data, layers, units = ready(model, data, layers)
     batch = samples_for("codelength", data, layers, n=n)
     classes, y = batch.y.unique(return_inverse=True)  # their numbers cost nothing
     found: Found = {}
-    for layer, t in _collected(model, batch.x, layers).items():
+    for layer, t in collected(model, batch.x, layers, units).items():
         labelled = Data(_coordinates(t.flatten(1).double()), y.to(t.device))
         code = transfer.prequential_codelength(probe, torch.zeros(len(classes)), labelled, mixture=True)
         found[layer, "codelength"] = code.bits / n
@@ -510,11 +542,6 @@ LENSES: dict[str, Callable[..., pd.DataFrame]] = {
 # One layer under one lens
 
 
-def _collected(model: nn.Module, x: Tensor, layers: Names) -> dict[str, Tensor]:
-    recorded = activations.collect(model, x, layers)
-    return {layer: checks.floats(f"the output of layer {layer!r}", t) for layer, t in recorded.items()}
-
-
 def _aligned(width: float, at_end: bool) -> str:
     """A layer's width, for the settings."""
     if math.isinf(width):
@@ -522,32 +549,51 @@ def _aligned(width: float, at_end: bool) -> str:
     return f"width {width:.3g} rms by alignment{' (an end of the range searched)' if at_end else ''}"
 
 
-def _redundancy(X: Tensor, t: Tensor, *, alpha: float, max_pairs: int, seed: int) -> dict[str, float] | str:
-    if t.ndim != 4:
+def _maps(t: Tensor, units: str) -> Tensor:
+    """(n, units, places...): the units of maps and tokens in the second place, as a view."""
+    return t.movedim(-1, 1) if units == "features" and t.ndim > 2 else t
+
+
+def _redundancy(X: Tensor, t: Tensor, units: str, *, alpha: float, max_pairs: int, seed: int) -> dict[str, float] | str:
+    if t.ndim < 3 or (t.ndim == 3 and units == "features"):
         return f"no maps: its output for an image is {tuple(t.shape[1:])}, not (maps, height, width)"
+    t = _maps(t, units)
     if t.shape[1] == 1:
         return "a single map has no pairs"
-    if (size := _rms(t.flatten(2))) == 0:
+    if (size := rms(t.flatten(2))) == 0:
         return "its activations are the same for every image"
     T = renyi.channel_grams(t, width=WIDTH * size)
     d = synergy.decompose(X, T, alpha=alpha, max_pairs=max_pairs, seed=seed)
     return {"RS(X;T)": d.redundancy_synergy, "RS share": d.redundancy_share}
 
 
-def _scores(model: nn.Module, data: Data, layers: Names) -> dict[str, tuple[Tensor, Tensor]]:
+def _scores(model: nn.Module, data: Data, layers: Names, units: Mapping[str, str]) -> dict[str, tuple[Tensor, Tensor]]:
     """Class information in bits and mean of each unit, by layer."""
-    by_unit = {layer: _by_unit(t) for layer, t in _collected(model, data.x, layers).items()}
+    mask = model.masked(data.x) if isinstance(model, Network) else None
+    recorded = collected(model, data.x, layers, units)
+    by_unit = {layer: _by_unit(t, units[layer], mask) for layer, t in recorded.items()}
     y = data.y.unique(return_inverse=True)[1].to(by_unit[layers[0]].device)
     return {layer: (discrete.mutual_information(binning.quantile(t, 2), y), t.mean(0)) for layer, t in by_unit.items()}
 
 
-def _by_unit(t: Tensor) -> Tensor:
-    """(n, units): of maps and tokens the means over their places."""
-    return t.mean(1) if t.ndim == 3 else t.flatten(2).mean(2) if t.ndim > 2 else t
+def _by_unit(t: Tensor, units: str, mask: Tensor | None) -> Tensor:
+    """(n, units): means over the places of a map, or over the tokens that count."""
+    if t.ndim < 3:
+        return t
+    if units != "features":
+        return t.flatten(2).mean(2)
+    if mask is not None and t.ndim == 3:  # the others are 0
+        return t.sum(1) / mask.sum(1, keepdim=True).clamp_min(1).to(t)
+    return t.flatten(1, -2).mean(1)
 
 
 def _curves(
-    model: nn.Module, data: Data, scored: Mapping[str, tuple[Tensor, Tensor]], shares: Sequence[float], intact: float
+    model: nn.Module,
+    data: Data,
+    scored: Mapping[str, tuple[Tensor, Tensor]],
+    units: Mapping[str, str],
+    shares: Sequence[float],
+    intact: float,
 ) -> pd.DataFrame:
     rows = []
     for layer, (bits, means) in scored.items():
@@ -555,16 +601,15 @@ def _curves(
             order = bits.round(decimals=9).argsort(descending=direction == "descending", stable=True)
             rows.append((layer, direction, 0.0, intact))
             for share in shares:
-                change = partial(_clamped, units=order[: round(share * len(order))], means=means)
+                change = partial(_clamped, which=order[: round(share * len(order))], means=means, units=units[layer])
                 with activations.replace(model, {layer: change}):
-                    left = training.evaluate(model, data, batch_size=256).accuracy
+                    left = share_right(model, data)
                 rows.append((layer, direction, share, left))
     return pd.DataFrame(rows, columns=["layer", "direction", "share", "accuracy"])
 
 
-def _clamped(t: Tensor, units: Tensor, means: Tensor) -> Tensor:
-    by_unit = t.movedim(-1, 1) if t.ndim == 3 else t  # a view: what is written there is written to t
-    by_unit[:, units] = means[units].view(-1, *[1] * (t.ndim - 2))
+def _clamped(t: Tensor, which: Tensor, means: Tensor, units: str) -> Tensor:
+    _maps(t, units)[:, which] = means[which].view(-1, *[1] * (t.ndim - 2)).to(t)
     return t
 
 
@@ -622,11 +667,6 @@ def _coordinates(t: Tensor) -> Tensor:
     gram = centred @ centred.T
     values, vectors = torch.linalg.eigh(gram / gram.diagonal().mean())
     return vectors * values.clamp_min(0).sqrt()
-
-
-def _rms(t: Tensor) -> float:
-    """The root mean squared distance of two samples, over maps (n, maps, values); exactly 0 if all are the same."""
-    return 0.0 if (t == t[:1]).all() else math.sqrt(2 * float(t.double().var(0).sum() / t.shape[1]))
 
 
 def _table(

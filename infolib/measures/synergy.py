@@ -32,7 +32,7 @@ from infolib import activations, checks
 from infolib.activations import device_of, evaluating
 from infolib.estimators import renyi
 from infolib.measures import information_plane
-from infolib.measures._measurable import logits
+from infolib.measures._measurable import WIDTH, logits, rms
 
 CHUNK = 2**17  # kernel values held at once: little memory, and they stay in the processor's cache
 # Bits, well above rounding: a pair with no more information than this has no shares.
@@ -135,7 +135,7 @@ def by_layer(
     layers: Sequence[str],
     *,
     y: Tensor | None = None,
-    h: float = 5.0,
+    h: float | None = 5.0,
     alpha: float = 1.01,
     max_pairs: int | None = None,
     seed: int = 0,
@@ -156,8 +156,9 @@ def by_layer(
         Dotted names.
     y : Tensor, shape (n,), optional
         Labels, integers.
-    h : float
-        Factor of the kernel width, as in `forward_chain`.
+    h : float or None
+        Factor of the kernel width, as in `forward_chain`; None for the widths of `lenses.redundancy`, 0.55 of the root
+        mean squared distance, which give other numbers.
     alpha, max_pairs, seed
         As `decompose` takes them.
     softmax : sequence of str, optional
@@ -522,13 +523,15 @@ def _maps(t: Tensor) -> Tensor:
     return t if t.ndim > 2 else t.reshape(len(t), 1, -1)
 
 
-def _width(t: Tensor, h: float) -> float:
+def _width(t: Tensor, h: float | None) -> float:
+    if h is None:
+        return WIDTH * (rms(_maps(t).flatten(2)) or 1.0)
     return renyi.silverman_width(_maps(t)[:, 0], h=h)
 
 
-def _gram(t: Tensor, h: float) -> tuple[Tensor, float]:
+def _gram(t: Tensor, h: float | None) -> tuple[Tensor, float]:
     """Joint Gram of all maps, and their width. As they share it, their Hadamard product is the kernel on all values."""
-    width = _width(t, h)
+    width = _width(t.flatten(1) if h is None else t, h)
     return renyi.gram(t, width=width), width
 
 

@@ -33,6 +33,11 @@ class Flipped(nn.Module):  # (tokens, n, features), as some transformers have it
         return t.transpose(0, 1)
 
 
+class Shift(nn.Module):  # images in [-2, 3] to [0, 1]
+    def forward(self, x):
+        return (x + 2) / 5
+
+
 class Chance(nn.Module):  # dropout that eval mode does not switch off
     def forward(self, t):
         return nn.functional.dropout(t, training=True)
@@ -139,6 +144,16 @@ def test_redundancy_is_that_of_the_decomposition_at_one_width_for_all_maps(net, 
     assert values(table, "RS share")["conv"] == pytest.approx(d.redundancy_share, abs=1e-6)
     assert d.redundancy_synergy > 0.1
     assert table[table["quantity"] == "RS share"]["unit"].unique().tolist() == ["1"]
+
+
+def test_redundancy_has_the_numbers_of_synergy_at_the_same_widths(net, data):
+    table, x = lenses.redundancy(net, data, ["conv", "tokens"], n=N), lenses.balanced(data, N).x
+    rows = synergy.by_layer(net, x, ["conv", "tokens"], h=None, max_pairs=60).set_index("layer")
+    for of in ("RS(X;T)", "RS share"):
+        found = rows[of.replace("share", "share(X;T)")]
+        assert values(table, of).to_dict() == pytest.approx(found.to_dict(), abs=1e-6)
+    other = synergy.by_layer(net, x, ["conv"], max_pairs=60)["RS share(X;T)"][0]
+    assert abs(other - values(table, "RS share")["conv"]) > 0.05
 
 
 def test_pairs_of_maps_are_a_sample_by_the_seed(net, data):
@@ -497,7 +512,7 @@ def test_all_five_lenses_give_one_tidy_table_in_the_order_of_the_forward_pass(ne
     ("information", "n, alpha, softmax"),
     ("redundancy", "n, alpha, max_pairs, seed"),
     ("class_information", "n, shares"),
-    ("discarding", "n, boxed, error, samples, steps, seed"),
+    ("discarding", "n, boxed, bounds, error, samples, steps, seed"),
     ("codelength", "n"),
 ])  # fmt: skip
 def test_a_misspelt_option_is_refused_before_the_first_lens_measures(lens, allowed):
@@ -624,7 +639,11 @@ def test_an_estimate_that_is_no_number_has_a_reason(net, data, monkeypatch):
     [
         ("no", "unknown layer 'no'; layers that can be measured: conv.0, conv.1, conv, one, dead"),
         ("unused", "layer 'unused' is not reached by the forward pass; layers that can be measured: conv.0"),
-        ("pair", "layer 'pair' cannot be measured: its output is no tensor but tuple; layers that can be measured"),
+        (
+            "pair",
+            "layer 'pair' cannot be measured: its output is no tensor but tuple: say which of its "
+            r"tensors counts: Network\(model, take=0\), a place, a key or a function; layers that can be measured",
+        ),
         ("flipped", r"its output is not batched: for 3 images it has shape \(4, 3, 8\), for 2 \(4, 2, 8\); layers"),
         ("chance", "its output for an image depends on the other images, or on chance; layers"),
         ("broken", "its output is not made of finite numbers; layers"),
@@ -654,11 +673,25 @@ def test_a_model_in_training_mode_is_refused(net, data):
             lens(net, data, ["conv"], n=8)
 
 
-@pytest.mark.parametrize(("factor", "message"), [(2.0, "from 0 to 1.9"), (-1.0, "from -0.95 to -0")])
-def test_images_outside_the_range_are_refused(net, data, factor, message):
-    data.x.clamp_(0, 0.9)[-1, 0, 0, :2] = torch.tensor([0.0, 0.95])  # of all images, the last
-    with pytest.raises(ValueError, match=rf"x must lie in \[0, 1\], got values {message}"):
-        lenses.checked(net, Data(factor * data.x, data.y), ["conv"])
+@pytest.mark.parametrize(("factor", "message"), [(2.0, "from 0 to 1.9"), (-1.0, "from -0.95 to -?0")])
+def test_images_outside_the_range_have_no_discarding_but_all_else(net, data, factor, message):
+    data.x.clamp_(0, 0.9)[:, 0, 0, :2] = torch.tensor([0.0, 0.95])
+    other = Data(factor * data.x, data.y)
+    why = reasons(lenses.discarding(net, other, ["conv"], n=4), "discarding")["conv"]
+    assert re.search(rf"x has values {message}, not in bounds=\(0, 1\), to which noise is relative", why)
+    assert (lenses.information(net, other, ["conv"], n=N)["why not"] == "").all()
+
+
+def test_noise_is_relative_to_the_bounds(net, data):
+    """The same function of images in [-2, 3] as of those in [0, 1]."""
+    wide, few = Data(5 * data.x - 2, data.y), {"n": 4, "error": 0.05, "steps": 0}
+    shifted = nn.Sequential(OrderedDict(shift=Shift(), net=net)).eval()
+    expected = lenses.discarding(net, data, ["conv"], **few)
+    found = lenses.discarding(shifted, wide, ["net.conv"], bounds=(-2, 3), **few)
+    np.testing.assert_allclose(found["value"][:3], expected["value"][:3], atol=0.1)
+    assert found["settings"][0] == "grid 6, bounds (-2, 3)"
+    with pytest.raises(ValueError, match=r"bounds must be two rising numbers, got \(1, 0\)"):
+        lenses.discarding(net, data, ["conv"], bounds=(1, 0))
 
 
 def test_data_that_no_lens_can_use_are_refused(net, data):
@@ -707,10 +740,10 @@ def test_options_out_of_range_are_refused_before_the_first_lens_measures(
 
 @pytest.mark.parametrize(("name", "value", "message"), [
     ("model", "resnet18", "model must be a torch.nn.Module, got str"),
-    ("data", (torch.rand(9, 4), torch.arange(9)), r"data must be infolib.Data\(x, y\), got tuple"),
+    ("data", "digits", r"data must be infolib.Data\(x, y\), a pair \(x, y\), a Dataset or a DataLoader, got str"),
     ("layers", "conv", r"layers must be a sequence of names, got 'conv'; write \['conv'\]"),
     ("layers", [1], r"layers must be a sequence of names, got \[1\]"),
-    ("layers", None, "layers must be a sequence of names, got None"),
+    ("layers", 3.5, "layers must be of type str or Pattern or int or Sequence, got float"),
 ])  # fmt: skip
 def test_arguments_of_another_kind_are_refused_by_name(net, data, name, value, message):
     given = {"model": net, "data": data, "layers": ["conv"]} | {name: value}

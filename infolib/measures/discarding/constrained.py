@@ -410,8 +410,9 @@ def tapped(model: nn.Module, layers: Sequence[str], x: Tensor, *, rectify: bool)
     wanted: dict[str, Take] = {}
     found: dict[str, Any] = {}
 
-    def keep(layer: str, output: Tensor) -> None:
+    def keep(layer: str, output: Any) -> None:
         if layer in wanted:
+            output = activations.tensor_of(model, layer, output)
             found[layer] = wanted[layer](relu(output) if rectify else output)
             if len(found) == len(wanted):
                 raise _Enough

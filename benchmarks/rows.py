@@ -508,8 +508,9 @@ DISCARDING = (
 @cache
 def discarded_networks() -> dict[str, tuple[nn.Module, torch.Tensor, int]]:
     """Name -> network, images and grid."""
-    record = study.Network(data="cifar10", clutter=False, n_train=3000, n_test=449, width=8, grid=16, epochs=3)
-    trained, x = study.train(record, "trained", 0).requires_grad_(False), study.images(record).test.x[:8]
+    sizes = {"n_train": 3000, "n_test": 449, "width": 8, "grid": 16, "epochs": 3}
+    record = study.Network(data="cifar10", clutter=False, padding="zeros", **sizes)
+    trained, x = study.train(record, "trained", 0).requires_grad_(False), study.images(record, 0).test.x[:8]
     large = nn.functional.interpolate(x[:1], size=64, mode="bilinear").clamp(0, 1)
     return {TRAINED: (trained, x, 16), UNTRAINED: (resnet18(), large, 16)}
 

@@ -813,7 +813,7 @@ def test_what_does_not_change_the_result_keeps_the_key(load, text):
     assert keys[0] == keys[1]
 
 
-@pytest.mark.filterwarnings("ignore:.torch.jit.script. is deprecated")
+@pytest.mark.filterwarnings("ignore:.torch.jit.script")
 @pytest.mark.parametrize(("text", "message"), REFUSED.values(), ids=REFUSED)
 def test_what_cannot_be_seen_is_refused_by_name(load, text, message):
     with pytest.raises(ValueError, match=message) as error:

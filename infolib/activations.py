@@ -338,10 +338,8 @@ def forward(model: nn.Module, x: Any) -> Any:
     except torch.OutOfMemoryError:
         raise
     except (RuntimeError, TypeError, IndexError, AttributeError, AssertionError) as error:
-        shapes = [tuple(checks.of_type("x", part, Tensor, "a tensor").shape) for part in checks.leaves(x)]
-        shape = (
-            dict(zip(x, shapes, strict=True)) if isinstance(x, Mapping) else shapes if len(shapes) > 1 else shapes[0]
-        )
+        of = [tuple(checks.of_type("x", part, Tensor, "a tensor").shape) for part in checks.leaves(x)]
+        shape: Any = dict(zip(x, of, strict=True)) if isinstance(x, Mapping) else of if len(of) > 1 else of[0]
         advice = "if it is to be called otherwise, give Network(model, forward=...)"
         raise ValueError(f"model cannot take x of shape {shape}: {error}; {advice}") from error
 

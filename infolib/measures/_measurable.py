@@ -5,7 +5,7 @@ import re
 from collections.abc import Mapping, Sequence
 from functools import partial
 from operator import itemgetter
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import pandas as pd
 import torch
@@ -17,6 +17,7 @@ from infolib.data import Data, gathered, stratified_order
 from infolib.measures.discarding import constrained
 from infolib.networks import Layers, Network, select
 
+BATCH = 64  # samples in a forward pass
 WIDTH = 0.55  # of the root mean squared distance of two samples
 
 
@@ -129,8 +130,9 @@ def ready(model: nn.Module, data: Any, layers: Layers) -> Ready:
     """As `checked`: samples as `Data`, the layers that were chosen, and their units."""
     layers, data = select(model, layers), gathered("data", data)
     checks.at_least("the number of layers", len(layers), 1)
-    if len(data.y.unique()) < 2:
-        raise ValueError(f"y must hold at least two classes, got only {int(data.y[0])}")
+    if len(data.y.unique(dim=0)) < 2:
+        what = "numbers" if kinds(data.y) == "numbers" else "classes"
+        raise ValueError(f"y must hold at least two {what}, got only {data.y[0].tolist()}")
     table = _table(model, data.x).set_index("layer")
     allowed = f"layers that can be measured: {', '.join(table.index[table['why not'] == '']) or 'none'}"
     names = dict(model.named_modules(remove_duplicate=False))
@@ -152,10 +154,22 @@ def ready(model: nn.Module, data: Any, layers: Layers) -> Ready:
     return Ready(data, found, units)
 
 
-def collected(model: nn.Module, x: Any, layers: Sequence[str], units: Mapping[str, str]) -> dict[str, Tensor]:
+def kinds(y: Tensor) -> Literal["classes", "labels", "numbers"]:
+    """What the targets of samples are: one class each, several labels each, or numbers."""
+    return "numbers" if y.is_floating_point() else "labels" if y.ndim == 2 else "classes"
+
+
+def sets(y: Tensor) -> Tensor:
+    """Classes as integers from 0; a set of labels is a class, and numbers are all in one."""
+    return torch.zeros(len(y)).long() if kinds(y) == "numbers" else y.unique(dim=0, return_inverse=True)[1]
+
+
+def collected(
+    model: nn.Module, x: Any, layers: Sequence[str], units: Mapping[str, str], batch_size: int = BATCH
+) -> dict[str, Tensor]:
     """Outputs of layers, 0 at tokens that do not count, half precision as float32."""
     mask, found = model.masked(x) if isinstance(model, Network) else None, {}
-    for layer, t in activations.collect(model, x, layers).items():
+    for layer, t in activations.collect(model, x, layers, batch_size=batch_size).items():
         found[layer] = t = checks.floats(f"the output of layer {layer!r}", t)
         if mask is not None and t.ndim == 3 and units.get(layer) != "channels":
             if mask.shape[1] != t.shape[1]:
@@ -164,10 +178,10 @@ def collected(model: nn.Module, x: Any, layers: Sequence[str], units: Mapping[st
     return found
 
 
-def source(model: nn.Module, x: Any, units: Mapping[str, str]) -> Tensor:
+def source(model: nn.Module, x: Any, units: Mapping[str, str], batch_size: int = BATCH) -> Tensor:
     """What the input's kernel is about: the samples, or the output of the layer that is their place."""
     if isinstance(model, Network) and (layer := model.input_of):
-        return collected(model, x, [layer], units)[layer]
+        return collected(model, x, [layer], units, batch_size)[layer]
     if not isinstance(x, Tensor) or not x.is_floating_point():
         got = f"{x.dtype}" if isinstance(x, Tensor) else f"{len(checks.leaves(x))} inputs"
         advice = "name the layer whose output is the input, such as the embeddings: Network(model, input_of=...)"
@@ -175,7 +189,7 @@ def source(model: nn.Module, x: Any, units: Mapping[str, str]) -> Tensor:
     return x
 
 
-def balanced(data: Any, n: int) -> Data:
+def balanced(data: Any, n: int, *, part: int = 0, parts: int = 1) -> Data:
     """Samples of which every prefix has the class proportions of `data`, about: the same for any order of `data`.
 
     A random order within each class, by a fixed seed, of the samples as sorted by their values.
@@ -183,9 +197,11 @@ def balanced(data: Any, n: int) -> Data:
     Parameters
     ----------
     data : Data, (x, y), Dataset or DataLoader
-        Samples.
+        Samples. A set of several labels is a class; of numbers the order is random.
     n : int
-        How many, at most all.
+        How many, at most all of a part.
+    part, parts : int
+        Into how many disjoint parts of equal length the order is divided, and which of them is taken, from 0.
 
     Returns
     -------
@@ -195,7 +211,7 @@ def balanced(data: Any, n: int) -> Data:
     Raises
     ------
     ValueError
-        For more samples than there are.
+        For more samples than there are, and a part that there is not.
 
     Examples
     --------
@@ -205,16 +221,19 @@ def balanced(data: Any, n: int) -> Data:
     >>> torch.equal(balanced(data, 10).x, balanced(data[torch.randperm(40)], 10).x)
     True
     """
-    if checks.at_least("n", n, 1) > len(data := gathered("data", data)):
-        raise ValueError(f"n={n} is more than the {len(data)} samples of data")
-    y, draw = data.y.unique(return_inverse=True)[1].cpu(), torch.Generator()
-    flat = [part.detach().cpu().float().reshape(len(data), -1) for part in checks.leaves(data.x)]
+    data = gathered("data", data)
+    checks.within("part", part, 0, checks.at_least("parts", parts, 1) - 1)
+    size = len(data) // parts
+    if checks.at_least("n", n, 1) > size:
+        raise ValueError(f"n={n} is more than the {size} samples of {'data' if parts == 1 else 'a part of data'}")
+    y, draw = sets(data.y).cpu(), torch.Generator()
+    flat = [t.detach().cpu().float().reshape(len(data), -1) for t in checks.leaves(data.x)]
     bits = torch.cat(flat, 1).view(torch.int32)
     weights = torch.randint(2**62, bits.shape[1:], generator=draw.manual_seed(0))
     key = torch.cat([(rows * weights).sum(1) for rows in bits.split(64)])  # of integers, so that it has no rounding
     order = y.argsort(stable=True)
     order = order[key[order].argsort(stable=True)]
-    return data[order[stratified_order(y[order], draw.manual_seed(0))[:n]]]
+    return data[order[stratified_order(y[order], draw.manual_seed(0))[part * size : part * size + n]]]
 
 
 def _outputs(model: nn.Module, x: Any) -> dict[str, Any]:
@@ -265,31 +284,6 @@ def _fault(t: Any, two: Any) -> str:
     if not torch.allclose(t[:2], two, rtol=near, atol=near * float(t.abs().max())):
         return "its output for an image depends on the other images, or on chance"
     return ""
-
-
-def accuracy(model: nn.Module, data: Any) -> tuple[float | str, str]:
-    """Accuracy, or the reason why there is none; and the reason why there is no accuracy that has a meaning, or ''."""
-    logits, sizes = output(model, data[:2].x), data.y.unique(return_counts=True)[1]
-    least, largest, why = int(data.y.min()), int(data.y.max()), ""
-    if not isinstance(logits, Tensor) or logits.ndim != 2:
-        shape = f"of shape {tuple(logits.shape)}" if isinstance(logits, Tensor) else type(logits).__name__
-        why = f"its output must be (n, classes), got {shape}"
-    elif least < 0 or largest >= logits.shape[1]:
-        why = f"it has {logits.shape[1]} outputs, and labels are from {least} to {largest}"
-    if why:
-        return (why := f"the model has no accuracy: {why}"), why
-    right = share_right(model, data)
-    if logits.shape[1] > len(sizes) and right <= float(sizes.max() / len(data)):
-        why = f"of {logits.shape[1]} outputs and {len(sizes)} classes, no more are right than of a constant answer"
-    return right, why and f"the accuracy of {right:.3g} has no meaning: {why}"
-
-
-def share_right(model: nn.Module, data: Any) -> float:
-    """The fraction of samples whose largest output is that of their class."""
-    outputs = activations.collect(model, data.x, [""], batch_size=256)[""]
-    if outputs.isnan().any():
-        raise ValueError("the outputs of model must be numbers, got NaN")
-    return (outputs.argmax(1).cpu() == data.y.cpu()).sum().item() / len(data)
 
 
 checks.guard(globals())

@@ -8,82 +8,86 @@ Each lens asks the question of one of the five papers, with this package's own f
     discarding          noise on the image that it tolerates, and where           `discarding`, 1906.04109
     codelength          bits per label of a code by a linear probe on it          `transfer`, 2009.07624
 
-A table has one row per layer and quantity. Columns: lens, layer, depth (its place among the layers, from 1, in the
-order of the forward pass), quantity, value, unit, bound (what the value can at most or at least be, as below), n
-(samples), settings, and `why not`: what could not be measured, or not to the level that is wanted, has a reason there
-and no value; every other value is a finite number. `checked` refuses what no lens can measure.
+A table has one row per layer and quantity, with the columns
 
-    I(X;T)                              at most log2 n
-    I(T;Y)                              at most log2 of the number of classes
-    discarding                          at least that of a linear layer whose cells count alike, -4.30 bits
-    codelength                          log2 of the number of classes: what labels cost without the layer
+    lens, layer, depth      depth: the layer's place among the layers, from 1, in the order of the forward pass
+    quantity, value, unit
+    low, high               95 % t interval of the mean over repeats
+    untrained               the value of the same network with random weights
+    permuted                its mean over permutations of what `permutes` names, the images or the labels
+    beyond chance           value minus permuted
+    floor, ceiling          what the value can at least and at most be, as below
+    n                       samples
+    width, at edge          of the layer's kernel, in its root mean squared distances; an end of the range searched
+    settings, why not       what could not be measured, or not to the level that is wanted, has a reason and no value
 
+Every value without a reason is a finite number. `checked` refuses what no lens can measure. Bounds:
+
+    I(X;T)                  at most log2 n
+    I(T;Y)                  at most the entropy of the classes, of n samples; for numbers log2 n
+    discarding              at least that of a linear layer whose cells count alike, -4.30 bits
+    codelength              not above what the targets cost without the layer, but for what is lost in learning
+
+Targets are classes, labels (several of each sample, 0 or 1), or numbers. Where classes are asked for a set of labels is
+one; numbers have a kernel as inputs have, and a codelength by a Gaussian code. What has no meaning for them says so.
 Samples are `balanced`: n of them in the proportions of the classes, the same ones for any order of `data`. Labels may
 have any numbers; accuracy alone takes them for the places of the model's outputs.
 
 The papers' settings are used where they suit any network. No result depends on the unit of a layer: all widths, noise
-and priors are relative to its own activations. Ours: kernel widths of input and maps are 0.55 of the root mean squared
-distance (on MNIST's images that is the width of 1909.11396); a layer's own width, best aligned with the labels, is that
-of `renyi.alignment_width`; a unit's bit is whether it is above its median, which for a ReLU that is 0 half of the time
-is whether it is above 0; discarding is of a layer's output as it is, without a ReLU. The layer that is the network's
-output enters the first lens as softmax(logits), or those that its argument `softmax` names.
+and priors are relative to its own activations. Ours: kernel widths are 0.55 of the root mean squared distance (on
+MNIST's images that is the width of 1909.11396), which asks for no labels; the "aligned" quantities have the layer's
+width that is best aligned with the labels, `renyi.alignment_width`, so that their I(X;T) depends on them; a unit's bit
+is whether it is above its median, which for a ReLU that is 0 half of the time is whether it is above 0; discarding is
+of a layer's output as it is, without a ReLU. The layer that is the network's output enters the first lens as
+softmax(logits) where targets are classes, or those that its argument `softmax` names.
 """
 
-import inspect
 import math
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
 from itertools import product
-from typing import Any, Unpack, cast
+from typing import Any, Unpack
 
-import numpy as np
 import pandas as pd
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import cross_entropy
-from torch.optim import LBFGS
-from tqdm import tqdm
 
-from infolib import _moved, activations, checks
-from infolib.data import Data
-from infolib.estimators import binning, discrete, renyi
-from infolib.measures import _options, information_plane, synergy, transfer
+from infolib import _moved, checks
+from infolib.estimators import renyi
+from infolib.measures import _ablation, _cost, _look, information_plane, synergy
+from infolib.measures._ablation import AT_ONCE, accuracy, class_bits, curves, maps, scores
 from infolib.measures._agreement import QUANTITIES, agreement, between_lenses, pair
-from infolib.measures._lens_options import SHARES, Options, samples_for
+from infolib.measures._lens_options import SHARES, Options, fitted, samples_for, size_for
+from infolib.measures._lens_table import ALIGNED, COLUMNS, OF, Cell, Found, table
 from infolib.measures._measurable import (
+    BATCH,
     WIDTH,
-    accuracy,
     balanced,
     checked,
     collected,
+    kinds,
     logits,
     measurable,
     ready,
     rms,
-    share_right,
+    sets,
     source,
 )
 from infolib.measures._noisy import discarded, noisy
+from infolib.measures._probe import PRIOR, coordinates, label_bits, number_bits, probe, uniform_bits
 from infolib.measures.discarding import Discarding, box, concentration
-from infolib.networks import Layers, Network
+from infolib.networks import Layers
 
 __all__ = [
-    "LENSES", "QUANTITIES", "Options", "agreement", "balanced", "between_lenses", "checked", "clamped_accuracy",
-    "class_information", "codelength", "discarding", "finest_grid", "information", "look", "measurable", "pair",
-    "probe", "redundancy",
+    "COLUMNS", "LENSES", "QUANTITIES", "Options", "agreement", "balanced", "between_lenses", "checked",
+    "clamped_accuracy", "class_information", "codelength", "cost", "discarding", "finest_grid", "information", "look",
+    "measurable", "pair", "probe", "redundancy",
 ]  # fmt: skip
 __getattr__ = _moved.attributes(__name__)
 
-COLUMNS = ["lens", "layer", "depth", "quantity", "value", "unit", "bound", "n", "settings", "why not"]
-BARE = ("RS share", "intact accuracy", "ablation area", "ablation gap", "capped cells")  # these have no unit
-UNITS = dict.fromkeys(BARE, "1") | {"codelength": "bit per label"}  # of others: bit
 FLOOR = math.log2(0.01 * math.sqrt(2 * math.pi * math.e * 1.5))  # of discarding, at its sigma0 and alpha
-PRIOR = 10.0  # standard deviation of the probe's weights, for features of root mean squared length 1
 GRID = 16  # cells per side of an image, at most
-DISCARDED = ("discarding", "discarding error", "capped cells", "concentration")
 
 Names = Sequence[str]
-Found = dict[tuple[str, str], float | str]  # (layer, quantity) -> a value, or the reason why there is none
 
 
 def look(
@@ -91,12 +95,24 @@ def look(
     data: Any,
     layers: Layers = None,
     *,
+    lenses: Names | None = None,
     network: str = "",
     seed: int = 0,
+    beside: Names = ("untrained", "permuted"),
+    repeats: int = 1,
+    untrained: Callable[[int], nn.Module] | None = None,
+    batch_size: int = BATCH,
+    layers_at_once: int | None = None,
+    device: torch.device | str | None = None,
+    on_row: Callable[[dict[str, Any]], Any] | None = None,
+    done: pd.DataFrame | None = None,
     progress: bool = False,
     **options: Unpack[Options],
 ) -> pd.DataFrame:
     """All five lenses of a network: their tables one below the other, with the columns `network` and `seed`.
+
+    What can be refused is refused before the first lens measures. A lens that fails afterwards leaves its error as the
+    reason, and the others go on.
 
     Parameters
     ----------
@@ -108,10 +124,30 @@ def look(
     layers : sequence of str or re.Pattern, one pattern, int, or None
         As `networks.select` takes them: names, patterns, a number of evenly spaced blocks; None for the repeated
         blocks, at most twelve, whose names are printed.
+    lenses : sequence of str, optional
+        Which of LENSES; None for all.
     network : str
         Its name, for the table.
     seed : int
-        Of every lens that draws.
+        Of every lens that draws; a repeat has the next one.
+    beside : sequence of str
+        "untrained" and "permuted": what else is measured, for these columns. Together they take about as long again as
+        the network itself, or more. Discarding has no permuted value.
+    repeats : int
+        Disjoint parts of the data that are measured, each with untrained weights and permutations of its own: values
+        are means, and low and high an interval of this one network over samples.
+    untrained : callable, optional
+        From a seed to the network with random weights, in eval mode; without it, that of `networks.untrained`.
+    batch_size : int
+        Samples in a forward pass, of lenses that record outputs.
+    layers_at_once : int, optional
+        Layers whose outputs are held in memory together; None for all.
+    device : torch.device or str, optional
+        Where a copy of the model is measured; None for where it is.
+    on_row : callable, optional
+        Called with each finished row, a dict, at once.
+    done : DataFrame, optional
+        A former table of the same network and seed: rows of layers that are complete in it are not measured again.
     progress : bool
         Whether to show a bar.
     **options
@@ -125,42 +161,70 @@ def look(
     Raises
     ------
     ValueError
-        For a lens or an option that does not exist, and for what `checked` and the lenses refuse, before the first lens
-        measures.
+        For a lens or an option that does not exist, other words beside, more repeats than the data allow, a table of
+        other rows as `done`, a device without float64, and for what `checked` and the lenses refuse.
 
     Examples
     --------
     >>> net = nn.Sequential(nn.Flatten(), nn.Linear(16, 2)).eval()
     >>> images = Data(torch.rand(40, 1, 4, 4, generator=torch.Generator().manual_seed(0)), torch.arange(40) % 2)
-    >>> few = {"information": {"n": 20}, "redundancy": {"n": 20}, "class_information": {"n": 20}}
-    >>> table = look(net, images, ["1"], **few, discarding={"n": 1}, codelength={"n": 20})
+    >>> table = look(net, images, ["1"], beside=(), discarding={"n": 1})
     >>> table.groupby("lens", sort=False)["quantity"].agg(list).to_dict()["information"]
-    ['I(X;T)', 'I(T;Y)']
+    ['I(X;T)', 'I(T;Y)', 'I(X;T) aligned', 'I(T;Y) aligned']
     >>> look(net, images, ["1"], discarding={"step": 0})
     Traceback (most recent call last):
     ValueError: unknown option 'step' of discarding; allowed: n, boxed, bounds, error, samples, steps, seed
     """
-    given, wanted = cast(Mapping[str, Mapping[str, Any]], options), {}
-    for name, own in given.items():
-        checks.choice("lens", name, LENSES)
-        _options.check(LENSES[name], checks.of_type(name, own, Mapping, "a mapping from options to values"))
-    data, layers, units = ready(model, data, layers)
+    run = _look.Run(
+        seed=seed, beside=beside, repeats=repeats, untrained=untrained, layers_at_once=layers_at_once, device=device,
+        on_row=on_row, done=done, progress=progress,
+    )  # fmt: skip
+    chosen = _look.chosen(LENSES, lenses, options, seed=seed, batch_size=batch_size, beside=beside)
     checks.of_type("network", network, str, "a string")
-    source(model, data[:3].x, units)
-    for name, lens in LENSES.items():
-        taken = {p.name: p.default for p in inspect.signature(lens).parameters.values() if p.kind == p.KEYWORD_ONLY}
-        own = ({"seed": seed} if "seed" in taken else {}) | dict(given.get(name, {}))
-        wanted[name] = taken | own
-        try:
-            samples_for(name, data, layers, **wanted[name])
-        except ValueError as error:
-            raise ValueError(f"{name}: {error}") from None
-    tables = []
-    bar = tqdm(LENSES.items(), unit="lens", **{} if progress else {"disable": True})  # else as TQDM_DISABLE says
-    for name, lens in bar:
-        bar.set_description(name)
-        tables.append(lens(model, data, layers, **wanted[name]))
-    return pd.concat(tables, ignore_index=True).assign(network=network, seed=seed)
+    return _look.looked(chosen, model, data, layers, network, run)
+
+
+def cost(
+    model: nn.Module,
+    data: Any,
+    layers: Layers = None,
+    *,
+    lenses: Names | None = None,
+    beside: Names = ("untrained", "permuted"),
+    repeats: int = 1,
+    **options: Unpack[Options],
+) -> pd.DataFrame:
+    """What `look` will take, about, from passes of a few samples and the sizes of what is recorded.
+
+    Of discarding one image is measured. Times are right to within a factor of two on a machine that does nothing else.
+
+    Parameters
+    ----------
+    model, data, layers, lenses, beside, repeats, **options
+        As `look` takes them.
+
+    Returns
+    -------
+    DataFrame
+        A row for each lens: lens, n, seconds, GB (of memory beside the network and the data).
+
+    Raises
+    ------
+    ValueError
+        As `look`.
+
+    Examples
+    --------
+    >>> net = nn.Sequential(nn.Flatten(), nn.Linear(16, 2)).eval()
+    >>> images = Data(torch.rand(40, 1, 4, 4, generator=torch.Generator().manual_seed(0)), torch.arange(40) % 2)
+    >>> cost(net, images, ["1"], lenses=["information", "codelength"])[["lens", "n"]].values.tolist()
+    [['information', 40], ['codelength', 40]]
+    """
+    chosen = _look.chosen(LENSES, lenses, options, seed=0, batch_size=BATCH, beside=beside)
+    run = _look.Run(beside=beside, repeats=repeats)
+    _, layers, parts, networks = _look.prepared(chosen, model, data, layers, run)
+    table = _cost.costs(chosen, networks[0], parts[0], layers, ready(model, parts[0], layers).units)
+    return table.assign(seconds=table["seconds"] * repeats * len(networks[0]))
 
 
 def information(
@@ -168,26 +232,34 @@ def information(
     data: Any,
     layers: Layers = None,
     *,
-    n: int = 128,
+    n: int | None = None,
     alpha: float = 1.01,
     softmax: Names | None = None,
+    permutations: int = 0,
+    batch_size: int = BATCH,
+    seed: int = 0,
 ) -> pd.DataFrame:
     """Lens 1: matrix-based I(X;T) and I(T;Y) of each layer in bits, as `information_plane.matrix_based` has them.
 
-    Widths of the layers are those best aligned with the labels. A width stands in `settings`, in root mean squared
-    distances of the layer, and there as "an end of the range searched" where it is one.
+    At widths that ask for no labels, and, as "I(X;T) aligned" and "I(T;Y) aligned", at those best aligned with them.
 
     Parameters
     ----------
     model, data, layers
         As `look` takes them.
-    n : int
-        Samples, at least 8.
+    n : int, optional
+        Samples, at least 8; None for 128, or all that there are.
     alpha : float
         Order of the Rényi entropy.
     softmax : sequence of str, optional
         Layers of logits (n, classes) that enter as softmax(logits); () for none. Without it those of the layers whose
         output is what the network returns, unless these are probabilities already.
+    permutations : int
+        Of images and of labels, for the column permuted.
+    batch_size : int
+        Samples in a forward pass.
+    seed : int
+        Of the permutations.
 
     Returns
     -------
@@ -203,24 +275,24 @@ def information(
     --------
     >>> net = nn.Sequential(nn.Flatten(), nn.Linear(16, 2)).eval()
     >>> images = Data(torch.rand(40, 1, 4, 4, generator=torch.Generator().manual_seed(0)), torch.arange(40) % 2)
-    >>> information(net, images, ["1"], n=32)[["quantity", "unit", "why not"]].values.tolist()
+    >>> information(net, images, ["1"], n=32)[["quantity", "unit", "why not"]].values.tolist()[:2]
     [['I(X;T)', 'bit', ''], ['I(T;Y)', 'bit', '']]
     """
     data, layers, units = ready(model, data, layers)
-    batch = samples_for("information", data, layers, n=n, alpha=alpha, softmax=softmax)
-    recorded = collected(model, batch.x, layers, units)
-    softmax = logits(model, batch.x, recorded) if softmax is None else softmax
+    how: dict[str, Any] = {"alpha": alpha, "permutations": permutations, "seed": seed}
+    batch = samples_for("information", data, layers, n=n, softmax=softmax, batch_size=batch_size, **how)
+    recorded = collected(model, batch.x, layers, units, batch_size)
+    if softmax is None:
+        softmax = logits(model, batch.x, recorded) if kinds(batch.y) == "classes" else ()
     entering = information_plane.prepared(recorded, softmax, torch.float64)
     scaled = {layer: t / (rms(t.flatten(1)[:, None]) or 1.0) for layer, t in entering.items()}
-    x = source(model, batch.x, units).to(scaled[layers[0]])
-    width = WIDTH * rms(x.flatten(1)[:, None])
-    rows = information_plane.matrix_based(x, batch.y.to(x.device), scaled, input_width=width, alpha=alpha)
-    found = {(row["layer"], of): row[of] for row in rows for of in ("I(X;T)", "I(T;Y)")}
-    common = f"alpha {alpha:g}, input width {width:.3g}, "
-    settings = {row["layer"]: common + _aligned(row["width"], row["width_at_end"]) for row in rows}
+    x = source(model, batch.x, units, batch_size).to(scaled[layers[0]])
+    size = len(batch)
+    most = math.log2(size) if kinds(batch.y) == "numbers" else float(renyi.label_entropy(sets(batch.y), alpha=alpha))
+    bounds = {"I(X;T)": math.log2(size), "I(X;T) aligned": math.log2(size), "I(T;Y)": most, "I(T;Y) aligned": most}
+    settings = dict.fromkeys(layers, f"alpha {alpha:g}, input width {WIDTH} rms{fitted('information', n, size)}")
     settings |= {layer: f"{settings[layer]}, of softmax" for layer in softmax}
-    bounds = {"I(X;T)": math.log2(n), "I(T;Y)": math.log2(len(batch.y.unique()))}
-    return _table("information", layers, found, n, settings, bounds)
+    return table("information", layers, _information(x, batch.y, scaled, how), size, settings, bounds)
 
 
 def redundancy(
@@ -228,10 +300,12 @@ def redundancy(
     data: Any,
     layers: Layers = None,
     *,
-    n: int = 128,
+    n: int | None = None,
     alpha: float = 1.01,
-    max_pairs: int = 60,
+    permutations: int = 0,
+    batch_size: int = BATCH,
     seed: int = 0,
+    max_pairs: int = 60,
 ) -> pd.DataFrame:
     """Lens 2: redundancy minus synergy of pairs of a layer's feature maps about the input (`synergy.decompose`).
 
@@ -243,14 +317,18 @@ def redundancy(
     ----------
     model, data, layers
         As `look` takes them.
-    n : int
-        Samples, at least 8.
+    n : int, optional
+        Samples, at least 8; None for 128, or all that there are.
     alpha : float
         Order of the Rényi entropy.
+    permutations : int
+        Of the images, for the column permuted.
+    batch_size : int
+        Samples in a forward pass.
+    seed : int
+        Of the pairs and the permutations.
     max_pairs : int
         Pairs at most, drawn without replacement.
-    seed : int
-        Of the pairs.
 
     Returns
     -------
@@ -270,20 +348,28 @@ def redundancy(
     [['0', 'RS share', ''], ['1', 'RS(X;T)', 'no maps: its output for an image is (27,), not (maps, height, width)']]
     """
     data, layers, units = ready(model, data, layers)
-    batch = samples_for("redundancy", data, layers, n=n, alpha=alpha, max_pairs=max_pairs, seed=seed)
-    x = source(model, batch.x, units)
+    how: dict[str, Any] = {"alpha": alpha, "max_pairs": max_pairs, "seed": seed, "permutations": permutations}
+    batch = samples_for("redundancy", data, layers, n=n, batch_size=batch_size, **how)
+    x = source(model, batch.x, units, batch_size)
     X = renyi.gram(x.double(), width=WIDTH * rms(x.flatten(1)[:, None]))
     found: Found = {}
-    for layer, t in collected(model, batch.x, layers, units).items():
-        of_pairs = _redundancy(X.to(t.device), t.double(), units[layer], alpha=alpha, max_pairs=max_pairs, seed=seed)
-        found |= {
-            (layer, of): of_pairs if isinstance(of_pairs, str) else of_pairs[of] for of in ("RS(X;T)", "RS share")
-        }
-    return _table("redundancy", layers, found, n, f"alpha {alpha:g}, {max_pairs} pairs at most, widths {WIDTH} rms", {})
+    for layer, t in collected(model, batch.x, layers, units, batch_size).items():
+        of_pairs = _redundancy(X.to(t.device), t.double(), units[layer], **how)
+        found |= {(layer, of): of_pairs if isinstance(of_pairs, str) else of_pairs[of] for of in OF["redundancy"]}
+    settings = f"alpha {alpha:g}, {max_pairs} pairs at most{fitted('redundancy', n, len(batch))}"
+    return table("redundancy", layers, found, len(batch), settings, {})
 
 
 def class_information(
-    model: nn.Module, data: Any, layers: Layers = None, *, n: int = 256, shares: Sequence[float] = SHARES
+    model: nn.Module,
+    data: Any,
+    layers: Layers = None,
+    *,
+    n: int | None = None,
+    permutations: int = 0,
+    batch_size: int = BATCH,
+    seed: int = 0,
+    shares: Sequence[float] = SHARES,
 ) -> pd.DataFrame:
     """Lens 3: mean class information I(T;Y) of a layer's units in bits, and the accuracy that is left without them.
 
@@ -291,14 +377,20 @@ def class_information(
     there are classes, and is right no more often than a constant answer, the ablation has a reason instead of numbers.
     "ablation area" is the mean accuracy along `clamped_accuracy` with the most informative units first. "ablation gap"
     is that area with the least informative units first minus "ablation area": positive where class information
-    indicates importance.
+    indicates importance. Where the labels are permuted, units are ordered by what they say of these.
 
     Parameters
     ----------
     model, data, layers
         As `look` takes them.
-    n : int
-        Samples that the units are scored on, at least 8; the accuracy is of n others.
+    n : int, optional
+        Samples that the units are scored on, at least 8; the accuracy is of n others; None for 256, or half of all.
+    permutations : int
+        Of the labels of the units' scores, for the column permuted; the ablation takes the first.
+    batch_size : int
+        Samples in a forward pass.
+    seed : int
+        Of the permutations.
     shares : sequence of float
         Fractions of the units that are clamped together, in (0, 1], rising.
 
@@ -320,18 +412,22 @@ def class_information(
     ['class information', 'intact accuracy', 'ablation area', 'ablation gap']
     """
     data, layers, units = ready(model, data, layers)
-    batch = samples_for("class_information", data, layers, n=n, shares=shares)
-    scored = _scores(model, batch[:n], layers, units)
-    found: Found = {(layer, "class information"): float(bits.mean()) for layer, (bits, _) in scored.items()}
-    intact, reason = accuracy(model, batch[n:])
+    how: dict[str, Any] = {"permutations": permutations, "batch_size": batch_size, "seed": seed, "shares": shares}
+    batch, size = samples_for("class_information", data, layers, n=n, **how), size_for("class_information", data, n)
+    found: Found = dict.fromkeys(product(layers, OF["class_information"]), "targets are numbers, without classes")
+    intact, reason = accuracy(model, batch[size:])
     found |= dict.fromkeys(product(layers, ["intact accuracy"]), intact)
-    found |= dict.fromkeys(product(layers, ["ablation area", "ablation gap"]), reason)
-    if not isinstance(intact, str) and not reason:
-        curves = _curves(model, batch[n:], scored, units, shares, intact).set_index("share")
-        for layer, rows in curves.groupby("layer"):
-            first, last = (_area(rows[rows["direction"] == way]["accuracy"]) for way in ("descending", "ascending"))
-            found |= {(layer, "ablation area"): first, (layer, "ablation gap"): last - first}
-    return _table("class_information", layers, found, n, "one bit per unit, at its median; clamped to the mean", {})
+    if kinds(batch.y) != "numbers":
+        codes = scores(model, batch[:size], layers, units, batch_size)
+        scored = [_bits(codes, y) for y in (batch.y[:size], *_permuted(batch.y[:size], permutations, seed))]
+        for layer in codes:
+            found[layer, "class information"] = _cell([float(one[layer][0].mean()) for one in scored])
+        found |= dict.fromkeys(product(layers, ["ablation area", "ablation gap"]), reason)
+        if not isinstance(intact, str) and not reason:
+            of = [_areas(curves(model, batch[size:], one, units, shares, intact)) for one in scored[:2]]
+            found |= {key: _cell([one[key] for one in of]) for key in of[0]}
+    settings = f"one bit per unit, at its median; clamped to the mean{fitted('class_information', n, size)}"
+    return table("class_information", layers, found, size, settings, {})
 
 
 def clamped_accuracy(
@@ -374,7 +470,8 @@ def clamped_accuracy(
     intact, reason = accuracy(model, batch[n:])
     if isinstance(intact, str) or reason:
         raise ValueError(f"model and data do not fit: {reason}")
-    return _curves(model, batch[n:], _scores(model, batch[:n], layers, units), units, shares, intact)
+    scored = _bits(scores(model, batch[:n], layers, units, AT_ONCE), batch.y[:n])
+    return curves(model, batch[n:], scored, units, shares, intact)
 
 
 def discarding(
@@ -382,7 +479,7 @@ def discarding(
     data: Any,
     layers: Layers = None,
     *,
-    n: int = 8,
+    n: int | None = None,
     boxed: bool = False,
     bounds: tuple[float, float] | None = None,
     error: float = 0.02,
@@ -401,8 +498,8 @@ def discarding(
     ----------
     model, data, layers
         As `look` takes them.
-    n : int
-        Images.
+    n : int, optional
+        Images; None for 8, or all that there are.
     boxed : bool
         Whether the object is in the central two thirds; concentration needs its position.
     bounds : tuple of float, optional
@@ -432,29 +529,48 @@ def discarding(
     (['discarding', 'discarding error', 'capped cells', 'concentration'], 'grid 4')
     """
     data, layers, units = ready(model, data, layers)
-    noise: dict[str, Any] = {"error": error * math.sqrt(max(n, 1)), "samples": samples, "steps": steps, "seed": seed}
+    size = size_for("discarding", data, n)
+    noise: dict[str, Any] = {"error": error * math.sqrt(max(size, 1)), "samples": samples, "steps": steps, "seed": seed}
     batch = samples_for("discarding", data, layers, n=n, boxed=boxed, bounds=bounds, **noise)
     on = noisy(model, batch.x, bounds, units)
-    found: Found = dict.fromkeys(product(layers, DISCARDED), on.why)
+    found: Found = dict.fromkeys(product(layers, OF["discarding"]), on.why)
     grid = 0 if on.why else finest_grid(on.images)
     for layer, d in (discarded(model, batch.x, layers, on, grid=grid, **noise) if grid else {}).items():
         found |= {(layer, of): value for of, value in _discarded(d, boxed=boxed, grid=grid).items()}
     how = f"grid {grid}" + ("" if on.bounds == (0, 1) else ", bounds ({:.3g}, {:.3g})".format(*on.bounds))
-    return _table("discarding", layers, found, n, how, {"discarding": FLOOR})
+    how += fitted("discarding", n, size)
+    return table("discarding", layers, found, size, how, {"discarding": FLOOR})
 
 
-def codelength(model: nn.Module, data: Any, layers: Layers = None, *, n: int = 512) -> pd.DataFrame:
-    """Lens 5: prequential codelength of the labels in bits per label, by a linear probe on each layer's output.
+def codelength(
+    model: nn.Module,
+    data: Any,
+    layers: Layers = None,
+    *,
+    n: int | None = None,
+    permutations: int = 0,
+    batch_size: int = BATCH,
+    seed: int = 0,
+) -> pd.DataFrame:
+    """Lens 5: codelength of the targets in bits per sample, by a linear probe on each layer's output.
 
-    `transfer.prequential_codelength` of n samples in blocks that double, mixed with the uniform code; the learner is
-    `probe`. The length of the uniform code itself is log2(classes).
+    Of classes, `transfer.prequential_codelength` of n samples in blocks that double, mixed with the uniform code; the
+    learner is `probe`. The length of the uniform code itself is log2(classes). Of several labels each has a code, and
+    the lengths are summed. Of numbers it is the exact mixture code of a linear regression with a normal prior, to a
+    precision of one standard deviation of the numbers; without features it is as long as `ceiling`.
 
     Parameters
     ----------
     model, data, layers
         As `look` takes them.
-    n : int
-        Samples, at least 8.
+    n : int, optional
+        Samples, at least 8; None for 512, or all that there are.
+    permutations : int
+        Of the labels, for the column permuted.
+    batch_size : int
+        Samples in a forward pass.
+    seed : int
+        Of the permutations.
 
     Returns
     -------
@@ -474,64 +590,17 @@ def codelength(model: nn.Module, data: Any, layers: Layers = None, *, n: int = 5
     [['codelength', 'bit per label']]
     """
     data, layers, units = ready(model, data, layers)
-    batch = samples_for("codelength", data, layers, n=n)
-    classes, y = batch.y.unique(return_inverse=True)  # their numbers cost nothing
-    found: Found = {}
-    for layer, t in collected(model, batch.x, layers, units).items():
-        labelled = Data(_coordinates(t.flatten(1).double()), y.to(t.device))
-        code = transfer.prequential_codelength(probe, torch.zeros(len(classes)), labelled, mixture=True)
-        found[layer, "codelength"] = code.bits / n
-    bounds = {"codelength": math.log2(len(classes))}
-    return _table("codelength", layers, found, n, f"linear probe, prior {PRIOR:g}", bounds)
-
-
-def probe(state: Tensor, prefix: Data, _seed: int = 0) -> Callable[[Tensor], Tensor]:
-    """Learner for prequential codes: multinomial logistic regression with a normal prior on its weights.
-
-    W maximises Σ log softmax(x W + b)_y - |W|² / (2 PRIOR²), where W holds the biases b too. Without a prefix all
-    classes are equally probable.
-
-    Parameters
-    ----------
-    state : Tensor, shape (classes,)
-        Only its length counts.
-    prefix : Data
-        What the regression learns from: features (n, d) and their labels.
-    _seed : int
-        Not used.
-
-    Returns
-    -------
-    callable
-        From features (n, d) to logits (n, classes), float64.
-
-    Raises
-    ------
-    ValueError
-        For labels outside 0 to classes - 1.
-
-    Examples
-    --------
-    >>> predictor = probe(torch.zeros(2), Data(torch.tensor([[-1.0], [1.0]]), torch.tensor([0, 1])))
-    >>> predictor(torch.tensor([[-2.0], [3.0]])).argmax(1)
-    tensor([0, 1])
-    """
-    if len(prefix) and not 0 <= int(prefix.y.min()) <= int(prefix.y.max()) < len(state):
-        raise ValueError(f"the labels of prefix must be from 0 to {len(state) - 1}, got {prefix.y.unique().tolist()}")
-    ones = partial(nn.functional.pad, pad=(0, 1), value=1.0)
-    x, W = ones(prefix.x.double()), torch.zeros(prefix.x.shape[1] + 1, len(state), dtype=torch.float64)
-    W.requires_grad_()
-    solver = LBFGS([W], max_iter=100, tolerance_grad=1e-6, tolerance_change=1e-12, line_search_fn="strong_wolfe")
-
-    def loss() -> Tensor:
-        solver.zero_grad()
-        value = cross_entropy(x @ W, prefix.y, reduction="sum") + W.square().sum() / (2 * PRIOR**2)
-        value.backward()
-        return value
-
-    if len(prefix):
-        solver.step(loss)
-    return lambda x: ones(x.double()) @ W.detach()
+    how: dict[str, Any] = {"permutations": permutations, "batch_size": batch_size, "seed": seed}
+    batch, found, numbers = samples_for("codelength", data, layers, n=n, **how), Found(), kinds(data.y) == "numbers"
+    size, ys = len(batch), [batch.y, *_permuted(batch.y, permutations, seed)]
+    ceiling = (number_bits(torch.zeros(size, 1).double(), batch.y) if numbers else uniform_bits(batch.y)) / size
+    for layer, t in collected(model, batch.x, layers, units, batch_size).items():
+        features = coordinates(t)
+        bits = [(number_bits if numbers else label_bits)(features, y) for y in ys]
+        found[layer, "codelength"] = _cell([one / size for one in bits])
+    of, unit = ("linear regression", "bit per number") if numbers else ("linear probe", "bit per label")
+    settings = f"{of}, prior {PRIOR:g}{fitted('codelength', n, size)}"
+    return table("codelength", layers, found, size, settings, {"codelength": ceiling}, unit)
 
 
 LENSES: dict[str, Callable[..., pd.DataFrame]] = {
@@ -542,79 +611,65 @@ LENSES: dict[str, Callable[..., pd.DataFrame]] = {
 # One layer under one lens
 
 
-def _aligned(width: float, at_end: bool) -> str:
-    """A layer's width, for the settings."""
-    if math.isinf(width):
-        return "no width: all activations are the same"
-    return f"width {width:.3g} rms by alignment{' (an end of the range searched)' if at_end else ''}"
+def _permuted(y: Tensor, permutations: int, seed: int) -> list[Tensor]:
+    """Targets in other orders."""
+    draw = torch.Generator().manual_seed(seed)
+    return [y[torch.randperm(len(y), generator=draw).to(y.device)] for _ in range(permutations)]
 
 
-def _maps(t: Tensor, units: str) -> Tensor:
-    """(n, units, places...): the units of maps and tokens in the second place, as a view."""
-    return t.movedim(-1, 1) if units == "features" and t.ndim > 2 else t
+def _cell(values: Sequence[float]) -> Cell:
+    """The first is the value, the others are of permutations."""
+    return Cell(values[0], sum(values[1:]) / len(values[1:]) if values[1:] else math.nan)
 
 
-def _redundancy(X: Tensor, t: Tensor, units: str, *, alpha: float, max_pairs: int, seed: int) -> dict[str, float] | str:
+def _information(x: Tensor, y: Tensor, scaled: Mapping[str, Tensor], how: Mapping[str, Any]) -> Found:
+    numbers, same, found = kinds(y) == "numbers", torch.zeros(len(y)).long().to(x.device), Found()
+
+    def rows(of: Names, named: Names, x: Tensor, classes: Tensor, ratio: float | None = WIDTH) -> None:
+        width = None if ratio else WIDTH * rms(x.flatten(1)[:, None])
+        for row in information_plane.matrix_based(x, classes, scaled, input_width=width, ratio=ratio, **how):
+            wide = ratio or row["width"]
+            for quantity, name in zip(of, named, strict=True):
+                chance = row[f"{quantity} chance"] if how["permutations"] else math.nan
+                found[row["layer"], name] = Cell(row[quantity], chance, wide, bool(row["width_at_end"]))
+
+    if numbers:
+        rows(["I(X;T)"], ["I(X;T)"], x, same)
+        rows(["I(X;T)"], ["I(T;Y)"], y[:, None].to(x), same)
+        return found | dict.fromkeys(product(scaled, ALIGNED), "targets are numbers: no classes to align widths with")
+    classes, both = sets(y).to(x.device), ["I(X;T)", "I(T;Y)"]
+    rows(both, both, x, classes)
+    rows(both, ALIGNED, x, classes, None)
+    return found
+
+
+def _redundancy(
+    X: Tensor, t: Tensor, units: str, *, alpha: float, max_pairs: int, seed: int, permutations: int
+) -> dict[str, Cell] | str:
     if t.ndim < 3 or (t.ndim == 3 and units == "features"):
         return f"no maps: its output for an image is {tuple(t.shape[1:])}, not (maps, height, width)"
-    t = _maps(t, units)
+    t = maps(t, units)
     if t.shape[1] == 1:
         return "a single map has no pairs"
     if (size := rms(t.flatten(2))) == 0:
         return "its activations are the same for every image"
     T = renyi.channel_grams(t, width=WIDTH * size)
-    d = synergy.decompose(X, T, alpha=alpha, max_pairs=max_pairs, seed=seed)
-    return {"RS(X;T)": d.redundancy_synergy, "RS share": d.redundancy_share}
+    orders = [torch.arange(len(X)), *_permuted(torch.arange(len(X)), permutations, seed)]
+    of = [synergy.decompose(X[i][:, i], T, alpha=alpha, max_pairs=max_pairs, seed=seed) for i in orders]
+    cells = _cell([d.redundancy_synergy for d in of]), _cell([d.redundancy_share for d in of])
+    return {of: cell._replace(width=WIDTH) for of, cell in zip(OF["redundancy"], cells, strict=True)}
 
 
-def _scores(model: nn.Module, data: Data, layers: Names, units: Mapping[str, str]) -> dict[str, tuple[Tensor, Tensor]]:
-    """Class information in bits and mean of each unit, by layer."""
-    mask = model.masked(data.x) if isinstance(model, Network) else None
-    recorded = collected(model, data.x, layers, units)
-    by_unit = {layer: _by_unit(t, units[layer], mask) for layer, t in recorded.items()}
-    y = data.y.unique(return_inverse=True)[1].to(by_unit[layers[0]].device)
-    return {layer: (discrete.mutual_information(binning.quantile(t, 2), y), t.mean(0)) for layer, t in by_unit.items()}
+def _bits(codes: Mapping[str, tuple[Tensor, Tensor]], y: Tensor) -> dict[str, tuple[Tensor, Tensor]]:
+    return {layer: (class_bits(one, y), means) for layer, (one, means) in codes.items()}
 
 
-def _by_unit(t: Tensor, units: str, mask: Tensor | None) -> Tensor:
-    """(n, units): means over the places of a map, or over the tokens that count."""
-    if t.ndim < 3:
-        return t
-    if units != "features":
-        return t.flatten(2).mean(2)
-    if mask is not None and t.ndim == 3:  # the others are 0
-        return t.sum(1) / mask.sum(1, keepdim=True).clamp_min(1).to(t)
-    return t.flatten(1, -2).mean(1)
-
-
-def _curves(
-    model: nn.Module,
-    data: Data,
-    scored: Mapping[str, tuple[Tensor, Tensor]],
-    units: Mapping[str, str],
-    shares: Sequence[float],
-    intact: float,
-) -> pd.DataFrame:
-    rows = []
-    for layer, (bits, means) in scored.items():
-        for direction in ("descending", "ascending"):
-            order = bits.round(decimals=9).argsort(descending=direction == "descending", stable=True)
-            rows.append((layer, direction, 0.0, intact))
-            for share in shares:
-                change = partial(_clamped, which=order[: round(share * len(order))], means=means, units=units[layer])
-                with activations.replace(model, {layer: change}):
-                    left = share_right(model, data)
-                rows.append((layer, direction, share, left))
-    return pd.DataFrame(rows, columns=["layer", "direction", "share", "accuracy"])
-
-
-def _clamped(t: Tensor, which: Tensor, means: Tensor, units: str) -> Tensor:
-    _maps(t, units)[:, which] = means[which].view(-1, *[1] * (t.ndim - 2)).to(t)
-    return t
-
-
-def _area(accuracy: pd.Series) -> float:
-    return float(np.trapezoid(accuracy, accuracy.index) / np.ptp(accuracy.index))
+def _areas(curves: pd.DataFrame) -> dict[tuple[str, str], float]:
+    found: dict[tuple[str, str], float] = {}
+    for layer, rows in curves.set_index("share").groupby("layer"):
+        first, last = (_ablation.area(rows[rows["direction"] == way]["accuracy"]) for way in _ablation.WAYS)
+        found |= {(str(layer), "ablation area"): first, (str(layer), "ablation gap"): last - first}
+    return found
 
 
 def _discarded(d: Discarding, *, boxed: bool, grid: int) -> dict[str, float | str]:
@@ -627,11 +682,12 @@ def _discarded(d: Discarding, *, boxed: bool, grid: int) -> dict[str, float | st
         why = f"{words} at images {images}: it is " + ", ".join(f"{value:.3g}" for value in numbers[images].tolist())
         why = f"it does not move under noise at images {images}" if still.any() else why
         capped = why if missed.any() else float(d.capped.mean())
-        return dict.fromkeys(DISCARDED, why) | {"capped cells": capped}
+        return dict.fromkeys(OF["discarding"], why) | {"capped cells": capped}
     hidden = f"a grid of {grid} cells has no box" if boxed else "nobody knows where the object is"
     beside = float(concentration(d.entropy, box(grid).to(d.entropy.device)).mean()) if boxed and grid > 2 else hidden
     error = d.mean_error.square().sum().sqrt() / len(d.mean)
-    return dict(zip(DISCARDED, (*map(float, (d.mean.mean(), error, d.capped.mean())), beside), strict=True))
+    values = (*map(float, (d.mean.mean(), error, d.capped.mean())), beside)
+    return dict(zip(OF["discarding"], values, strict=True))
 
 
 def finest_grid(x: Tensor) -> int:
@@ -654,32 +710,6 @@ def finest_grid(x: Tensor) -> int:
     if checks.of_type("x", x, Tensor, "a tensor").ndim != 4:
         return 0
     return max(g for g in range(1, GRID + 1) if x.shape[2] % g == 0 == x.shape[3] % g)
-
-
-def _coordinates(t: Tensor) -> Tensor:
-    """Features (n, d) in at most n coordinates with the same inner products, about their mean, rms length 1.
-
-    A linear probe with a normal prior depends on the inner products of its features alone: nothing is lost.
-    """
-    if (t == t[:1]).all():
-        return torch.zeros_like(t[:, :1])
-    centred = t - t.mean(0)
-    gram = centred @ centred.T
-    values, vectors = torch.linalg.eigh(gram / gram.diagonal().mean())
-    return vectors * values.clamp_min(0).sqrt()
-
-
-def _table(
-    lens: str, layers: Names, found: Found, n: int, settings: str | Mapping[str, str], bounds: Mapping[str, float]
-) -> pd.DataFrame:
-    rows = []
-    for (depth, layer), of in product(enumerate(layers, start=1), dict.fromkeys(of for _, of in found)):
-        value, why = (math.nan, one) if isinstance(one := found[layer, of], str) else (one, "")
-        if not why and not math.isfinite(value):
-            value, why = math.nan, f"the estimate is {value}"
-        how = settings if isinstance(settings, str) else settings[layer]
-        rows.append([lens, layer, depth, of, value, UNITS.get(of, "bit"), bounds.get(of, math.nan), n, how, why])
-    return pd.DataFrame(rows, columns=COLUMNS)
 
 
 checks.guard(globals())

@@ -119,20 +119,34 @@ def rms(t):
 # each lens against the function that it looks with
 
 
-def test_information_is_that_of_the_plane_at_widths_of_the_input_s_and_the_layers_own_scale(net, data):
+def test_information_is_that_of_the_plane_at_widths_of_the_layers_own_scale_and_aligned(net, data):
     table, batch = lenses.information(net, data, LAYERS, n=N), lenses.balanced(data, N)
     width = 0.55 * rms(batch.x.double())
     for layer in LAYERS:
         t = recorded(net, layer, batch.x)
         t = t.softmax(1) if layer == "output" else t
         (row,) = information_plane.matrix_based(batch.x.double(), batch.y, {layer: t}, input_width=width)
-        for of in ("I(X;T)", "I(T;Y)"):
-            assert values(table, of)[layer] == pytest.approx(row[of], abs=1e-6)
+        X, T = renyi.gram(batch.x.double(), width=width), renyi.gram(t, width=0.55 * rms(t))
+        Y = renyi.label_gram(batch.y)
+        for of, gram in (("I(X;T)", X), ("I(T;Y)", Y)):
+            assert values(table, of)[layer] == pytest.approx(
+                float(renyi.mutual_information(gram, T, alpha=1.01)), abs=1e-6
+            )
+            assert values(table, f"{of} aligned")[layer] == pytest.approx(row[of], abs=1e-6)
+            widths = table[table["layer"] == layer].set_index("quantity")["width"]
+            assert widths[of] == 0.55
+            assert widths[f"{of} aligned"] == pytest.approx(row["width"] / rms(t))
         how = table.set_index("layer")["settings"][layer].iloc[0]
-        assert f"width {row['width'] / rms(t):.3g} rms by alignment" in how
         assert how.endswith(", of softmax") == (layer == "output")
     assert (table["value"] > 0.05).all()
     assert set(table["unit"]) == {"bit"}
+
+
+def test_label_free_information_about_the_input_asks_for_no_labels(net, data):
+    of = [lenses.information(net, Data(data.x, y), ["mixed"], n=3 * N) for y in (data.y, data.y // 5)]  # all samples
+    assert values(of[0], "I(X;T)")["mixed"] == pytest.approx(values(of[1], "I(X;T)")["mixed"], abs=1e-9)
+    aligned = [values(table, "I(X;T) aligned")["mixed"] for table in of]
+    assert abs(aligned[0] - aligned[1]) > 0.05
 
 
 def test_redundancy_is_that_of_the_decomposition_at_one_width_for_all_maps(net, data):
@@ -217,20 +231,21 @@ def test_an_end_of_the_range_of_widths_that_wins_is_reported():
     """Pairs of equal images of two classes, of 20 and of 2, which no width tells apart; and two groups, the classes."""
     i, noise = torch.arange(40), torch.rand(40, 200, generator=torch.Generator().manual_seed(0))
     pairs = (i[:, None].expand(-1, 200) // 2) / 20
-    cases = {
-        "rms by alignment (an end of the range searched)": (pairs, (i // 2 + 10 * (i % 2)) % 20),
-        " rms by alignment (an end of the range searched)": (pairs, i % 2),
-        "rms by alignment": (noise / 10 + i[:, None] // 20 / 2, i // 20),
-    }
     net = nn.Sequential(nn.Flatten(), nn.Linear(200, 1)).eval()
-    for end, (x, y) in cases.items():
-        assert lenses.information(net, Data(x, y), ["0"], n=40)["settings"][0].endswith(end)
+    for end, x, y in (
+        (True, pairs, (i // 2 + 10 * (i % 2)) % 20),
+        (True, pairs, i % 2),
+        (False, noise / 10 + i[:, None] // 20 / 2, i // 20),
+    ):
+        table = lenses.information(net, Data(x, y), ["0"], n=40).set_index("quantity")
+        assert table["at edge"]["I(X;T) aligned"] == end
+        assert not table["at edge"]["I(X;T)"]
 
 
 def test_a_layer_of_equal_activations_has_no_width_and_no_information(net, data):
     table = lenses.information(net, data, ["dead"], n=N)
-    assert table["value"].tolist() == pytest.approx([0, 0], abs=1e-9)
-    assert "no width: all activations are the same" in table["settings"][0]
+    assert table["value"].tolist() == pytest.approx([0, 0, 0, 0], abs=1e-9)
+    assert table["width"].tolist()[2:] == [math.inf, math.inf]
 
 
 # softmax
@@ -495,14 +510,21 @@ def test_all_five_lenses_give_one_tidy_table_in_the_order_of_the_forward_pass(ne
     assert set(table["network"] + table["seed"].astype(str)) == {"mine7"}
     assert (np.isfinite(table["value"]) == (table["why not"] == "")).all()  # a number, or a reason
     assert (table["why not"] != "").sum() == 4  # no pairs of maps in two layers
+    assert (table["permuted"].notna() == (table["permutes"] != "")).all()
+    nothing = {"intact accuracy", *table[table["lens"] == "discarding"]["quantity"]}
+    assert set(table[(table["permutes"] == "") & (table["why not"] == "")]["quantity"]) == nothing
+    assert (table["untrained"].notna() == (table["why not"] == "")).all()
+    np.testing.assert_allclose(table["beyond chance"], table["value"] - table["permuted"])
     units = table.groupby("quantity")["unit"].first().to_dict()
     assert {q for q, unit in units.items() if unit == "bit"} == {
-        "I(X;T)", "I(T;Y)", "RS(X;T)", "class information", "discarding", "discarding error", "concentration"
+        "I(X;T)", "I(T;Y)", "I(X;T) aligned", "I(T;Y) aligned", "RS(X;T)",
+        "class information", "discarding", "discarding error", "concentration"
     }  # fmt: skip
-    bounds = table.groupby("quantity")["bound"].first().dropna().round(4).to_dict()
-    assert bounds == {"I(X;T)": 5.3219, "I(T;Y)": 3.3219, "discarding": -4.3043,
-                      "codelength": 3.3219}  # fmt: skip
-    assert (table[table["quantity"].isin(bounds)]["bound"]).notna().all()
+    ceilings = table.groupby("quantity")["ceiling"].first().dropna().round(4).to_dict()
+    assert ceilings == {"I(X;T)": 5.3219, "I(T;Y)": 3.3219, "I(X;T) aligned": 5.3219, "I(T;Y) aligned": 3.3219,
+                        "codelength": 3.3219}  # fmt: skip
+    assert table.groupby("quantity")["floor"].first().dropna().round(4).to_dict() == {"discarding": -4.3043}
+    assert (table[table["quantity"].isin(ceilings)]["ceiling"]).notna().all()
     alone = lenses.discarding(net, data, LAYERS, seed=7, **few)
     assert table[table["lens"] == "discarding"]["value"].tolist() == alone["value"].tolist()
     with pytest.raises(ValueError, match="unknown lens 'noise'; allowed: information, redundancy"):
@@ -510,11 +532,11 @@ def test_all_five_lenses_give_one_tidy_table_in_the_order_of_the_forward_pass(ne
 
 
 @pytest.mark.parametrize(("lens", "allowed"), [
-    ("information", "n, alpha, softmax"),
-    ("redundancy", "n, alpha, max_pairs, seed"),
-    ("class_information", "n, shares"),
+    ("information", "n, alpha, softmax, permutations, batch_size, seed"),
+    ("redundancy", "n, alpha, permutations, batch_size, seed, max_pairs"),
+    ("class_information", "n, permutations, batch_size, seed, shares"),
     ("discarding", "n, boxed, bounds, error, samples, steps, seed"),
-    ("codelength", "n"),
+    ("codelength", "n, permutations, batch_size, seed"),
 ])  # fmt: skip
 def test_a_misspelt_option_is_refused_before_the_first_lens_measures(lens, allowed):
     """Nothing is measured: the model has no layers, and there are no data."""
@@ -527,7 +549,7 @@ def test_the_typed_options_are_those_of_the_lenses():
     assert list(typed) == list(lenses.LENSES)
     for name, lens in lenses.LENSES.items():
         taken = inspect.signature(lens).parameters.values()
-        assert list(typed[name].__annotations__) == [p.name for p in taken if p.kind == p.KEYWORD_ONLY]
+        assert set(typing.get_type_hints(typed[name])) == {p.name for p in taken if p.kind == p.KEYWORD_ONLY}
 
 
 def test_the_model_is_left_as_it_was(net, data):

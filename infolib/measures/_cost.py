@@ -1,0 +1,118 @@
+"""What a look at a network will take: from passes that are timed and the sizes of what is recorded."""
+
+import math
+import time
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import Any
+
+import pandas as pd
+import torch
+from torch import Tensor, nn
+
+from infolib import activations, checks
+from infolib.activations import placed
+from infolib.data import Data
+from infolib.measures import _ablation
+from infolib.measures._lens_options import size_for
+from infolib.measures._look import Lens
+from infolib.measures._measurable import balanced, collected, output, sets
+
+PILOT = 8  # samples of a pass that is timed
+SIZE = 384  # of the products of matrices that are timed
+BYTES = 8  # of a float64
+
+
+def costs(
+    lenses: Mapping[str, Lens], networks: Sequence[nn.Module], data: Data, layers: list[str], units: Mapping[str, str]
+) -> pd.DataFrame:
+    """Seconds and GB of each lens for one part of the data: n, and for each network what it takes."""
+    model, few = networks[0], balanced(data, min(PILOT, len(data)))
+    collected(model, few.x, layers, units)  # warm
+    each = _timed(lambda: collected(model, few.x, layers, units)) / len(few)
+    recorded = collected(model, few.x, layers, units)
+    rows, seconds, held = [], 0.0, 0.0
+    for name, lens in lenses.items():
+        n = size_for(name, data, lens.keywords.get("n"))
+        values = {layer: t[0].numel() for layer, t in recorded.items()}
+        orders = 1 + lens.keywords.get("permutations", 0)
+        if name == "information":
+            seconds, held = _information(n, list(values.values()), orders), 3 * BYTES
+        elif name == "redundancy":
+            seconds, held = _redundancy(n, recorded, units, lens.keywords["max_pairs"], orders), 1.5 * BYTES
+        elif name == "class_information":
+            left = [_left(model, few, layer) for layer in layers]
+            seconds = n * each + n * sum(left) * min(orders, 2) * (2 * len(lens.keywords["shares"]) - 1)
+            held = 0.5 * BYTES
+        elif name == "discarding":
+            one = partial(lens, model, few, layers, n=1, error=lens.keywords["error"] * math.sqrt(n))
+            seconds, held = n * (_timed(one) - each), 0.0
+        else:
+            seconds, held = _codelength(n, list(values.values()), len(sets(data.y).unique()), orders), 0.5 * BYTES
+        inputs = few.x[0].numel() if isinstance(few.x, Tensor) else 0
+        memory = n * (sum(values.values()) * held + 0.5 * BYTES * inputs) + _passing(model, few) * 64
+        rows.append({"lens": name, "n": n, "seconds": seconds + n * each, "GB": memory / 1e9})
+    return pd.DataFrame(rows)
+
+
+def _timed(run: Callable[[], Any]) -> float:
+    start = time.perf_counter()
+    run()
+    return time.perf_counter() - start
+
+
+def _rate(dtype: torch.dtype) -> float:
+    """Operations per second of a product of matrices."""
+    a = torch.randn(SIZE, SIZE, dtype=dtype)
+    return 2 * SIZE**3 / min(_timed(lambda: a @ a) for _ in range(4))
+
+
+def _spectrum(n: int) -> float:
+    """Seconds for the eigenvalues of a matrix (n, n), of several at once."""
+    size = min(n, SIZE)
+    a = torch.randn(8, size, size, dtype=torch.float64)
+    a = a + a.mT
+    return min(_timed(lambda: torch.linalg.eigvalsh(a)) for _ in range(2)) / len(a) * (n / size) ** 3
+
+
+def _information(n: int, values: Sequence[int], orders: int) -> float:
+    spectra = 2 * len(values) * (1 + 2 * orders) * _spectrum(n)
+    return spectra + 2 * sum(2 * n**2 * v for v in values) / _rate(torch.float64) + len(values) * 300 * n**2 * 5e-9
+
+
+def _redundancy(n: int, recorded: Mapping[str, Tensor], units: Mapping[str, str], max_pairs: int, orders: int) -> float:
+    seconds, one = 0.0, _spectrum(n)
+    for layer, t in recorded.items():
+        t = _ablation.maps(t, units[layer])
+        if t.ndim > 2 and (count := t.shape[1]) > 1:
+            pairs = min(max_pairs, count * (count - 1) // 2)
+            seconds += 2 * n**2 * t[0].numel() / _rate(torch.float64) + count * n**2 * 1e-8
+            seconds += orders * (min(count, 2 * pairs) * 2 + pairs * 2) * one
+    return seconds
+
+
+def _codelength(n: int, values: Sequence[int], classes: int, orders: int) -> float:
+    probe = 600 * n**2 * classes / _rate(torch.float64) + 1e-3 * 100 * math.log2(max(n / 8, 2))
+    gram = sum(2 * n**2 * v for v in values) / _rate(torch.float32)
+    return gram + len(values) * (4 * _spectrum(n) + orders * probe)
+
+
+def _left(model: nn.Module, few: Data, layer: str) -> float:
+    """Seconds per sample of a pass from a layer on."""
+    x = placed(model, few.x)
+    with _ablation.from_there(model, x, layer):
+        output(model, x)
+        return _timed(lambda: output(model, x)) / len(few)
+
+
+def _passing(model: nn.Module, few: Data) -> float:
+    """Bytes per sample of the largest outputs that a pass holds at once, about."""
+    sizes: list[int] = []
+    names = [name for name in activations.reached(model, placed(model, few.x)) if name]
+    kept = dict.fromkeys(names, lambda _, t: sizes.append(t.numel() * t.element_size() if isinstance(t, Tensor) else 0))
+    with activations.hooked(model, kept):
+        output(model, few.x)
+    return 3 * max(sizes, default=0) / len(few)
+
+
+checks.guard(globals())

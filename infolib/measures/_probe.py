@@ -1,0 +1,120 @@
+"""The codes of the fifth lens: labels by a linear probe, block by block, and numbers by a Bayesian regression."""
+
+import math
+from collections.abc import Callable
+from functools import partial
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
+from torch.optim import LBFGS
+
+from infolib import checks
+from infolib.data import Data
+from infolib.measures import transfer
+
+PRIOR = 10.0  # standard deviation of the probe's weights, for features of root mean squared length 1
+COLUMNS = 2**15  # of the features whose inner products are summed at once
+
+
+def probe(state: Tensor, prefix: Data, _seed: int = 0) -> Callable[[Tensor], Tensor]:
+    """Learner for prequential codes: multinomial logistic regression with a normal prior on its weights.
+
+    W maximises Σ log softmax(x W + b)_y - |W|² / (2 PRIOR²), where W holds the biases b too. Without a prefix all
+    classes are equally probable.
+
+    Parameters
+    ----------
+    state : Tensor, shape (classes,)
+        Only its length counts.
+    prefix : Data
+        What the regression learns from: features (n, d) and their labels.
+    _seed : int
+        Not used.
+
+    Returns
+    -------
+    callable
+        From features (n, d) to logits (n, classes), float64.
+
+    Raises
+    ------
+    ValueError
+        For labels outside 0 to classes - 1.
+
+    Examples
+    --------
+    >>> predictor = probe(torch.zeros(2), Data(torch.tensor([[-1.0], [1.0]]), torch.tensor([0, 1])))
+    >>> predictor(torch.tensor([[-2.0], [3.0]])).argmax(1)
+    tensor([0, 1])
+    """
+    if len(prefix) and not 0 <= int(prefix.y.min()) <= int(prefix.y.max()) < len(state):
+        raise ValueError(f"the labels of prefix must be from 0 to {len(state) - 1}, got {prefix.y.unique().tolist()}")
+    ones = partial(nn.functional.pad, pad=(0, 1), value=1.0)
+    x = ones(prefix.x.double())
+    W = torch.zeros(x.shape[1], len(state), dtype=torch.float64, device=x.device)
+    W.requires_grad_()
+    solver = LBFGS([W], max_iter=100, tolerance_grad=1e-6, tolerance_change=1e-12, line_search_fn="strong_wolfe")
+
+    def loss() -> Tensor:
+        solver.zero_grad()
+        value = cross_entropy(x @ W, prefix.y, reduction="sum") + W.square().sum() / (2 * PRIOR**2)
+        value.backward()
+        return value
+
+    if len(prefix):
+        with torch.enable_grad():
+            solver.step(loss)
+    return lambda x: ones(x.double()) @ W.detach()
+
+
+def label_bits(features: Tensor, y: Tensor) -> float:
+    """The length of all labels in bits; of several labels of a sample each has a code of its own."""
+    total = 0.0
+    for column in y.T if y.ndim == 2 else [y]:
+        classes, codes = column.unique(return_inverse=True)  # their numbers cost nothing
+        labelled = Data(features, codes.to(features.device))
+        total += transfer.prequential_codelength(probe, torch.zeros(len(classes)), labelled, mixture=True).bits
+    return total
+
+
+def uniform_bits(y: Tensor) -> float:
+    """The length of all labels in bits where all classes are equally probable."""
+    return sum(len(column) * math.log2(len(column.unique())) for column in (y.T if y.ndim == 2 else [y]))
+
+
+def number_bits(features: Tensor, y: Tensor) -> float:
+    """The length of numbers in bits, to a precision of 1 of their standard deviations, by an exact mixture code.
+
+    A linear regression with normal weights of standard deviation PRIOR times that of the noise, whose variance has an
+    inverse gamma prior of shape and scale 1/2: y is multivariate t with 1 degree of freedom and the scale matrix
+    1 + PRIOR² (1 + x xᵀ). With features of 0 it is the code without the layer.
+    """
+    z = (y - y.mean()) / (y.std(correction=0) or 1.0)
+    n, z = len(y), z.to(features)
+    scale = torch.eye(n).to(features) + PRIOR**2 * (1 + features @ features.T)
+    root = torch.linalg.cholesky(scale)
+    distance = float(torch.linalg.solve_triangular(root, z[:, None], upper=False).square().sum())
+    nats = math.lgamma(0.5) - math.lgamma((1 + n) / 2) + n / 2 * math.log(math.pi)
+    return (nats + float(root.diagonal().log().sum()) + (1 + n) / 2 * math.log1p(distance)) / math.log(2)
+
+
+def coordinates(t: Tensor) -> Tensor:
+    """Features (n, ...) in at most n coordinates with the same inner products, about their mean, rms length 1.
+
+    A linear probe with a normal prior depends on the inner products of its features alone: nothing is lost. They are
+    summed over some columns at a time, so that the features are not held twice.
+    """
+    t = t.flatten(1)
+    if (t == t[:1]).all():
+        return torch.zeros(len(t), 1, dtype=torch.float64, device=t.device)
+    gram = torch.zeros(len(t), len(t), dtype=torch.float64, device=t.device)
+    for part in t.split(COLUMNS, dim=1):
+        centred = part - part.mean(0, dtype=torch.float64).to(part)
+        gram += (centred @ centred.T).double()
+    gram -= gram.mean(0) + gram.mean(1, keepdim=True) - gram.mean()  # what rounding has left of the mean
+    values, vectors = torch.linalg.eigh(gram / gram.diagonal().mean())
+    return vectors * values.clamp_min(0).sqrt()
+
+
+checks.guard(globals())

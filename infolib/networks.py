@@ -319,6 +319,11 @@ def untrained(model: nn.Module, seed: int = 0, x: Any = None) -> nn.Module:
     nn.Module
         In the mode of the model, with the same layers.
 
+    Raises
+    ------
+    ValueError
+        For what is no network, a negative seed, and samples that are no arrays of finite numbers.
+
     Examples
     --------
     >>> net = nn.Sequential(nn.Linear(4, 3), nn.BatchNorm1d(3)).eval()
@@ -328,6 +333,7 @@ def untrained(model: nn.Module, seed: int = 0, x: Any = None) -> nn.Module:
     """
     twin = copy.deepcopy(checks.network("model", model))
     drawn: set[int] = set()
+    x = None if x is None else checks.inputs("x", x)
     with torch.random.fork_rng(), torch.no_grad():
         torch.manual_seed(checks.at_least("seed", seed, 0))
         for module in twin.modules():

@@ -345,24 +345,27 @@ def planes_and_lenses():
 
     mine, few = "lenses", {"model": NET, "data": DATA, "layers": ["conv1"], "n": 8}
     many = Data(torch.cat([X, OTHER.x]), torch.cat([Y, Y]))
-    may = ORDER | {"seed": "0", "steps": "0", "softmax": "None []~", "data": "negative pair", "layers": "None?"}
-    yield mine, "balanced", {"data": DATA, "n": 8}, {"data": "negative pair"}
+    may = ORDER | {"seed": "0", "steps": "0", "softmax": "None []~", "data": "negative floats? pair", "layers": "None?"}
+    may |= {"n": "None?", "permutations": "0?"}
+    own = {"permutations": 1, "batch_size": 8, "seed": 0}
+    yield (
+        mine,
+        "balanced",
+        {"data": DATA, "n": 8, "part": 0, "parts": 1},
+        {"data": "negative floats? pair", "part": "0"},
+    )
     yield (
         mine,
         "checked",
         {"model": NET, "data": DATA, "layers": ["conv1"]},
-        {"data": "negative pair", "layers": "None?"},
+        {"data": "negative floats? pair", "layers": "None?"},
     )
     yield mine, "measurable", {"model": NET, "x": X}, {}
-    yield mine, "information", few | {"layers": ["fc"], "alpha": 1.01, "softmax": ["fc"]}, may
-    yield mine, "redundancy", few | {"alpha": 1.01, "max_pairs": 1, "seed": 0}, may
-    for name in ("class_information", "clamped_accuracy"):
-        yield (
-            mine,
-            name,
-            few | {"data": many, "shares": (0.5, 1.0)},
-            {"data": "negative? pair" if name == "class_information" else "pair", "layers": "None?"},
-        )
+    yield mine, "information", few | own | {"layers": ["fc"], "alpha": 1.01, "softmax": ["fc"]}, may
+    yield mine, "redundancy", few | own | {"alpha": 1.01, "max_pairs": 1}, may
+    units = few | {"data": many, "shares": (0.5, 1.0)}
+    yield mine, "class_information", units | own, may | {"data": "negative? floats? pair"}
+    yield mine, "clamped_accuracy", units, {"data": "pair", "layers": "None?"}
     noise = {"error": 0.1, "samples": 4096, "steps": 0}
     yield (
         mine,
@@ -370,14 +373,20 @@ def planes_and_lenses():
         few | noise | {"n": 1, "boxed": False, "bounds": (0.0, 2.0), "seed": 0},
         may | {"error": "1e300", "bounds": "None"},
     )
-    yield mine, "codelength", few, may
+    yield mine, "codelength", few | own, may
     yield mine, "finest_grid", {"x": X}, {"x": "bool"}
     probing = {"_seed": "0 -1", "state": "bool", "prefix": "empty"}
     yield mine, "probe", {"state": torch.zeros(4, 2), "prefix": Data(draw(N, 4), Y), "_seed": 0}, probing
     smaller = {name: {"n": 8} for name in ("information", "redundancy", "class_information", "codelength")}
-    whole = {"data": "negative? pair", "discarding": "{}?", "network": "nonsense"}  # 8 images, as by default
+    whole = {"data": "negative? floats? pair", "information": "{}?", "network": "nonsense", "repeats": "2?"}
+    whole |= dict.fromkeys(("lenses", "untrained", "device", "done", "layers_at_once", "on_row"), "None?") | {
+        "beside": "[]?", "lenses": "None?"}  # fmt: skip
     look = {"model": NET, "data": many, "layers": ["conv1"], "network": "mine", "seed": 0, "progress": False}
-    yield mine, "look", look | smaller | {"discarding": {"n": 1} | noise}, may | whole
+    whole |= dict.fromkeys(("redundancy", "class_information", "discarding", "codelength"), "{} 3_inside")
+    asked = {"lenses": ["information"], "beside": ["permuted"], "repeats": 1}
+    how = {"batch_size": 8, "layers_at_once": 1, "device": "cpu", "on_row": None, "done": None, "untrained": None}
+    yield mine, "look", look | how | asked | smaller | {"discarding": {"n": 1} | noise}, may | whole
+    yield mine, "cost", {"model": NET, "data": many, "layers": ["conv1"]} | asked, may | whole
     columns = "source, seed, network, layer, lens, quantity, value"
     rows = [
         ("digits", 0, "mine", str(d), q, q, d + 0.5 * i) for d in range(3) for i, q in enumerate(lenses.QUANTITIES[:2])
@@ -393,6 +402,7 @@ def others():
     mine = "networks"
     yield mine, "select", {"model": NET, "layers": ["conv1"]}, {"layers": "None? []? ['nonsense']"}
     yield mine, "blocks", {"model": NET}, {}
+    yield mine, "untrained", {"model": NET, "seed": 0, "x": X}, {"seed": "0", "x": "None bool"}
     mine, given = "activations", {"model": NET, "x": X, "layers": ["conv1", "fc"]}
     yield mine, "collect", given | {"batch_size": 5}, {"layers": "[]~"}
     yield (

@@ -10,7 +10,7 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
-from infolib import activations, checks
+from infolib import activations
 from infolib.activations import placed
 from infolib.data import Data
 from infolib.measures import _ablation
@@ -113,6 +113,3 @@ def _passing(model: nn.Module, few: Data) -> float:
     with activations.hooked(model, kept):
         output(model, few.x)
     return 3 * max(sizes, default=0) / len(few)
-
-
-checks.guard(globals())

@@ -53,18 +53,22 @@ def chosen(
     **common: Any,
 ) -> dict[str, Lens]:
     """The lenses that are asked for, with all their options; one that does not exist is refused."""
-    for name in [*options, *checks.names("lenses", lenses if names is None else names)]:
+    checks.hold("lenses", names, names is None or len(names) > 0, "some of the lenses, or None")
+    for name in checks.names("lenses", lenses if names is None else names):
+        checks.choice("lenses", name, lenses)
+    for name, given in options.items():
         checks.choice("lens", name, lenses)
+        _options.check(lenses[name], checks.of_type(name, given, Mapping, "a mapping from options to values"))
     for word in checks.names("beside", beside):
         checks.choice("beside", word, BESIDE)
     common["permutations"] = int("permuted" in beside)
     found = {}
     for name, lens in lenses.items():
         if names is None or name in names:
-            given = checks.of_type(name, options.get(name, {}), Mapping, "a mapping from options to values")
-            _options.check(lens, given)
             own = {p.name: p.default for p in inspect.signature(lens).parameters.values() if p.kind == p.KEYWORD_ONLY}
-            found[name] = partial(lens, **own | {q: v for q, v in common.items() if q in own} | dict(given))
+            found[name] = partial(
+                lens, **own | {q: v for q, v in common.items() if q in own} | dict(options.get(name, {}))
+            )
     return found
 
 
@@ -97,7 +101,10 @@ def looked(
 def _moved(model: nn.Module, device: torch.device | str | None) -> nn.Module:
     """The model, or a copy of it on another device; on one without float64 it is refused."""
     model = checks.network("model", model)
-    there = device_of(model) if device is None else torch.device(device)
+    try:
+        there = device_of(model) if device is None else torch.device(device)
+    except (RuntimeError, TypeError) as error:
+        raise ValueError(f"device must be one of torch's, got {device!r}: {error}") from error
     if there.type == "mps":
         raise ValueError("device must have float64, which mps does not: give device='cpu'")
     return model if there == device_of(model) else copy.deepcopy(model).to(there)

@@ -194,7 +194,7 @@ def test_a_lens_that_fails_has_a_reason_and_the_others_go_on(net, data, monkeypa
 
 @pytest.mark.parametrize(("options", "message"), [
     ({"beside": ["random"]}, "unknown beside 'random'; allowed: untrained, permuted"),
-    ({"lenses": ["sight"]}, "unknown lens 'sight'; allowed: information, redundancy"),
+    ({"lenses": ["sight"]}, "unknown lenses 'sight'; allowed: information, redundancy"),
     ({"repeats": 50}, "repeats must be at most a third of the 120 samples, got 50"),
     ({"device": "mps"}, "device must have float64, which mps does not"),
     ({"untrained": lambda _: nn.Sequential(nn.Flatten()).eval()}, "unknown layer 'fc'"),
@@ -255,6 +255,9 @@ def test_a_network_that_hears_of_other_layers_behind_the_hooks_is_passed_whole(d
     torch.manual_seed(0)
     model = Behind().eval()
     model.first[1].register_forward_hook(lambda *_: model.at.append(1))  # a replayed block does not run it
+    with torch.no_grad():
+        model.last.bias -= model(data.x).mean(0)
+    data = Data(data.x, model(data.x).argmax(1))
     found = lenses.clamped_accuracy(model, data, ["first"], n=N)
     intact = training.evaluate(model, lenses.balanced(data, 2 * N)[N:]).accuracy
     assert found[found["share"] == 0]["accuracy"].tolist() == [intact] * 2
@@ -262,6 +265,7 @@ def test_a_network_that_hears_of_other_layers_behind_the_hooks_is_passed_whole(d
     answer = int(model.last(mean).argmax())
     expected = float((lenses.balanced(data, 2 * N)[N:].y == answer).float().mean())
     assert found[found["share"] == 1]["accuracy"].tolist() == pytest.approx([expected] * 2)
+    assert expected != float((lenses.balanced(data, 2 * N)[N:].y == int(model.last(mean).argmin())).float().mean())
 
 
 # other targets

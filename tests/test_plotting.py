@@ -427,12 +427,30 @@ def test_lens_page_draws_all_networks_or_refuses(look):
 
 
 def test_lens_page_draws_the_bound_of_a_quantity(look):
-    bound = look["quantity"].map({"I(X;T)": 7.0, "discarding": -4.3043})
-    by_label = {ax.get_ylabel().split("\n")[0]: ax for ax in plotting.lens_page(look.assign(bound=bound)).axes}
+    edges = {"ceiling": look["quantity"].map({"I(X;T)": 7.0}), "floor": look["quantity"].map({"discarding": -4.3043})}
+    by_label = {ax.get_ylabel().split("\n")[0]: ax for ax in plotting.lens_page(look.assign(**edges)).axes}
     texts = {quantity: [text.get_text() for text in ax.texts] for quantity, ax in by_label.items()}
     assert (texts["I(X;T)"], texts["discarding"]) == (["log₂ n = 7.00"], ["cells alike = -4.30"])
     assert by_label["discarding"].get_ylim()[0] < -4.31
     assert texts["codelength"] == []
+
+
+def test_lens_page_has_baselines_of_the_first_network_and_the_interval_of_repeats(look):
+    one = look[(look["network"] == "trained") & (look["seed"] == look["seed"].min())]
+    beside = {
+        "untrained": one["value"] - 1,
+        "permuted": one["value"] * 0,
+        "low": one["value"] - 2,
+        "high": one["value"] + 2,
+    }
+    ax = plotting.lens_page(one.assign(**beside)).axes[0]
+    values = ax.containers[0][0].get_ydata()
+    lines = {line.get_label(): line.get_ydata().tolist() for line in ax.lines}
+    assert lines["untrained"] == (values - 1).tolist()
+    assert lines["permuted"] == (values * 0).tolist()
+    bars = ax.containers[0][2][0].get_segments()
+    assert [(low, high) for (_, low), (_, high) in bars] == [(v - 2, v + 2) for v in values]
+    assert {text.get_text() for text in ax.get_legend().get_texts()} == {"permuted", "untrained", "trained"}
 
 
 def test_lens_page_does_not_merge_layers_of_two_networks_by_their_name(look):

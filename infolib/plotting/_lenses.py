@@ -25,7 +25,10 @@ STYLES = [
     *((colour, ls) for ls, colour in product(("-", "--", ":", "-."), COLOURS)),
 ]
 PANELS, TICKS, WIDEST = 16, 24, 20  # small panels and names along the layers; inches
-BOUNDS = {"I(X;T)": "log₂ n", "I(T;Y)": "log₂ classes", "discarding": "cells alike", "codelength": "log₂ classes"}
+BASELINES: dict[str, dict[str, Any]] = {
+    "untrained": {"color": GREY, "ls": "--", "marker": "s"}, "permuted": {"color": TAN, "ls": ":", "marker": "^"},
+}  # fmt: skip
+BOUNDS = {"I(X;T)": "log₂ n", "I(T;Y)": "H(Y)", "discarding": "cells alike", "codelength": "log₂ classes"}
 UNITS = {"bit": "bits", "bit per label": "bits per label"}
 BESIDE: dict[str, Any] = {"fontsize": "x-small", "loc": "upper left", "bbox_to_anchor": (1.01, 1.02), "frameon": False}
 MARGINS = {"left": 0.2, "right": 0.84, "top": 0.965, "bottom": 0.05}
@@ -51,12 +54,14 @@ def lens_page(
 
     A layer without a value has no point. A panel without any value gives the reason. Layers of several networks stand
     one above the other by their place, whatever their names. Of more than 16 layers, only some have small panels. A
-    dotted line is the bound of a quantity.
+    dotted line is the ceiling or floor of a quantity; of the first network there are also the values with random
+    weights and with permuted images or labels, where the table has them.
 
     Parameters
     ----------
     table : DataFrame
-        As `lenses.look` returns it, with the columns `network` and `seed`; without `bound` no bounds are drawn.
+        As `lenses.look` returns it, with the columns `network` and `seed`; `low`, `high`, `untrained`, `permuted`,
+        `floor` and `ceiling` may be missing.
     first : str or None
         The network that stands out; None is the first one.
     images : sequence of array_like, shape (c, h, w)
@@ -73,7 +78,8 @@ def lens_page(
     Returns
     -------
     Figure
-        A line for each network: the mean over seeds, bars one standard deviation.
+        A line for each network: the mean over seeds, bars one standard deviation; of a single seed with repeats their
+        interval.
 
     Raises
     ------
@@ -124,8 +130,8 @@ def lens_page(
     long, step = max(map(len, "\n".join(labels).split())) > 7, math.ceil(len(labels) / TICKS)
     places = range(0, len(labels), step)
     ax.set_xticks(places, labels[::step], rotation=30 if long else 0, ha="right" if long else "center")
-    if len(networks) > 1:
-        handles, labels = panels[0].get_legend_handles_labels()
+    handles, labels = panels[0].get_legend_handles_labels()
+    if len(labels) > 1:
         panels[0].legend(handles[::-1], labels[::-1], **BESIDE)
     return figure
 
@@ -202,8 +208,18 @@ def _by_depth(ax: Axes, rows: pd.DataFrame, depths: pd.Index, networks: Sequence
         if network == networks[0]:
             style = {"lw": 2, "ms": 5 if few else 2, "zorder": 3}
         style |= {"color": colour, "ls": ls, "label": network, "marker": "o", "capsize": 2}
-        ax.errorbar(range(len(depths)), values["mean"], values["std"].fillna(0), **style)
-    for bound in rows["bound"].dropna().unique() if "bound" in rows else ():
+        own = (
+            rows[rows["network"] == network].set_index("depth").reindex(depths) if values["std"].isna().all() else rows
+        )
+        spread = own["high"] - own["value"] if own is not rows and "high" in own else values["std"]
+        ax.errorbar(range(len(depths)), values["mean"], spread.fillna(0), **style)
+    first = rows[rows["network"] == networks[0]]
+    for beside, style in BASELINES.items():
+        if beside in first and first[beside].notna().any():
+            mean = first.groupby("depth")[beside].mean().reindex(depths)
+            ax.plot(range(len(depths)), mean, label=beside, lw=1.2, ms=3 if few else 1.5, zorder=2, **style)
+    bounds = pd.concat([rows[edge] for edge in ("floor", "ceiling") if edge in rows] or [pd.Series(dtype=float)])
+    for bound in bounds.dropna().unique():
         ax.axhline(bound, color=INK, lw=1, ls=(0, (1, 2)), zorder=1)
         text = f"{BOUNDS.get(quantity, 'bound')} = {bound:.2f}"
         ax.text(0.998, bound, text, transform=ax.get_yaxis_transform(), ha="right", va="bottom", fontsize="xx-small")

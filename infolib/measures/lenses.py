@@ -49,6 +49,7 @@ from infolib.data import Data
 from infolib.estimators import binning, discrete, renyi
 from infolib.measures import _options, information_plane, synergy, transfer
 from infolib.measures._agreement import QUANTITIES, agreement, between_lenses, pair
+from infolib.measures._compared import Comparison, cka, compare
 from infolib.measures._lens_options import SHARES, Options, samples_for
 from infolib.measures._measurable import (
     WIDTH,
@@ -64,13 +65,14 @@ from infolib.measures._measurable import (
     source,
 )
 from infolib.measures._noisy import discarded, noisy
+from infolib.measures._watched import Watch, series
 from infolib.measures.discarding import Discarding, box, concentration
 from infolib.networks import Layers, Network
 
 __all__ = [
-    "LENSES", "QUANTITIES", "Options", "agreement", "balanced", "between_lenses", "checked", "clamped_accuracy",
-    "class_information", "codelength", "discarding", "finest_grid", "information", "look", "measurable", "pair",
-    "probe", "redundancy",
+    "LENSES", "QUANTITIES", "Comparison", "Options", "Watch", "agreement", "balanced", "between_lenses", "checked",
+    "cka", "clamped_accuracy", "class_information", "codelength", "compare", "discarding", "finest_grid", "information",
+    "look", "measurable", "pair", "probe", "redundancy", "series",
 ]  # fmt: skip
 __getattr__ = _moved.attributes(__name__)
 

@@ -63,6 +63,8 @@ def looked(model: nn.Module, data: Data, layers: Layers, options: Mapping[str, A
     options = {name: value for name, value in options.items() if name not in ("beside", "repeats", "untrained")}
     if chosen is None:
         return lenses.look(model, data, layers, **options)
+    for name in chosen:
+        checks.choice("lenses", name, lenses.LENSES)
     tables = [lenses.LENSES[name](model, data, layers, **options.get(name, {})) for name in chosen]
     return pd.concat(tables, ignore_index=True).assign(network="", seed=options.get("seed", 0))
 

@@ -5,20 +5,24 @@ VENV := .venv
 BIN := $(VENV)/bin
 PYTHON_RANGE := >=3.11,<3.14
 
-.PHONY: help reports test notebooks lab bench lock clean
+.PHONY: help reports test test-networks notebooks lab bench lock clean
 help:  ## list the targets
-	@grep -E '^[a-z]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 12
+	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 16
 
 reports: $(VENV)/.ready  ## execute the workbook into reports/$(PROFILE) (PROFILE=quick or paper, JOBS=2)
 	$(BIN)/infolib run --profile $(PROFILE) --jobs $(JOBS)
 
 # Small networks run best on one thread, and a stored output does not depend on how many there are.
-test notebooks bench: export OMP_NUM_THREADS = 1
+test test-networks notebooks bench: export OMP_NUM_THREADS = 1
 test: $(VENV)/.ready  ## lint, types, unit tests, nbval
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/pytest
+
+test-networks: export HF_HUB_OFFLINE = 1
+test-networks: $(VENV)-networks/.ready  ## try the real timm, transformers and lightning, in an environment of their own
+	$(VENV)-networks/bin/pytest tests/networks
 
 notebooks: $(VENV)/.ready  ## execute the notebooks in place, as they are committed (all, or one: NB=04)
 	TQDM_DISABLE=1 $(BIN)/jupyter nbconvert --log-level=WARN --to notebook --execute --inplace \
@@ -37,16 +41,21 @@ $(VENV)-uv/bin/uv:
 	@sed -n '/^uv==/,/# via/p' requirements.lock > $(VENV)-uv/uv.txt
 	$(VENV)-uv/bin/pip install --quiet --require-hashes -r $(VENV)-uv/uv.txt
 
-$(VENV)/.ready: requirements.lock pyproject.toml workbook/pyproject.toml | $(UV)
-	$(UV) venv --quiet --allow-existing --python '$(PYTHON_RANGE)' $(VENV)
-	$(UV) pip sync --compile-bytecode --python $(BIN)/python --require-hashes requirements.lock
-	$(UV) pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --editable . --editable workbook
+$(VENV)/.ready: requirements.lock
+$(VENV)-networks/.ready: requirements-networks.lock
+$(VENV)/.ready $(VENV)-networks/.ready: pyproject.toml workbook/pyproject.toml | $(UV)
+	$(UV) venv --quiet --allow-existing --python '$(PYTHON_RANGE)' $(@D)
+	$(UV) pip sync --compile-bytecode --python $(@D)/bin/python --require-hashes $(filter %.lock,$^)
+	$(UV) pip install --quiet --python $(@D)/bin/python --no-deps --no-build-isolation --editable . --editable workbook
 	@touch $@
 
-lock: | $(UV)  ## renew requirements.lock, from what workbook/ needs and through it the library
+lock: | $(UV)  ## renew both locks, from what workbook/ needs and through it the library
 	$(UV) pip compile --quiet --universal --upgrade --generate-hashes --python-version 3.11 --extra dev \
 		--no-emit-package information-workbook --custom-compile-command 'make lock' \
 		workbook/pyproject.toml -o requirements.lock
+	$(UV) pip compile --quiet --universal --generate-hashes --python-version 3.11 --extra dev --extra networks \
+		--no-emit-package information-workbook --constraint requirements.lock --custom-compile-command 'make lock' \
+		workbook/pyproject.toml -o requirements-networks.lock
 
 clean:  ## remove the environment, quick reports and tool caches (data/cache stays)
-	rm -rf $(VENV) $(VENV)-uv reports/quick reports/failed reports/index.html .pytest_cache .ruff_cache .mypy_cache .hypothesis
+	rm -rf $(VENV) $(VENV)-uv $(VENV)-networks reports/quick reports/failed reports/index.html .pytest_cache .ruff_cache .mypy_cache .hypothesis

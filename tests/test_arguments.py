@@ -387,6 +387,11 @@ def planes_and_lenses():
     how = {"batch_size": 8, "layers_at_once": 1, "device": "cpu", "on_row": None, "done": None, "untrained": None}
     yield mine, "look", look | how | asked | smaller | {"discarding": {"n": 1} | noise}, may | whole
     yield mine, "cost", {"model": NET, "data": many, "layers": ["conv1"]} | asked, may | whole
+    few = {"data": many, "layers": ["conv1"]} | smaller | {"discarding": {"n": 1} | noise}
+    may = {"data": "negative? floats? pair", "layers": "None?"} | dict.fromkeys([*smaller, "discarding"], "{}?")
+    yield mine, "compare", few | {"models": {"a": NET, "b": NET}, "n": 8}, may
+    yield mine, "series", few | {"checkpoints": {0: NET, 9: STATE}, "model": NET}, may
+    yield mine, "cka", {"x": X, "y": OTHER.x}, {"x": "bool", "y": "bool"}
     columns = "source, seed, network, layer, lens, quantity, value"
     rows = [
         ("digits", 0, "mine", str(d), q, q, d + 0.5 * i) for d in range(3) for i, q in enumerate(lenses.QUANTITIES[:2])
@@ -566,6 +571,14 @@ def figures():
         "box": "None",
     }
     yield "lens_page", {"table": frame(page, *rows), "first": "mlp", "curves": shares} | images, may
+    both = "network, layer, relative depth, step, quantity, unit, value, ceiling"
+    course = frame(
+        both, ("mlp", "fc1", 0.5, 0, "I(X;T)", "bit", 2.0, 3.0), ("cnn", "conv1", 1.0, 1, "I(X;T)", "bit", 2.0, 3.0)
+    )
+    yield "by_relative_depth", {"table": course}, {"table": "no_layer no_step no_ceiling"}
+    yield "over_training", {"table": course}, {"table": "no_network no_relative_depth no_ceiling"}
+    similar = frame("network, layer, other network, other layer, CKA", ("mlp", "fc1", "cnn", "conv1", 0.5))
+    yield "similarity", {"cka": similar}, {}
     yield "light_png", {"figure": plt.figure(figsize=(1, 1))}, {}
     yield "sequential", {"n": 3}, {}
     yield "theme", {}, {}

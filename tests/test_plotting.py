@@ -1,4 +1,5 @@
 import io
+import math
 
 import matplotlib
 import matplotlib.pyplot as plt
@@ -508,3 +509,77 @@ def test_estimates_are_evenly_spaced_or_by_their_logarithms_and_the_legend_says_
 def test_estimates_refuse_a_logarithmic_axis_of_what_has_no_logarithm(values):
     with pytest.raises(ValueError, match="table: n must be positive on a logarithmic axis"):
         plotting.estimates(estimated(values), "n", log=True)
+
+
+def compared(n=3, layers=5):
+    """n networks, each a bit above the one before, of so many layers and one more each."""
+    rows = [(f"net {i}", f"l{d}", d / (layers + i - 1), "I(X;T)", "bit", seed, d + i + 2.0 * seed)
+            for i in range(n) for d in range(layers + i) for seed in (0, 1)]  # fmt: skip
+    columns = ["network", "layer", "relative depth", "quantity", "unit", "seed", "value"]
+    return pd.DataFrame(rows, columns=columns)
+
+
+def test_networks_are_drawn_by_relative_depth_each_with_a_line_of_its_own():
+    table = compared(24).assign(ceiling=7.0, untrained=0.5)
+    empty = table[:1].assign(quantity="RS share", value=math.nan, unit="1")
+    figure = plotting.by_relative_depth(pd.concat([table, empty]))
+    (ax,) = figure.axes
+    named = {line.get_label(): line for line in ax.lines if line.get_label().startswith("net")}
+    assert len(named) == len({(line.get_color(), line.get_linestyle()) for line in named.values()}) == 24
+    assert named["net 2"].get_xdata().tolist() == [d / 6 for d in range(7)]
+    assert named["net 2"].get_ydata().tolist() == [d + 3.0 for d in range(7)]
+    assert [text.get_text() for text in ax.texts] == ["7"]
+    assert sum(set(line.get_ydata()) == {0.5} for line in ax.lines) == 24
+    assert len(figure.legends[0].get_texts()) == 24
+
+
+def test_bands_are_intervals_where_there_are_any_and_else_one_standard_deviation():
+    def bands(table):
+        return [
+            band.get_datalim(ax.transData) for ax in plotting.by_relative_depth(table).axes for band in ax.collections
+        ]
+
+    (sd,) = bands(compared(1))
+    assert (sd.ymin, sd.ymax) == pytest.approx((1 - 2**0.5, 5 + 2**0.5))
+    (whole,) = bands(compared(1).assign(low=-3.0, high=9.0))
+    assert (whole.ymin, whole.ymax) == (-3, 9)
+
+
+def test_similarity_has_a_map_for_each_pair_and_at_most_twelve_names_a_side():
+    rows = [(one, f"a{i}", two, f"b{j}", i / 30 - j / 100) for one, two in (("x", "y"), ("x", "z"), ("y", "z"))
+            for i in range(30) for j in range(4)]  # fmt: skip
+    columns = ["network", "layer", "other network", "other layer", "CKA"]
+    figure = plotting.similarity(pd.DataFrame(rows, columns=columns))
+    maps = [ax for ax in figure.axes if ax.images and ax.get_xlabel()]
+    assert [(ax.get_ylabel(), ax.get_xlabel()) for ax in maps] == [("x", "y"), ("x", "z"), ("y", "z")]
+    shown = maps[0].images[0].get_array()
+    assert (shown.shape, shown[29, 3], maps[0].images[0].origin) == ((30, 4), 29 / 30 - 0.03, "lower")
+    assert [text.get_text() for text in maps[0].get_yticklabels()] == [f"a{i}" for i in range(0, 30, 3)]
+    assert len(maps[0].get_xticklabels()) == 4
+
+
+def test_a_training_has_a_column_for_each_network_and_twelve_layers_at_most():
+    rows = [(net, step, f"l{d}", q, "bit", 6.0, d + step) for net, depth in (("small", 3), ("deep", 40))
+            for step in (0, 1, 100) for d in range(depth) for q in ("I(X;T)", "I(T;Y)")]  # fmt: skip
+    columns = ["network", "step", "layer", "quantity", "unit", "ceiling", "value"]
+    figure = plotting.over_training(pd.DataFrame(rows, columns=columns))
+    grid = np.array(figure.axes).reshape(2, 2)
+    assert [ax.get_title("left") for ax in grid[0]] == ["small", "deep"]
+    small, deep = ([line for line in ax.lines if line.get_label()[0] == "l"] for ax in grid[1])
+    assert [line.get_label() for line in small] == ["l0", "l1", "l2"]
+    assert (len(deep), deep[0].get_label(), deep[-1].get_label()) == (12, "l0", "l39")
+    assert small[1].get_xydata().tolist() == [[0, 1], [1, 2], [100, 101]]
+    assert grid[1, 1].get_legend().get_title().get_text() == "12 of 40 layers"
+    assert grid[0, 0].get_xscale() == "symlog"
+    assert [text.get_text() for text in grid[0, 0].texts] == ["6"]
+    short = pd.DataFrame(rows, columns=columns).query("step < 10").drop(columns="network")
+    assert plotting.over_training(short).axes[0].get_xscale() == "linear"
+
+
+@pytest.mark.parametrize("draw", [plotting.by_relative_depth, plotting.over_training])
+def test_tables_without_values_or_columns_are_refused(draw):
+    table = compared().assign(step=0)
+    with pytest.raises(ValueError, match="the number of values of table must be an integer of at least 1, got 0"):
+        draw(table.assign(value=math.nan))
+    with pytest.raises(ValueError, match="table lacks the columns quantity, unit"):
+        draw(table.drop(columns=["quantity", "unit"]))

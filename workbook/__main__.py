@@ -1,4 +1,4 @@
-"""The command line: `infolib doctor | list | data | run | index | verify | diff`."""
+"""The command line: `infolib doctor | list | data | run | look | index | verify | diff`."""
 
 import os
 import re
@@ -170,6 +170,31 @@ def _read(loader: Any, node: Any, kind: Any) -> object:
         if ":" in node.value:  # YAML's base 60
             return node.value
     return loader.construct_document(node)
+
+
+@main.command()
+@click.argument("model")
+@click.argument("data")
+@click.option("--state", default="", metavar="FILE", help="Weights, of torch.save or safetensors.")
+@click.option(
+    "--layers", multiple=True, metavar="PATTERN", help="Names, 'layer*', or a number of blocks [default: all]."
+)
+@click.option("--lens", multiple=True, metavar="NAME", help="Some lenses alone, such as information.")
+@click.option("--beside", multiple=True, metavar="NAME", help="Baselines: untrained, permuted, or none.")
+@click.option("--n", default=512, show_default=True, help="Images at most.")
+@click.option("--size", default=224, show_default=True, help="Pixels a side of the images of a folder.")
+@click.option("--normalize", default="none", show_default=True, help="What the model expects: none or imagenet.")
+@click.option("--seed", default=0, show_default=True, help="Of what is drawn.")
+@click.option("-o", "--output", default="", metavar="FILE.csv", help="Keep each row at once, and go on from there.")
+def look(model: str, data: str, beside: tuple[str, ...], output: str, **given: Any) -> None:
+    """Measure a network, MODULE:CALLABLE or a TorchScript file, on a folder of images, a .npz or a data set."""
+    from workbook import looking
+
+    sys.path.insert(0, os.getcwd())  # a module of the user's own
+    baselines = None if not beside else () if beside == ("none",) else beside
+    table = looking.look(model, data, beside=baselines, output=output, **given)
+    if not output:
+        click.echo(table[["lens", "layer", "quantity", "value", "unit", "why not"]].to_string(index=False))
 
 
 @main.command()

@@ -111,7 +111,9 @@ def model(path: str, *, options: Mapping[str, Any] | None = None, state: str = "
     return net.eval()
 
 
-def images(source: str, *, clutter: bool = False, shape: Sequence[int] = (), n: int, seed: int = 0) -> Images:
+def images(
+    source: str, *, clutter: bool = False, shape: Sequence[int] = (), n: int, seed: int = 0, fit: bool = False
+) -> Images:
     """The first images, in a seeded order in which classes are balanced, of a data set, a folder or a .npz file.
 
     Parameters
@@ -130,6 +132,8 @@ def images(source: str, *, clutter: bool = False, shape: Sequence[int] = (), n: 
         Number of images.
     seed : int
         Of the order.
+    fit : bool
+        Whether a folder or a file may have fewer images, which are then taken all.
 
     Returns
     -------
@@ -150,7 +154,7 @@ def images(source: str, *, clutter: bool = False, shape: Sequence[int] = (), n: 
         raise ValueError(f"clutter is for one of {', '.join(_sets())}, got {source!r}")
     else:
         path = located("data", source)
-        found = _pictures(path, shape, n, seed) if path.is_dir() else _arrays(path, n, seed)
+        found = _pictures(path, shape, n, seed, fit) if path.is_dir() else _arrays(path, n, seed, fit)
     return found._replace(x=_shaped(found.x, shape))
 
 
@@ -283,10 +287,11 @@ def _ours(source: str, clutter: bool, n: int, seed: int) -> Images:
     return Images(test.x, test.y, splits.name, dict(splits.sha256), clutter, classes)
 
 
-def _pictures(folder: Path, shape: Sequence[int], n: int, seed: int) -> Images:
+def _pictures(folder: Path, shape: Sequence[int], n: int, seed: int, fit: bool) -> Images:
     held = _classes(folder)
     files, labels = zip(*((path, i) for i, paths in enumerate(held.values()) for path in paths), strict=True)
     y = torch.tensor(labels)
+    n = min(n, len(y)) if fit else n
     chosen = _balanced(y, n, seed, folder.name)
     x, digest, brightest = [], hashlib.sha256(), torch.tensor(0.0)
     for path in (files[i] for i in chosen):
@@ -352,7 +357,7 @@ def _white(picture: Any) -> int:
     return 2**depth - 1 if deep else 1 if mode == "F" else 255
 
 
-def _arrays(path: Path, n: int, seed: int) -> Images:
+def _arrays(path: Path, n: int, seed: int, fit: bool) -> Images:
     with _naming(f"data {path.name!r} is no data set, folder or .npz with x and y"), zipfile.ZipFile(path) as file:
         x, y = _member(file, "x"), _member(file, "y")
     must = f"data {path.name!r} must hold"
@@ -360,6 +365,7 @@ def _arrays(path: Path, n: int, seed: int) -> Images:
         shapes = "x of shape (n, c, h, w) or (n, h, w) and y of shape (n,)"
         raise ValueError(f"{must} {shapes}, got {x.shape} and {y.shape}: {mistake}")
     labels, classes = _labels(y, f"{must} y")
+    n = min(n, len(labels)) if fit else n
     chosen = _balanced(labels, n, seed, path.name)
     if x.dtype.kind not in "biuf" or (x.dtype == np.uint8 and x.max(initial=0) == 1):
         raise ValueError(f"{must} x as numbers, and 0 and 1 alone as x.astype(bool), not {x.dtype}")

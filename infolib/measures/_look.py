@@ -164,7 +164,7 @@ def _measured(
     """One lens of some layers: means over repeats, with what stands beside them."""
     tables: list[list[pd.DataFrame]] = [[] for _ in networks[0]]
     for r, (part, of) in enumerate(zip(parts, networks, strict=True)):
-        own = partial(lens, seed=lens.keywords["seed"] + r)
+        own = partial(lens, **({"seed": lens.keywords["seed"] + r} if "seed" in lens.keywords else {}))
         for which, model in enumerate(of):
             if which and "permutations" in own.keywords:
                 own = partial(own, permutations=0)

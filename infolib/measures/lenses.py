@@ -56,6 +56,7 @@ from infolib.estimators import renyi
 from infolib.measures import _ablation, _cost, _look, information_plane, synergy
 from infolib.measures._ablation import AT_ONCE, accuracy, class_bits, curves, maps, scores
 from infolib.measures._agreement import QUANTITIES, agreement, between_lenses, pair
+from infolib.measures._compared import Comparison, cka, compare
 from infolib.measures._lens_options import SHARES, Options, fitted, samples_for, size_for
 from infolib.measures._lens_table import ALIGNED, COLUMNS, OF, Cell, Found, table
 from infolib.measures._measurable import (
@@ -74,13 +75,14 @@ from infolib.measures._measurable import (
 )
 from infolib.measures._noisy import discarded, noisy
 from infolib.measures._probe import PRIOR, coordinates, label_bits, number_bits, probe, uniform_bits
+from infolib.measures._watched import Watch, series
 from infolib.measures.discarding import Discarding, box, concentration
 from infolib.networks import Layers
 
 __all__ = [
-    "COLUMNS", "LENSES", "QUANTITIES", "Options", "agreement", "balanced", "between_lenses", "checked",
-    "clamped_accuracy", "class_information", "codelength", "cost", "discarding", "finest_grid", "information", "look",
-    "measurable", "pair", "probe", "redundancy",
+    "COLUMNS", "LENSES", "QUANTITIES", "Comparison", "Options", "Watch", "agreement", "balanced", "between_lenses",
+    "checked", "cka", "clamped_accuracy", "class_information", "codelength", "compare", "cost", "discarding",
+    "finest_grid", "information", "look", "measurable", "pair", "probe", "redundancy", "series",
 ]  # fmt: skip
 __getattr__ = _moved.attributes(__name__)
 

@@ -208,10 +208,9 @@ def _by_depth(ax: Axes, rows: pd.DataFrame, depths: pd.Index, networks: Sequence
         if network == networks[0]:
             style = {"lw": 2, "ms": 5 if few else 2, "zorder": 3}
         style |= {"color": colour, "ls": ls, "label": network, "marker": "o", "capsize": 2}
-        own = (
-            rows[rows["network"] == network].set_index("depth").reindex(depths) if values["std"].isna().all() else rows
-        )
-        spread = own["high"] - own["value"] if own is not rows and "high" in own else values["std"]
+        own, spread = rows[rows["network"] == network], values["std"]
+        if "high" in own and own["depth"].is_unique:
+            spread = (own["high"] - own["value"]).set_axis(own["depth"]).reindex(depths)
         ax.errorbar(range(len(depths)), values["mean"], spread.fillna(0), **style)
     first = rows[rows["network"] == networks[0]]
     for beside, style in BASELINES.items():

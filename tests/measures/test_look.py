@@ -179,10 +179,10 @@ def test_rows_come_at_once_and_a_former_table_is_gone_on_from(net, data, monkeyp
 def test_a_lens_that_fails_has_a_reason_and_the_others_go_on(net, data, monkeypatch):
     broken = lenses.codelength
 
-    def codelength(model, data, layers=None, *, n=None, seed=0):
+    def codelength(model, data, layers=None, *, n=None):
         if "conv" in layers:
             raise RuntimeError("not enough memory: you tried to allocate 9 GB")
-        return broken(model, data, layers, n=n, seed=seed)
+        return broken(model, data, layers, n=n)
 
     monkeypatch.setitem(lenses.LENSES, "codelength", codelength)
     table = lenses.look(net, data, ["conv", "fc"], lenses=QUICK, beside=(), **SIZES).set_index(["quantity", "layer"])

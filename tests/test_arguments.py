@@ -556,6 +556,9 @@ def figures():
         "box": "None",
     }
     yield "lens_page", {"table": frame(page, *rows), "first": "mlp", "curves": shares} | images, may
+    edges = "quantity, unit, network, layer, depth, seed, value, floor, ceiling, permuted"
+    rows = [("I(X;T)", "bit", "mlp", "conv1", 0, seed, 1.0, 0.0, 3.0, 0.5) for seed in (0, 1)]
+    yield "lens_profiles", {"table": frame(edges, *rows), "title": "digits"}, {"title": "nonsense"}
     yield "light_png", {"figure": plt.figure(figsize=(1, 1))}, {}
     yield "sequential", {"n": 3}, {}
     yield "theme", {}, {}

@@ -5,13 +5,14 @@ import hashlib
 import json
 import math
 import os
+import time
 from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import pandas as pd
 
-from workbook import claims, execution, folders, root, rule
+from workbook import claims, execution, folders, journal, root, rule
 from workbook import run as runner
 
 RECORD = {"commit", "dirty", "data", "versions", "device", "figures"}
@@ -72,11 +73,22 @@ class Board(NamedTuple):
         One row per claim and data set, see `board`.
     sources : list of Source
         The reports that were read.
+    left_out : dict of str to str
+        Why a report was not read, by the name of its notebook.
     """
 
     profile: str
     verdicts: pd.DataFrame
     sources: list[Source]
+    left_out: dict[str, str]
+
+
+def await_others() -> None:
+    """Return when the notebooks of this run that read no reports have ended; at once if none runs."""
+    running = Path(os.environ.get("INFOLIB_AWAITED", ""))
+    with journal.waiting():
+        while running.is_file():
+            time.sleep(0.2)
 
 
 def board(*, without: Collection[str] = ()) -> Board:
@@ -94,21 +106,28 @@ def board(*, without: Collection[str] = ()) -> Board:
         expected (what would have upheld the claim), ours (mean and interval), n, control (what it did, with its
         interval), difference (of claim and control), verdict, word (of the claim on all data sets), note (what
         decided), why (the reason for the tolerance), commit (of the run that judged the claim, with the parameters that
-        it overrode) and dirty. Reports with a name of their own, and those of the former rule, are left out.
+        it overrode) and dirty. Reports with a name of their own are left out; those of the former rule, and folders
+        that are no whole report, are named in `left_out`.
 
     Raises
     ------
     ValueError
-        For a folder that is not a whole report, and if there are no reports at all.
+        If there are no reports at all.
     """
+    await_others()
     for profile in dict.fromkeys((os.environ.get("INFOLIB_PROFILE", "quick"), "paper")):
         with folders.lock():  # no report is replaced while we read
-            found = {name: one for name, one in load(profile, without=without).items() if not one.former}
+            broken: list[str] = []
+            all_ = load(profile, without=without, broken=broken.append)
+            found = {name: one for name, one in all_.items() if not one.former}
             files = {name: (report.folder / "verdicts.csv").read_bytes() for name, report in found.items()}
         if rows := [row for name, report in found.items() for row in _on_board(name, report)]:
             hashes = {name: hashlib.sha256(content).hexdigest() for name, content in files.items()}
             sources = [Source(f"{profile} report {name}", {"verdicts.csv": sha256}) for name, sha256 in hashes.items()]
-            return Board(profile, pd.DataFrame(rows, columns=COLUMNS), sources)
+            former = "judged by the former rule, whose words mean something else"
+            left_out = dict.fromkeys(all_.keys() - found.keys(), former)
+            left_out |= {Path(text.split(" ", 1)[0]).name: text for text in broken}
+            return Board(profile, pd.DataFrame(rows, columns=COLUMNS), sources, dict(sorted(left_out.items())))
     raise ValueError("there are no reports to read: run `infolib run` first")
 
 

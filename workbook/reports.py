@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pandas as pd
+from pandas.io.formats.style import Styler
 
 from workbook import claims, execution, folders, journal, root, rule
 from workbook import run as runner
@@ -138,7 +139,7 @@ def _on_board(name: str, report: Report) -> list[dict[str, Any]]:
     return [row | {"expected": row["criterion"]} | of_all for row in _shown(report)]
 
 
-def claims_table(verdicts: pd.DataFrame, *words: str) -> "pd.io.formats.style.Styler":
+def claims_table(verdicts: pd.DataFrame, *words: str) -> Styler:
     """A table, which fits a page, of the claims that have one of some verdicts.
 
     Parameters
@@ -152,19 +153,18 @@ def claims_table(verdicts: pd.DataFrame, *words: str) -> "pd.io.formats.style.St
     -------
     Styler
         Columns notebook (its number), statement, data (if there are several sets), evidence, expected, ours, control,
-        verdict (for several `words` or data sets), note, why.
+        verdict (for several `words` or data sets), note.
     """
-    columns = ["notebook", "statement", "data", "evidence", "expected", "ours", "control", "verdict", "note", "why"]
+    columns = ["notebook", "statement", "data", "evidence", "expected", "ours", "control", "verdict", "note"]
     shown = verdicts.loc[verdicts["word"].isin(words), columns]
     shown = shown.assign(notebook=shown["notebook"].str[:2])
     alike = {"verdict": set(shown["verdict"]) <= {*words[:1]}, "data": not shown["data"].any()}
     alike["note"] = not shown["note"].any()
     shown = shown.drop(columns=[column for column, same in alike.items() if same])
     left = [("text-align", "left"), ("vertical-align", "top"), ("font-size", "12px"), ("white-space", "normal")]
-    wide = [f".col{shown.columns.get_loc(column)}" for column in ("statement", "why")]
-    styles = [{"selector": "td, th", "props": left}]
-    styles += [{"selector": column, "props": [("min-width", "15em")]} for column in wide]
-    return shown.style.hide(axis="index").set_table_styles(styles)
+    wide = {"selector": f".col{shown.columns.get_loc('statement')}", "props": [("min-width", "15em")]}
+    styled = Styler(shown, cell_ids=False).hide(axis="index")  # without ids: notebooks are committed with their tables
+    return styled.set_table_styles([{"selector": "td, th", "props": left}, wide])
 
 
 def load(

@@ -1,6 +1,7 @@
 """Each quantity of the lenses in a panel of its own, between its edges."""
 
 import math
+from typing import Any
 
 import matplotlib.pyplot as plt
 import pandas as pd
@@ -69,8 +70,12 @@ def lens_profiles(table: pd.DataFrame, *, title: str = "") -> Figure:
         ax.margins(y=0.08)
     for ax in axes.flat[len(quantities) :]:
         ax.remove()
-    styles = [*zip(networks, LINES, strict=False), ("floor, ceiling", (INK, EDGE)), ("permuted pairs", (INK, CHANCE))]
+    styles: list[Any] = [
+        *zip(networks, LINES, strict=False),
+        ("floor, ceiling", (INK, EDGE)),
+        ("permuted pairs", (INK, CHANCE)),
+    ]
     handles = [Line2D([], [], color=colour, ls=ls, label=label) for label, (colour, ls) in styles]
-    figure.legend(handles=handles, loc="outside upper center", ncols=len(handles), fontsize=9, frameon=False)
+    figure.legend(handles=handles, loc="outside upper right", ncols=len(handles), fontsize=9, frameon=False)
     figure.suptitle(title, fontsize=10, x=0.01, ha="left")
     return figure

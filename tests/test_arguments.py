@@ -361,7 +361,12 @@ def planes_and_lenses():
         {"data": "negative floats? pair", "layers": "None?"},
     )
     yield mine, "measurable", {"model": NET, "x": X}, {}
-    yield mine, "information", few | own | {"layers": ["fc"], "alpha": 1.01, "softmax": ["fc"]}, may
+    yield (
+        mine,
+        "information",
+        few | own | {"layers": ["fc"], "alpha": 1.01, "ratio": 0.5, "softmax": ["fc"]},
+        may | {"ratio": "1e300"},
+    )
     yield mine, "redundancy", few | own | {"alpha": 1.01, "max_pairs": 1}, may
     units = few | {"data": many, "shares": (0.5, 1.0)}
     yield mine, "class_information", units | own, may | {"data": "negative? floats? pair"}
@@ -579,6 +584,9 @@ def figures():
     yield "over_training", {"table": course}, {"table": "no_network no_relative_depth no_ceiling"}
     similar = frame("network, layer, other network, other layer, CKA", ("mlp", "fc1", "cnn", "conv1", 0.5))
     yield "similarity", {"cka": similar}, {}
+    edges = "quantity, unit, network, layer, depth, seed, value, floor, ceiling, permuted"
+    rows = [("I(X;T)", "bit", "mlp", "conv1", 0, seed, 1.0, 0.0, 3.0, 0.5) for seed in (0, 1)]
+    yield "lens_profiles", {"table": frame(edges, *rows), "title": "digits"}, {"title": "nonsense"}
     yield "light_png", {"figure": plt.figure(figsize=(1, 1))}, {}
     yield "sequential", {"n": 3}, {}
     yield "theme", {}, {}

@@ -431,7 +431,7 @@ def test_lens_page_draws_the_bound_of_a_quantity(look):
     edges = {"ceiling": look["quantity"].map({"I(X;T)": 7.0}), "floor": look["quantity"].map({"discarding": -4.3043})}
     by_label = {ax.get_ylabel().split("\n")[0]: ax for ax in plotting.lens_page(look.assign(**edges)).axes}
     texts = {quantity: [text.get_text() for text in ax.texts] for quantity, ax in by_label.items()}
-    assert (texts["I(X;T)"], texts["discarding"]) == (["log₂ n = 7.00"], ["cells alike = -4.30"])
+    assert (texts["I(X;T)"], texts["discarding"]) == (["S(X) = 7.00"], ["cells alike = -4.30"])
     assert by_label["discarding"].get_ylim()[0] < -4.31
     assert texts["codelength"] == []
 
@@ -476,6 +476,40 @@ def test_lens_page_of_200_layers_has_a_readable_size(look):
         place = ax.images[0].get_array()[0, 0] - 1
         middle = figure.transFigure.inverted().transform(wide.transData.transform((place, 0)))[0]
         assert ax.get_position().x0 < middle < ax.get_position().x1
+
+
+def test_lens_profiles_draw_each_quantity_between_its_edges(look):
+    edges = {"floor": look["quantity"].map({"discarding": -4.3}), "ceiling": look["quantity"].map({"I(X;T)": 7.0})}
+    permuted = look["depth"].where((look["quantity"] == "I(X;T)") & (look["network"] == "trained"))
+    figure = plotting.lens_profiles(look.assign(**edges, permuted=permuted), title="digits")
+    assert [ax.get_title(loc="left") for ax in figure.axes] == [
+        "I(X;T)  [bit]", "RS share", "class information  [bit]", "discarding  [bit]", "concentration  [bit]",
+        "codelength  [bit per label]",
+    ]  # fmt: skip
+    panels = {ax.get_title(loc="left").split("  ")[0]: ax for ax in figure.axes}
+    ax = panels["I(X;T)"]
+    front, _, (bars,) = ax.containers[-1]  # the first network is drawn last
+    assert front.get_ydata().tolist() == [2, 3, 4]
+    assert bars.get_segments()[0][:, 1].tolist() == pytest.approx([2 - 2**0.5, 2 + 2**0.5])
+    drawn = [line.get_ydata().tolist() for line in ax.lines if len(line.get_ydata()) == 3]
+    assert [7, 7, 7] in drawn
+    assert [1, 2, 3] in drawn  # of permuted pairs
+    assert [-4.3] * 3 in [line.get_ydata().tolist() for line in panels["discarding"].lines]
+    assert [t.get_text() for t in figure.axes[-1].get_xticklabels()] == ["conv2", "conv10", "fc1"]
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == [
+        "trained", "untrained", "floor, ceiling", "permuted pairs",
+    ]  # fmt: skip
+
+
+def test_lens_profiles_of_too_much_are_refused(look):
+    look = look.assign(floor=np.nan, ceiling=np.nan, permuted=np.nan)
+    with pytest.raises(ValueError, match=r"the number of networks must be .* 4, got 5"):
+        plotting.lens_profiles(of_networks(look, 5))
+    nine = pd.concat([look.assign(quantity=f"q{i}") for i in range(9)])
+    with pytest.raises(ValueError, match=r"the number of quantities must be .* 8, got 9"):
+        plotting.lens_profiles(nine)
+    with pytest.raises(ValueError, match=r"table must have the columns of lenses\.look, and lacks permuted"):
+        plotting.lens_profiles(look.drop(columns="permuted"))
 
 
 def test_rank_matrix_is_a_triangle_of_means_and_spreads():

@@ -5,13 +5,15 @@ import hashlib
 import json
 import math
 import os
+import time
 from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import pandas as pd
+from pandas.io.formats.style import Styler
 
-from workbook import claims, execution, folders, root, rule
+from workbook import claims, execution, folders, journal, root, rule
 from workbook import run as runner
 
 RECORD = {"commit", "dirty", "data", "versions", "device", "figures"}
@@ -72,11 +74,22 @@ class Board(NamedTuple):
         One row per claim and data set, see `board`.
     sources : list of Source
         The reports that were read.
+    left_out : dict of str to str
+        Why a report was not read, by the name of its notebook.
     """
 
     profile: str
     verdicts: pd.DataFrame
     sources: list[Source]
+    left_out: dict[str, str]
+
+
+def await_others() -> None:
+    """Return when the notebooks of this run that read no reports have ended; at once if none runs."""
+    running = Path(os.environ.get("INFOLIB_AWAITED", ""))
+    with journal.waiting():
+        while running.is_file():
+            time.sleep(0.2)
 
 
 def board(*, without: Collection[str] = ()) -> Board:
@@ -94,21 +107,28 @@ def board(*, without: Collection[str] = ()) -> Board:
         expected (what would have upheld the claim), ours (mean and interval), n, control (what it did, with its
         interval), difference (of claim and control), verdict, word (of the claim on all data sets), note (what
         decided), why (the reason for the tolerance), commit (of the run that judged the claim, with the parameters that
-        it overrode) and dirty. Reports with a name of their own, and those of the former rule, are left out.
+        it overrode) and dirty. Reports with a name of their own are left out; those of the former rule, and folders
+        that are no whole report, are named in `left_out`.
 
     Raises
     ------
     ValueError
-        For a folder that is not a whole report, and if there are no reports at all.
+        If there are no reports at all.
     """
+    await_others()
     for profile in dict.fromkeys((os.environ.get("INFOLIB_PROFILE", "quick"), "paper")):
         with folders.lock():  # no report is replaced while we read
-            found = {name: one for name, one in load(profile, without=without).items() if not one.former}
+            broken: list[str] = []
+            all_ = load(profile, without=without, broken=broken.append)
+            found = {name: one for name, one in all_.items() if not one.former}
             files = {name: (report.folder / "verdicts.csv").read_bytes() for name, report in found.items()}
         if rows := [row for name, report in found.items() for row in _on_board(name, report)]:
             hashes = {name: hashlib.sha256(content).hexdigest() for name, content in files.items()}
             sources = [Source(f"{profile} report {name}", {"verdicts.csv": sha256}) for name, sha256 in hashes.items()]
-            return Board(profile, pd.DataFrame(rows, columns=COLUMNS), sources)
+            former = "judged by the former rule, whose words mean something else"
+            left_out = dict.fromkeys(all_.keys() - found.keys(), former)
+            left_out |= {Path(text.split(" ", 1)[0]).name: text for text in broken}
+            return Board(profile, pd.DataFrame(rows, columns=COLUMNS), sources, dict(sorted(left_out.items())))
     raise ValueError("there are no reports to read: run `infolib run` first")
 
 
@@ -119,7 +139,7 @@ def _on_board(name: str, report: Report) -> list[dict[str, Any]]:
     return [row | {"expected": row["criterion"]} | of_all for row in _shown(report)]
 
 
-def claims_table(verdicts: pd.DataFrame, *words: str) -> "pd.io.formats.style.Styler":
+def claims_table(verdicts: pd.DataFrame, *words: str) -> Styler:
     """A table, which fits a page, of the claims that have one of some verdicts.
 
     Parameters
@@ -133,19 +153,18 @@ def claims_table(verdicts: pd.DataFrame, *words: str) -> "pd.io.formats.style.St
     -------
     Styler
         Columns notebook (its number), statement, data (if there are several sets), evidence, expected, ours, control,
-        verdict (for several `words` or data sets), note, why.
+        verdict (for several `words` or data sets), note.
     """
-    columns = ["notebook", "statement", "data", "evidence", "expected", "ours", "control", "verdict", "note", "why"]
+    columns = ["notebook", "statement", "data", "evidence", "expected", "ours", "control", "verdict", "note"]
     shown = verdicts.loc[verdicts["word"].isin(words), columns]
     shown = shown.assign(notebook=shown["notebook"].str[:2])
     alike = {"verdict": set(shown["verdict"]) <= {*words[:1]}, "data": not shown["data"].any()}
     alike["note"] = not shown["note"].any()
     shown = shown.drop(columns=[column for column, same in alike.items() if same])
     left = [("text-align", "left"), ("vertical-align", "top"), ("font-size", "12px"), ("white-space", "normal")]
-    wide = [f".col{shown.columns.get_loc(column)}" for column in ("statement", "why")]
-    styles = [{"selector": "td, th", "props": left}]
-    styles += [{"selector": column, "props": [("min-width", "15em")]} for column in wide]
-    return shown.style.hide(axis="index").set_table_styles(styles)
+    wide = {"selector": f".col{shown.columns.get_loc('statement')}", "props": [("min-width", "15em")]}
+    styled = Styler(shown, cell_ids=False).hide(axis="index")  # without ids: notebooks are committed with their tables
+    return styled.set_table_styles([{"selector": "td, th", "props": left}, wide])
 
 
 def load(

@@ -1,6 +1,7 @@
 """Run notebooks: check parameters first, execute each in a process of its own, replace its report whole or not at all.
 
-A notebook that reads the reports of others has a code cell tagged `reads-reports`, and runs when all others have ended.
+A notebook that reads the reports of others has a code cell tagged `reads-reports`. It begins last, and that cell waits
+until all others have ended (`workbook.reports.await_others`); what it computes before does not wait.
 
 `run` validates everything, then starts one process per notebook (`workbook.child`), which executes it in a temporary
 folder inside `reports/<profile>/` (`workbook.folders`). Only when the process has succeeded and has left every
@@ -17,6 +18,7 @@ import os
 import re
 import signal
 import sys
+import tempfile
 import time
 import tomllib
 from collections.abc import Callable, Mapping, Sequence
@@ -220,8 +222,8 @@ def _parameter(notebook: str, found: Mapping[str, str]) -> Parameter:
     return Parameter(found["name"], kind, default, found["help"].removesuffix("fmt: skip").strip(" #"))
 
 
-def waves(names: Sequence[str]) -> list[list[str]]:
-    """Groups of notebooks that run one after the other: those that read reports come last.
+def last(names: Sequence[str]) -> list[str]:
+    """The notebooks that read reports, which begin last.
 
     Parameters
     ----------
@@ -230,11 +232,10 @@ def waves(names: Sequence[str]) -> list[list[str]]:
 
     Returns
     -------
-    list of list of str
-        One or two groups, each in the order of `names`.
+    list of str
+        In the order of `names`.
     """
-    last = [name for name in names if _cells(name, READS_REPORTS)]
-    return [wave for wave in ([name for name in names if name not in last], last) if wave]
+    return [name for name in names if _cells(name, READS_REPORTS)]
 
 
 def _cells(name: str, tag: str) -> list[Any]:
@@ -382,9 +383,9 @@ def run(
 ) -> list[Run]:
     """Execute notebooks into `reports/<profile>/`.
 
-    Everything is checked before the first kernel starts. Within a wave (`waves`), the notebook with the most `minutes`
-    begins first. The notebooks that run at once share the processors that this process may use, unless OMP_NUM_THREADS
-    says how many threads each has. On Ctrl-C all processes are ended and no report changes.
+    Everything is checked before the first kernel starts. The notebook with the most `minutes` begins first, and those
+    that read reports (`last`) begin last. The notebooks that run at once share the processors that this process may
+    use, unless OMP_NUM_THREADS says how many threads each has. On Ctrl-C all processes are ended and no report changes.
 
     Parameters
     ----------
@@ -408,7 +409,7 @@ def run(
     Returns
     -------
     list of Run
-        In the order of `waves`.
+        In the order of `names`, and `last` those that read reports.
 
     Raises
     ------
@@ -425,23 +426,28 @@ def run(
     folders.sweep(folder)
     environment = {"INFOLIB_PROFILE": profile, "TQDM_DISABLE": "1", "JPY_SESSION_NAME": ""}  # no bars, no sliders
     environment |= {"INFOLIB_FRESH": "1"} if fresh else {}
+    threads = {"OMP_NUM_THREADS": str(max(1, joblib.cpu_count() // min(jobs, len(todo))))}  # a user's own number stands
     children: set[psutil.Process] = set()
+    reading = last(list(todo))
+    awaited = {*todo} - {*reading}
 
-    def one(position: int, notebook: str, threads: int) -> Run:
-        start, own = time.monotonic(), {"OMP_NUM_THREADS": str(threads)} | os.environ | environment
+    def one(position: int, notebook: str, running: Path) -> Run:
+        start, own = time.monotonic(), threads | os.environ | environment | {"INFOLIB_AWAITED": str(running)}
         error = _run_one(todo[notebook], position, own, limit, children)
         done = Run(notebook, time.monotonic() - start, error)
         report(done)
+        awaited.discard(notebook)
+        if not awaited:
+            running.unlink(missing_ok=True)
         return done
 
+    order = sorted(todo, key=lambda notebook: (notebook in reading, -minutes(notebook, profile)))
     try:
-        runs: list[Run] = []
-        for wave in waves(list(todo)):
-            threads = max(1, joblib.cpu_count() // min(jobs, len(wave)))
-            begun = enumerate(sorted(wave, key=lambda notebook: minutes(notebook, profile), reverse=True))
-            done = Parallel(jobs, backend="threading")(delayed(one)(i, notebook, threads) for i, notebook in begun)
-            runs += sorted(done, key=lambda run: wave.index(run.name))
-        return runs
+        with tempfile.TemporaryDirectory() as place:
+            running = Path(place) / "running"
+            running.touch() if awaited else None
+            done = Parallel(jobs, backend="threading")(delayed(one)(i, name, running) for i, name in enumerate(order))
+        return sorted(done, key=lambda run: (run.name in reading, [*todo].index(run.name)))
     finally:  # Ctrl-C: joblib's threads wait for processes that nobody needs any more
         for process in list(children):
             _kill(process)

@@ -29,6 +29,7 @@ class _Matrix(_Codelength, total=False):
 
 
 class _Information(_Matrix, total=False):
+    ratio: float
     softmax: Sequence[str] | None
 
 
@@ -79,7 +80,7 @@ def samples_for(lens: str, data: Data, layers: Sequence[str], *, n: int | None =
     """The balanced samples of a lens, n or twice as many, if they are enough and its options are in range."""
     for name in LEAST.keys() & options.keys():
         checks.at_least(name, options[name], LEAST[name])
-    for name in {"alpha", "error"} & options.keys():
+    for name in {"alpha", "error", "ratio"} & options.keys():
         checks.positive(name, options[name])
     checked_bounds(options.get("bounds"))
     checks.of_type("boxed", options.get("boxed", False), bool, "True or False")

@@ -23,8 +23,7 @@ A table has one row per layer and quantity, with the columns
 
 Every value without a reason is a finite number. `checked` refuses what no lens can measure. Bounds:
 
-    I(X;T)                  at most log2 n
-    I(T;Y)                  at most the entropy of the classes, of n samples; for numbers log2 n
+    I(X;T), I(T;Y)          at most S(X) and S(Y), the entropies of input and targets at these widths
     discarding              at least that of a linear layer whose cells count alike, -4.30 bits
     codelength              not above what the targets cost without the layer, but for what is lost in learning
 
@@ -236,6 +235,7 @@ def information(
     *,
     n: int | None = None,
     alpha: float = 1.01,
+    ratio: float = WIDTH,
     softmax: Names | None = None,
     permutations: int = 0,
     batch_size: int = BATCH,
@@ -252,7 +252,9 @@ def information(
     n : int, optional
         Samples, at least 8; None for 128, or all that there are.
     alpha : float
-        Order of the Rényi entropy.
+        Order of the Rényi entropy. At 2 the column permuted is exact, the mean over all permutations.
+    ratio : float
+        Kernel width of input and layers, in root mean squared distances of each.
     softmax : sequence of str, optional
         Layers of logits (n, classes) that enter as softmax(logits); () for none. Without it those of the layers whose
         output is what the network returns, unless these are probabilities already.
@@ -282,19 +284,17 @@ def information(
     """
     data, layers, units = ready(model, data, layers)
     how: dict[str, Any] = {"alpha": alpha, "permutations": permutations, "seed": seed}
-    batch = samples_for("information", data, layers, n=n, softmax=softmax, batch_size=batch_size, **how)
+    batch = samples_for("information", data, layers, n=n, ratio=ratio, softmax=softmax, batch_size=batch_size, **how)
     recorded = collected(model, batch.x, layers, units, batch_size)
     if softmax is None:
         softmax = logits(model, batch.x, recorded) if kinds(batch.y) == "classes" else ()
     entering = information_plane.prepared(recorded, softmax, torch.float64)
     scaled = {layer: t / (rms(t.flatten(1)[:, None]) or 1.0) for layer, t in entering.items()}
     x = source(model, batch.x, units, batch_size).to(scaled[layers[0]])
-    size = len(batch)
-    most = math.log2(size) if kinds(batch.y) == "numbers" else float(renyi.label_entropy(sets(batch.y), alpha=alpha))
-    bounds = {"I(X;T)": math.log2(size), "I(X;T) aligned": math.log2(size), "I(T;Y)": most, "I(T;Y) aligned": most}
-    settings = dict.fromkeys(layers, f"alpha {alpha:g}, input width {WIDTH} rms{fitted('information', n, size)}")
-    settings |= {layer: f"{settings[layer]}, of softmax" for layer in softmax}
-    return table("information", layers, _information(x, batch.y, scaled, how), size, settings, bounds)
+    found, bounds = _information(x, batch.y, scaled, how, ratio)
+    common = f"alpha {alpha:g}, input width {ratio:g} rms{fitted('information', n, len(batch))}"
+    settings = {layer: common + (", of softmax" if layer in softmax else "") for layer in layers}
+    return table("information", layers, found, len(batch), settings, bounds)
 
 
 def redundancy(
@@ -624,25 +624,29 @@ def _cell(values: Sequence[float]) -> Cell:
     return Cell(values[0], sum(values[1:]) / len(values[1:]) if values[1:] else math.nan)
 
 
-def _information(x: Tensor, y: Tensor, scaled: Mapping[str, Tensor], how: Mapping[str, Any]) -> Found:
-    numbers, same, found = kinds(y) == "numbers", torch.zeros(len(y)).long().to(x.device), Found()
+def _information(
+    x: Tensor, y: Tensor, scaled: Mapping[str, Tensor], how: Mapping[str, Any], ratio: float
+) -> tuple[Found, dict[str, float]]:
+    """The quantities of lens 1, and the upper bound of each."""
+    same, found, bounds = torch.zeros(len(y)).long().to(x.device), Found(), dict[str, float]()
 
-    def rows(of: Names, named: Names, x: Tensor, classes: Tensor, ratio: float | None = WIDTH) -> None:
-        width = None if ratio else WIDTH * rms(x.flatten(1)[:, None])
+    def rows(of: Names, named: Names, x: Tensor, classes: Tensor, ratio: float | None, width: float | None) -> None:
         for row in information_plane.matrix_based(x, classes, scaled, input_width=width, ratio=ratio, **how):
-            wide = ratio or row["width"]
+            wide, edge = ratio or row["width"], bool(row["width_at_end"]) and not ratio
             for quantity, name in zip(of, named, strict=True):
                 chance = row[f"{quantity} chance"] if how["permutations"] else math.nan
-                found[row["layer"], name] = Cell(row[quantity], chance, wide, bool(row["width_at_end"]))
+                found[row["layer"], name] = Cell(row[quantity], chance, wide, edge)
+                bounds[name] = row["S(X)" if quantity == "I(X;T)" else "S(Y)"]
 
-    if numbers:
-        rows(["I(X;T)"], ["I(X;T)"], x, same)
-        rows(["I(X;T)"], ["I(T;Y)"], y[:, None].to(x), same)
-        return found | dict.fromkeys(product(scaled, ALIGNED), "targets are numbers: no classes to align widths with")
+    if kinds(y) == "numbers":
+        rows(["I(X;T)"], ["I(X;T)"], x, same, ratio, None)
+        rows(["I(X;T)"], ["I(T;Y)"], y[:, None].to(x), same, ratio, None)
+        why = "targets are numbers: no classes to align widths with"
+        return found | dict.fromkeys(product(scaled, ALIGNED), why), bounds
     classes, both = sets(y).to(x.device), ["I(X;T)", "I(T;Y)"]
-    rows(both, both, x, classes)
-    rows(both, ALIGNED, x, classes, None)
-    return found
+    rows(both, both, x, classes, ratio, None)
+    rows(both, ALIGNED, x, classes, None, ratio * rms(x.flatten(1)[:, None]))
+    return found, bounds
 
 
 def _redundancy(

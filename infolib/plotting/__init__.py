@@ -21,14 +21,15 @@ from infolib.plotting._curves import (
 from infolib.plotting._lenses import lens_page, rank_matrix
 from infolib.plotting._pictures import heat_maps, images
 from infolib.plotting._planes import PLANES, layer_planes, neuron_plane, planes
+from infolib.plotting._profiles import lens_profiles
 from infolib.plotting._scores import agreement, dots, scatter, violins
 from infolib.plotting._style import BAND, INK, light_png, sequential, theme
 
 __all__ = [
     "BAND", "INK", "PLANES", "ablation", "ablation_modes", "agreement", "by_relative_depth", "chance_profiles",
     "codelengths", "depth_profile", "dots", "estimates", "heat_maps", "images", "layer_planes", "lens_page",
-    "light_png", "lines", "neuron_plane", "over_training", "panels", "planes", "rank_matrix", "scatter", "sequential",
-    "similarity", "theme", "violins",
+    "lens_profiles", "light_png", "lines", "neuron_plane", "over_training", "panels", "planes", "rank_matrix",
+    "scatter", "sequential", "similarity", "theme", "violins",
 ]  # fmt: skip
 
 __getattr__ = _moved.attributes(__name__)

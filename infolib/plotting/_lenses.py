@@ -28,7 +28,7 @@ PANELS, TICKS, WIDEST = 16, 24, 20  # small panels and names along the layers; i
 BASELINES: dict[str, dict[str, Any]] = {
     "untrained": {"color": GREY, "ls": "--", "marker": "s"}, "permuted": {"color": TAN, "ls": ":", "marker": "^"},
 }  # fmt: skip
-BOUNDS = {"I(X;T)": "log₂ n", "I(T;Y)": "H(Y)", "discarding": "cells alike", "codelength": "log₂ classes"}
+BOUNDS = {"I(X;T)": "S(X)", "I(T;Y)": "S(Y)", "discarding": "cells alike", "codelength": "log₂ classes"}
 UNITS = {"bit": "bits", "bit per label": "bits per label"}
 BESIDE: dict[str, Any] = {"fontsize": "x-small", "loc": "upper left", "bbox_to_anchor": (1.01, 1.02), "frameon": False}
 MARGINS = {"left": 0.2, "right": 0.84, "top": 0.965, "bottom": 0.05}

@@ -1,4 +1,5 @@
 import math
+from itertools import permutations
 
 import numpy as np
 import pandas as pd
@@ -6,7 +7,7 @@ import pytest
 import torch
 from scipy.stats import spearmanr
 
-from infolib import training
+from infolib import activations, training
 from infolib.measures import lenses
 from workbook import datasets, models, records
 from workbook import run as runner
@@ -53,12 +54,13 @@ QUICK = {name: parameter.default for name, parameter in runner.parameters("07_sc
         ({"networks": [{"width": 6, "epochs": "8"}]}, r"networks\[0\].epochs must be int from 0 to 1000000, got '8'"),
         ({"networks": [{"width": 6, "epochs": 8, "labels": "shuffled"}]}, "labels.* must be one of 'true', 'permuted'"),
         ({"networks": [{"width": 6, "epochs": 8, "eps": 2}]}, r"networks\[0\].eps must be float from 0 to 1, got 2"),
-        ({"networks": QUICK["networks"][:6]}, "networks must be four that differ, an untrained one"),
+        ({"networks": QUICK["networks"][:2]}, "networks must be three that differ, an untrained one"),
         ({"networks": QUICK["networks"][::-1]}, r"networks\[0\] must be one that learns, got 'permuted labels'"),
-        ({"networks": QUICK["networks"] * 2}, r"networks\[8\] must be different from the rows before it"),
+        ({"networks": QUICK["networks"] * 2}, r"networks\[3\] must be different from the rows before it"),
         ({"layers": ["conv1", "conv7", "conv6"]}, "layers must be .*'conv6', .* got .*'conv7'"),
         ({"layers": ["conv1", "conv2", "conv3"]}, "layers must be .* with conv6, where networks are compared"),
-        ({"n_units": 500}, "n_units 500: n_train=899 is more than the 797 samples available of digits"),
+        ({"n_units": 600}, "n_units 600: n_train=600 is more than the 597 samples available of digits"),
+        ({"n_matrix": 600}, "n_matrix 600: n_train=600 is more than the 597 samples available of digits"),
         ({"n_seeds": 1}, "n_seeds must be int from 2 to 1000000, as an interval takes two, got 1"),
         ({"sources": ["letters"]}, "sources must be .*'digits', .*'letters'"),
     ],
@@ -103,20 +105,79 @@ def test_networks_are_as_their_record_says(defined):
     assert not any(net.training for net in (untrained, plain, decayed, attacked, permuted))
 
 
-def test_a_table_holds_what_the_lenses_find_in_the_network(defined):
-    notebook = defined(NAME, layers=["conv2", "conv6"], sizes=SIZES, size=FEW, n_units=32)
+MATRIX = {"n": 32, "ratio": 0.55, "alpha": 2.0, "permutations": 5}
+TWO = ["conv2", "conv6"]
+
+
+@pytest.fixture(scope="module")
+def net():
+    return models.vgg6(width=3, in_shape=(1, 12, 12), seed=0).eval()
+
+
+@pytest.fixture(scope="module")
+def images():
+    return study.split("digits", 0, **FEW).test
+
+
+def test_information_has_its_bounds_and_what_permuted_pairs_have(net, images):
+    rows = study.looked(net, images, TWO, seed=0, information=MATRIX).set_index(["layer", "quantity"])
+    batch = lenses.balanced(images, 32)
+    t = activations.collect(net, batch.x.double(), ["conv6"])["conv6"].double().flatten(1)
+    x = batch.x.double().flatten(1)
+    grams = [torch.exp(-(d := torch.cdist(v, v).square()) / (2 * 0.55**2 * d.sum() / (32 * 31))) / 32 for v in (x, t)]
+    s_x, s_t, joint = (float(-g.square().sum().log2()) for g in (*grams, 32 * grams[0] * grams[1]))
+    orders = [torch.randperm(32, generator=torch.Generator().manual_seed(i)) for i in range(300)]
+    mixed = np.mean([float((32 * grams[0] * grams[1][o][:, o]).square().sum()) for o in orders])
+    row = rows.loc["conv6", "I(X;T)"]
+    assert row["value"] == pytest.approx(s_x + s_t - joint, abs=1e-4)
+    assert row["ceiling"] == pytest.approx(s_x, abs=1e-4)
+    assert row["permuted"] == pytest.approx(s_x + s_t + math.log2(mixed), abs=0.01)
+    assert rows.loc["conv2", "I(T;Y)"]["ceiling"] == pytest.approx(math.log2(10), abs=0.1)
+    assert rows["depth"].tolist() == [1, 1, 2, 2]
+    few = study.looked(net, images, TWO, seed=0, information=MATRIX | {"alpha": 1.01})
+    assert few["permuted"].notna().all()
+    assert (few["value"].sum() / rows["value"].sum()) > 1.5  # near its ceiling
+
+
+def test_a_table_has_all_lenses_with_the_edges_of_each(net, images):
+    sizes = SIZES | {"information": MATRIX}
+    table = study.looked(net, images, TWO, seed=1, **sizes)
+    assert list(dict.fromkeys(table["lens"])) == [*lenses.LENSES]
+    by_hand = lenses.redundancy(net, images, TWO, seed=1, **SIZES["redundancy"])
+    assert table[table["lens"] == "redundancy"]["value"].tolist() == pytest.approx(by_hand["value"].tolist())
+    edges = table.groupby("quantity")[["floor", "ceiling", "permuted"]].first()
+    assert edges.loc["discarding", "floor"] == pytest.approx(-4.3043, abs=1e-3)
+    assert edges.loc["codelength", "ceiling"] == pytest.approx(math.log2(10))
+    assert edges.loc[["discarding", "codelength"]].isna().sum().sum() == 4
+    assert edges.loc[["I(X;T)", "I(T;Y)"], ["ceiling", "permuted"]].notna().all(axis=None)
+    assert set(lenses.QUANTITIES) <= set(table["quantity"])
+    beside = ["value", "low", "high", "untrained", "permuted", "beyond chance", "floor", "ceiling", "width"]
+    assert table.drop(columns=beside).notna().all(axis=None)
+
+
+def test_what_permuted_pairs_have_is_subtracted_where_it_is_known():
+    table = pd.DataFrame({"value": [3.0, 2.0], "permuted": [1.0, math.nan]})
+    assert study.beyond(table)["value"].tolist() == [2.0, 2.0]
+
+
+def test_a_number_near_any_of_its_edges_is_at_an_edge():
+    rows = [(3.3, 0, 3.32, 1), (0.04, 0, 3.32, 1), (1.04, 0, 3.32, 1), (1.06, 0, 3.32, 1), (1, *[math.nan] * 3)]
+    table = pd.DataFrame(rows, columns=["value", "floor", "ceiling", "permuted"])
+    assert study.at_edge(table).tolist() == [True, True, True, False, False]
+
+
+def test_a_table_of_the_notebook_has_both_sets_of_images_and_the_networks_accuracy(defined):
+    sizes = SIZES | {"information": MATRIX}
+    notebook = defined(NAME, layers=TWO, sizes=sizes, size=FEW, n_matrix=32, matrix=MATRIX)
     table, splits = notebook.look("digits", Network(3, 1), 1), study.split("digits", 1, **FEW)
     net = notebook.train(Network(3, 1), 1, splits)
-    expected = lenses.look(net, splits.test, ["conv2", "conv6"], network="width 3, 1 epochs", seed=1, **SIZES)
-    pd.testing.assert_frame_equal(table[expected.columns], expected)
+    expected = study.looked(net, splits.test, TWO, seed=1, **sizes)
+    pd.testing.assert_frame_equal(table[table["images"] == "first"][expected.columns], expected, check_dtype=False)
+    again = study.looked(net, lenses.balanced(splits.test, 64)[32:], TWO, seed=1, information=MATRIX)
+    assert table[table["images"] == "others"]["value"].tolist() == again["value"].tolist()
     assert table[list(records.columns(Network(3, 1)))].iloc[0].to_dict() == records.columns(Network(3, 1))
     assert table["accuracy"].unique().tolist() == [training.evaluate(net, splits.test).accuracy]
-    assert table["source"].unique().tolist() == ["digits"]
-    assert set(lenses.QUANTITIES) <= set(table["quantity"])
-    found = notebook.clamped("digits", Network(3, 1), 1)
-    curves = lenses.clamped_accuracy(net, splits.test, ["conv2", "conv6"], n=32)
-    assert found["accuracy"].tolist() == curves["accuracy"].tolist()
-    assert set(found["network"] + found["source"]) == {"width 3, 1 epochsdigits"}
+    assert set(table["network"] + table["source"]) == {"width 3, 1 epochsdigits"}
 
 
 # agreement
@@ -194,3 +255,28 @@ def test_a_pair_that_is_not_there_is_refused():
         lenses.pair(pairs, "codelength", "I(T;Y)")
     with pytest.raises(ValueError, match="unknown over 'seed'; allowed: layer, network"):
         lenses.agreement(rows(LAYERS), over="seed")
+
+
+def test_by_chance_is_the_mean_over_all_orders():
+    """Of 4 layers, over the 24 orders of one of two quantities: the mean of |rho| by hand."""
+    pairs = (("I(X;T)", "codelength"), ("I(T;Y)", "codelength"))
+    orders = [list(order) for order in permutations(range(4))]
+    every = [abs(spearmanr(LAYERS[a], np.array(LAYERS[b])[o]).statistic) for a, b in pairs for o in orders]
+    table = pd.concat([rows(LAYERS), rows(LAYERS, seed=1, network="b")])
+    found = study.by_chance(table, over="layer", draws=4000, seed=0)
+    assert found.index.tolist() == [("digits", 0, "a"), ("digits", 1, "b")]
+    assert found.index.names == lenses.between_lenses(lenses.agreement(table, over="layer")).index.names
+    assert found.shape == (2, 4000)
+    assert found.mean(axis=1).tolist() == pytest.approx([np.mean(every)] * 2, abs=0.02)
+    first = {quantity: values[:1] for quantity, values in LAYERS.items()}
+    networks = pd.concat(rows(first, network=name, layers=["conv6"]) for name in "wxyz")
+    over = study.by_chance(networks, over="network", draws=5, seed=0)
+    assert over.index.tolist() == [("digits", 0, "")]
+    assert (over == 0).all(axis=None)  # the same everywhere: there is nothing to agree
+
+
+def test_by_chance_leaves_out_what_is_missing():
+    short = LAYERS | {"RS share": [1.0, 2.0, 3.0, math.nan]}
+    found = study.by_chance(rows(short), over="layer", draws=50, seed=0)
+    assert np.isfinite(found).all(axis=None)
+    assert not found.equals(study.by_chance(rows(short), over="layer", draws=50, seed=1))

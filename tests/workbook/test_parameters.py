@@ -67,7 +67,7 @@ ABSURD = [
     ("07", "sources", []), ("07", "sources", ["ib"]), ("07", "networks", []), ("07", "networks[0].epochs", 0),
     ("07", "networks[0].weight_decay", 1e308), ("07", "layers", []), ("07", "layers", ["conv6", "conv1", "conv2"]),
     ("07", "layers", ["conv1", "conv2", "conv3"]), ("07", "n_train", 0), ("07", "n_matrix", 1),
-    ("07", "n_units", 450), ("07", "n_noise", 0), ("07", "n_labels", 10**6), ("07", "steps", -1), ("07", "n_seeds", 1),
+    ("07", "n_units", 600), ("07", "n_noise", 0), ("07", "n_labels", 10**6), ("07", "steps", -1), ("07", "n_seeds", 1),
     ("08", "model", ""), ("08", "model", "nonsense"), ("08", "state", "nonsense"), ("08", "images.source", "nonsense"),
     ("08", "images.source", "ib"), ("08", "images.shape", [1, 28]), ("08", "images.shape", [1, 10**9, 1]),
     ("08", "layers", ["conv1", "conv1"]), ("08", "layers", [""]), ("08", "n_matrix", 0), ("08", "n_units", 1000),

@@ -270,6 +270,19 @@ def test_small_chart_shows_the_interval_inside_the_band_only_when_it_is(root, mo
     assert all(0 <= value <= 100 for value in (start, start + width, low, high))
 
 
+def test_a_board_names_what_is_no_whole_report_and_reads_the_others(root, monkeypatch):
+    monkeypatch.setenv("INFOLIB_PROFILE", "paper")
+    for name in ("02_topic", "04_other"):
+        leave_report(root, monkeypatch, "paper", FIVE, name=name)
+    (root / "reports/paper/02_topic/verdicts.csv").write_text("a\n")
+    board = reports.board()
+    assert board.verdicts["notebook"].tolist() == ["04_other"]
+    assert [source.name for source in board.sources] == ["paper report 04_other"]
+    (why,) = board.left_out.items()
+    assert why[0] == "02_topic"
+    assert "reports/paper/02_topic is not a whole report" in why[1]
+
+
 def test_reports_of_the_former_rule_are_shown_as_such_and_not_counted(root, monkeypatch):
     monkeypatch.setenv("INFOLIB_PROFILE", "paper")
     leave_report(root, monkeypatch, "paper", FIVE)
@@ -284,7 +297,9 @@ def test_reports_of_the_former_rule_are_shown_as_such_and_not_counted(root, monk
         "02_topic": False,
         "04_other": True,
     }
-    assert reports.board().verdicts["notebook"].tolist() == ["02_topic"]
+    board = reports.board()
+    assert board.verdicts["notebook"].tolist() == ["02_topic"]
+    assert board.left_out == {"04_other": "judged by the former rule, whose words mean something else"}
     page = Page(reports.index().read_text())
     assert page.open == []
     assert "✓ 1 reproduced" in page.text

@@ -254,17 +254,30 @@ def test_failure_of_one_notebook_leaves_the_others_alone(root):
     assert good.error is None
 
 
-def test_notebooks_that_read_reports_run_when_the_others_have_ended(root):
-    here = f"seen = sorted(p.name for p in pathlib.Path({str(root / 'reports' / 'quick')!r}).glob('0*'))"
-    shown = "(folder / 'results.csv').write_text(' '.join(seen))"
-    add(root, "01_reads", f"{LEAVE}\n{here}\n{shown}", tags=["reads-reports"])
-    add(root, "03_slow", f"import time; time.sleep(1)\n{LEAVE}")
-    names = ["01_reads", "02_good", "03_slow"]
-    assert runner.waves(names) == [["02_good", "03_slow"], ["01_reads"]]
-    assert runner.waves(["01_reads"]) == [["01_reads"]]
+def test_a_cell_that_reads_reports_waits_for_the_others_and_what_is_before_it_does_not(root):
+    here = f"seen = lambda: sorted(p.name for p in pathlib.Path({str(root / 'reports' / 'quick')!r}).glob('0*'))"
+    begun = root / "begun"
+    wait = "before = seen()\nfrom workbook import reports; reports.await_others()"
+    shown = "(folder / 'results.csv').write_text(' '.join([*before, '|', *seen()]))"
+    add(root, "01_reads", f"{LEAVE}\n{here}\nopen({str(begun)!r}, 'w')\n{wait}\n{shown}", tags=["reads-reports"])
+    slow = f"import os, time\nwhile not os.path.exists({str(begun)!r}): time.sleep(0.1)\ntime.sleep(1)"
+    add(root, "03_slow", f"{slow}\n{LEAVE}")  # it ends only after the other one has begun
+    assert runner.last(["01_reads", "02_good", "03_slow"]) == ["01_reads"]
     done = runner.run(jobs=3)
     assert [(run.name, run.error) for run in done] == [("02_good", None), ("03_slow", None), ("01_reads", None)]
-    assert (root / "reports" / "quick" / "01_reads" / "results.csv").read_text() == "02_good 03_slow"
+    before, after = (root / "reports" / "quick" / "01_reads" / "results.csv").read_text().split("|")
+    assert "03_slow" not in before
+    assert after.split() == ["02_good", "03_slow"]
+
+
+def test_notebooks_that_read_reports_begin_last_and_alone_wait_for_nothing(root):
+    begun = f"open({str(root / 'order')!r}, 'a').write"
+    add(root, "01_reads", f"{LEAVE}\nfrom workbook import reports; reports.await_others()\n{begun}('reads ')",
+        tags=["reads-reports"])  # fmt: skip
+    add(root, "03_other", f"{LEAVE}\n{begun}('other ')")
+    assert [run.error for run in runner.run(["01", "03"])] == [None, None]
+    assert [run.error for run in runner.run(["01"])] == [None]
+    assert (root / "order").read_text() == "other reads reads "
 
 
 def test_what_takes_longest_by_profiles_toml_begins_first_and_the_results_keep_their_order(root):
@@ -289,7 +302,7 @@ def test_threads_are_shared_among_the_notebooks_that_run_at_once(root, monkeypat
         add(root, name, threads, tags=tags)
     runner.run(jobs=3)
     given = {path.parent.name: path.read_text() for path in (root / "reports" / "quick").glob("*/results.csv")}
-    assert given == {"02_good": "3", "03_other": "3", "07_reads": "6"}
+    assert given == {"02_good": "2", "03_other": "2", "07_reads": "2"}
 
 
 def test_the_threads_that_a_user_sets_and_the_processors_that_this_process_may_use_are_respected(root, monkeypatch):

@@ -245,7 +245,7 @@ def by_seed(rows):
 
 def test_moved_is_the_part_gone_at_the_last_checkpoint_before_accuracy_and_controls_have_the_same_way():
     found = study.moved(by_seed(ROWS), 0.1).loc["MLP", 0]
-    assert set(found["at"]) == {100}
+    assert (set(found["first"]), set(found["at"])) == ({50}, {100})
     assert found["gone"]["groks"].to_dict() == pytest.approx(
         {"training loss": 1.0, "test accuracy": 0.05, "early": 0.5, "flat": 0.0})  # fmt: skip
     assert found["since"]["groks"].to_dict() == pytest.approx(
@@ -280,7 +280,7 @@ def test_curves_are_at_one_width_and_order_and_both_numbers_together():
     ({"p": 33}, r"networks\[0\].p must be int that is a prime from 11 to 199, got 33"),
     ({"p": 7}, r"networks\[0\].p must be int that is a prime from 11"),
     ({"share": 1.0}, r"networks\[0\].share must be float from 0.01 to 0.99, got 1.0"),
-    ({"share": 0.99}, r"networks\[0\]: n of measured must be a number from 10 to 1, got 60"),
+    ({"share": 0.99}, r"networks\[0\], share 0.99: n of measured must be a number from 10 to 1, got 60"),
     ({"share": 0.05, "few": 0.04}, r"networks\[0\]: share must be such that 11 pairs or more are in it, got 0.05"),
     ({"few": 0.5}, r"networks\[0\]: few must be below share, 0.5, got 0.5"),
     ({"steps": 99}, r"networks\[0\]: steps must be at least 100 at lr 0.01, or it cannot memorise, got 99"),
@@ -294,12 +294,12 @@ def test_networks_that_cannot_show_anything_are_refused_before_the_run(changes, 
 
 
 @pytest.mark.parametrize(("name", "value", "message"), [
-    ("checkpoints", [0, 50, 100, 101], r"networks\[0\]: the last of checkpoints must be at most 100, .*, got 101"),
+    ("checkpoints", [0, 50, 100, 101], r"networks\[0\], share 0.5: the last of checkpoints must be at most 100,"),
     ("checkpoints", [1, 50, 75, 100], "checkpoints must be a list that begins at 0, the untrained network, got"),
     ("checkpoints", [0, 50, 50, 100], "checkpoints must be list.* in rising order"),
     ("arms", ["groks", "no weight decay"], "arms must be with groks and permuted labels, got"),
-    ("measured", {"n": 62, "k": 20}, r"networks\[0\]: n of measured must be a number from 10 to 61, got 62"),
-    ("measured", {"n": 60, "k": 62}, r"networks\[0\]: k of measured must be a number from 10 to 61, got 62"),
+    ("measured", {"n": 62, "k": 20}, r"networks\[0\], share 0.5: n of measured must be a number from 10 to 61, got 62"),
+    ("measured", {"n": 60, "k": 62}, r"networks\[0\], share 0.5: k of measured must be a number from 10 to 61, got 62"),
     ("networks", [], "the number of networks must be an integer of at least 1, got 0"),
     ("part", 0.6, "part must be float from 0.01 to 0.5, got 0.6"),
 ])  # fmt: skip

@@ -143,7 +143,7 @@ def check(parameters: Mapping[str, Any]) -> None:
     names = {"groks", "permuted labels"}
     checks.hold("arms", parameters["arms"], names <= set(parameters["arms"]), f"with {' and '.join(sorted(names))}")
     for i, network in enumerate(networks):
-        with records.placed(f"networks[{i}]"):
+        with records.placed(f"networks[{i}], share {network.share:g}"):
             least = network.p**2 - round(network.share * network.p**2)
             checks.within("n of measured", how.n, 10, least), checks.within("k of measured", how.k, 10, least)
             last, end = checkpoints[-1], network.steps
@@ -426,8 +426,8 @@ def moved(found: pd.DataFrame, part: float) -> pd.DataFrame:
     Returns
     -------
     DataFrame
-        A row for each network, seed, arm and quantity: at, the checkpoint; gone, the part; since, the step from which
-        on the quantity has gone `part`, for "groks".
+        A row for each network, seed, arm and quantity: first and at, the checkpoints between which it is; gone, the
+        part; since, the step from which on the quantity has gone `part`, for "groks".
 
     Raises
     ------
@@ -447,7 +447,7 @@ def moved(found: pd.DataFrame, part: float) -> pd.DataFrame:
         way = (own[ends["last"]] - own[ends["first"]]).reindex(rows.index, level="quantity")
         gone = ((rows[at] - rows[ends["first"]]) / way).where(way != 0, 0.0)
         until = when.reindex(rows.index, level="quantity").where(rows.index.get_level_values("arm") == "groks")
-        tables.append(pd.DataFrame({"at": at, "gone": gone, "since": until}))
+        tables.append(pd.DataFrame({"first": ends["first"], "at": at, "gone": gone, "since": until}))
     return pd.concat(tables)
 
 

@@ -184,7 +184,11 @@ def test_every_code_cell_has_prose_before_it(cells):
         assert cell.cell_type == "markdown" or introduced, cell.source
 
 
-ALT = {"01_estimators", "03_information_plane"}  # whose figures are described for readers who do not see them
+ALT = {
+    "01_estimators",
+    "03_information_plane",
+    "09_grokking",
+}  # whose figures are described for readers who do not see them
 
 
 @pytest.mark.parametrize("name", sorted(ALT))

@@ -1,7 +1,7 @@
-"""The papers' networks, with layers named as the papers plot them.
+"""The papers' networks, with layers named as the papers plot them, and two that add numbers.
 
-Each takes images in [0, 1] and returns logits. The output of a plotted layer, such as conv1 or fc1, is that after its
-activation (and batch normalisation, where there is one); pooling is a layer of its own.
+Each but the two that add takes images in [0, 1]; all return logits. The output of a plotted layer, such as conv1 or
+fc1, is that after its activation (and batch normalisation, where there is one); pooling is a layer of its own.
 
 >>> from infolib import activations
 >>> activations.layers(mlp([784, 100, 100, 10], seed=0))
@@ -9,6 +9,7 @@ activation (and batch normalisation, where there is one); pooling is a layer of 
 """
 
 import io
+import math
 from collections import OrderedDict
 from collections.abc import Sequence
 from itertools import count, pairwise
@@ -16,7 +17,7 @@ from typing import Literal
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import interpolate, max_pool2d, pad, relu
+from torch.nn.functional import interpolate, max_pool2d, pad, relu, scaled_dot_product_attention
 from torch.random import fork_rng
 
 from infolib import checks
@@ -340,6 +341,131 @@ def unet(*, width: int = 8, depth: int = 2, channels: int = 1, classes: int = 2,
     return _initialised(_UNet(OrderedDict([*enc, ("bottom", _pair(*maps[-2:])), *dec[::-1], last])), "relu", seed)
 
 
+@_untouched_rng
+def embedding_mlp(p: int, *, width: int = 128, hidden: int = 256, seed: int) -> nn.Sequential:
+    """A perceptron on two symbols: embedding (the sum of one for each place), hidden, output.
+
+    Weights are normal with a standard deviation of 1 / sqrt(fan-in), which for an embedding is its width; biases are 0.
+
+    Parameters
+    ----------
+    p : int
+        How many symbols there are, and logits.
+    width, hidden : int
+        Units of the embedding and of the hidden layer, a ReLU.
+    seed : int
+        Of the initial weights.
+
+    Returns
+    -------
+    nn.Sequential
+        From symbols (n, 2), integers from 0 to p - 1, to logits (n, p).
+
+    Raises
+    ------
+    ValueError
+        For fewer than 2 symbols, and a layer without units.
+
+    Examples
+    --------
+    >>> embedding_mlp(5, seed=0)(torch.tensor([[0, 4], [1, 2]])).shape
+    torch.Size([2, 5])
+    """
+    checks.at_least("p", p, 2), checks.at_least("width", width, 1), checks.at_least("hidden", hidden, 1)
+    layer = _layer(linear=nn.Linear(width, hidden), activation=nn.ReLU())
+    named: Named = [("embedding", _Summed(p, width, 2)), ("hidden", layer), ("output", nn.Linear(hidden, p))]
+    return _fan_in(_sequence(named), seed)
+
+
+@_untouched_rng
+def transformer(p: int, *, width: int = 64, hidden: int = 128, heads: int = 4, seed: int) -> nn.Sequential:
+    """A transformer of one layer without normalisation on two symbols, read at a third: embedding, ..., output.
+
+    The third place has a symbol of its own, "=". Its residual stream goes through attention (without biases) and
+    through a perceptron, whose ReLU is `hidden`; all but the embedding is computed at this place alone. Weights are as
+    in `embedding_mlp`.
+
+    Parameters
+    ----------
+    p : int
+        How many symbols there are besides "=", and logits.
+    width, hidden : int
+        Units of the residual stream and of the perceptron's hidden layer.
+    heads : int
+        Of the attention; they share the width.
+    seed : int
+        Of the initial weights.
+
+    Returns
+    -------
+    nn.Sequential
+        From symbols (n, 2), integers from 0 to p - 1, to logits (n, p). Layers: embedding (n, 3, width), attention
+        (n, width), perceptron and in it perceptron.hidden (n, hidden), output.
+
+    Raises
+    ------
+    ValueError
+        As `embedding_mlp`, and for a width that is no multiple of the heads.
+
+    Examples
+    --------
+    >>> transformer(5, seed=0)(torch.tensor([[0, 4], [1, 2]])).shape
+    torch.Size([2, 5])
+    """
+    checks.at_least("p", p, 2), checks.at_least("width", width, 1), checks.at_least("hidden", hidden, 1)
+    checks.hold("width", width, width % checks.at_least("heads", heads, 1) == 0, f"a multiple of the {heads} heads")
+    named: Named = [("embedding", _Placed(p, width)), ("attention", _Attention(width, heads))]
+    named += [("perceptron", _Residual(width, hidden)), ("output", nn.Linear(width, p))]
+    return _fan_in(_sequence(named), seed)
+
+
+class _Summed(nn.ModuleList):
+    """The sum of an embedding for each place."""
+
+    def __init__(self, symbols: int, width: int, places: int) -> None:
+        super().__init__(nn.Embedding(symbols, width) for _ in range(places))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return sum((embed(symbol) for embed, symbol in zip(self, x.T, strict=True)), torch.tensor(0.0))
+
+
+class _Placed(nn.Module):
+    """Embeddings of two symbols and "=", each plus that of its place."""
+
+    def __init__(self, symbols: int, width: int) -> None:
+        super().__init__()
+        self.symbols, self.places = nn.Embedding(symbols + 1, width), nn.Embedding(3, width)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.symbols(pad(x, (0, 1), value=self.symbols.num_embeddings - 1)) + self.places.weight
+
+
+class _Attention(nn.Module):
+    """What the last place has after attending to all."""
+
+    def __init__(self, width: int, heads: int) -> None:
+        super().__init__()
+        self.query, self.key, self.value, self.out = (nn.Linear(width, width, bias=False) for _ in range(4))
+        self.heads = heads
+
+    def forward(self, x: Tensor) -> Tensor:
+        parts = (self.query(x[:, -1:]), self.key(x), self.value(x))
+        q, k, v = (t.unflatten(-1, (self.heads, -1)).transpose(1, 2) for t in parts)
+        return x[:, -1] + self.out(scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(1))
+
+
+class _Residual(nn.Module):
+    """A perceptron's output, added to its input."""
+
+    def __init__(self, width: int, hidden: int) -> None:
+        super().__init__()
+        self.hidden = _layer(linear=nn.Linear(width, hidden), activation=nn.ReLU())
+        self.down = nn.Linear(hidden, width)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.down(self.hidden(x))
+
+
 class _UNet(nn.Sequential):
     def forward(self, x: Tensor) -> Tensor:
         layers, depth, sides = list(self), len(self) // 2 - 1, tuple(x.shape[2:])
@@ -415,6 +541,17 @@ def _initialised(model: nn.Sequential, activation: Activation, seed: int) -> nn.
             nn.init.xavier_uniform_(module.weight, nn.init.calculate_gain(activation), generator=generator)
         if module.bias is not None:
             nn.init.zeros_(module.bias)
+    return model
+
+
+def _fan_in(model: nn.Sequential, seed: int) -> nn.Sequential:
+    """Weights: normal with a standard deviation of 1 / sqrt(fan-in), an embedding's being its width; biases: 0."""
+    generator = torch.Generator().manual_seed(checks.at_least("seed", seed, 0))
+    for parameter in model.parameters():
+        if parameter.ndim > 1:
+            nn.init.normal_(parameter, std=1 / math.sqrt(parameter.shape[1]), generator=generator)
+        else:
+            nn.init.zeros_(parameter)
     return model
 
 

@@ -7,7 +7,7 @@ from torch import nn
 from infolib import activations, training
 from infolib.activations import layers
 from workbook import datasets, models
-from workbook.models import cnn, lenet5, mlp, resnet, unet, vgg6, vgg16
+from workbook.models import cnn, embedding_mlp, lenet5, mlp, resnet, transformer, unet, vgg6, vgg16
 
 small_vgg16 = {"width": 1 / 16, "seed": 0}
 
@@ -62,6 +62,8 @@ FACTORIES = [
     lambda seed: vgg16(width=1 / 16, seed=seed),
     lambda seed: resnet(20, seed=seed),
     lambda seed: unet(width=2, seed=seed),
+    lambda seed: embedding_mlp(5, seed=seed),
+    lambda seed: transformer(5, seed=seed),
 ]
 
 
@@ -82,6 +84,44 @@ def test_relu_layers_start_kaiming_normal_and_others_xavier_uniform():
     assert relu.weight.std().item() == pytest.approx(math.sqrt(2 / 400), rel=0.01)
     assert tanh.weight.abs().max().item() == pytest.approx(5 / 3 * math.sqrt(6 / 700), rel=0.01)
     assert relu.bias.abs().max() == tanh.bias.abs().max() == 0
+
+
+@pytest.mark.parametrize("make", [embedding_mlp, transformer])
+def test_networks_that_add_start_normal_by_fan_in_without_biases(make):
+    net = make(97, width=64, hidden=256, seed=0)
+    for name, weight in net.named_parameters():
+        if weight.ndim > 1 and weight.numel() > 1000:
+            assert weight.std().item() == pytest.approx(1 / math.sqrt(weight.shape[1]), rel=0.05), name
+        elif weight.ndim == 1:
+            assert weight.abs().max() == 0, name
+
+
+def test_a_perceptron_on_symbols_takes_the_sum_of_an_embedding_for_each_place():
+    net, x = embedding_mlp(7, width=4, hidden=6, seed=0), torch.tensor([[0, 3], [6, 2]])
+    first, second = (part.weight for part in net.embedding)
+    hidden = ((first[x[:, 0]] + second[x[:, 1]]) @ net.hidden.linear.weight.T).relu()
+    torch.testing.assert_close(net(x), hidden @ net.output.weight.T)
+
+
+def test_a_transformer_is_read_at_the_third_place_after_attention_and_a_perceptron():
+    net, x = transformer(7, width=8, hidden=6, heads=2, seed=0), torch.tensor([[0, 3], [6, 2]])
+    rows = net.embedding.symbols.weight[torch.tensor([[0, 3, 7], [6, 2, 7]])] + net.embedding.places.weight
+    attended = []
+    for head in (slice(0, 4), slice(4, 8)):
+        q, k, v = (
+            rows @ part.weight.T[:, head] for part in (net.attention.query, net.attention.key, net.attention.value)
+        )
+        share = (q[:, 2:] @ k.transpose(1, 2) / 2).softmax(-1)  # the root of 4 units of a head
+        attended.append((share @ v)[:, 0])
+    stream = rows[:, 2] + torch.cat(attended, 1) @ net.attention.out.weight.T
+    hidden = (stream @ net.perceptron.hidden.linear.weight.T).relu()
+    with activations.record(net, ["attention", "perceptron.hidden"]) as seen:
+        logits = net(x)
+    torch.testing.assert_close(seen["attention"], stream.detach())
+    torch.testing.assert_close(seen["perceptron.hidden"], hidden.detach())
+    torch.testing.assert_close(logits, (stream + hidden @ net.perceptron.down.weight.T) @ net.output.weight.T)
+    with pytest.raises(ValueError, match="width must be a multiple of the 4 heads, got 10"):
+        transformer(7, width=10, seed=0)
 
 
 @pytest.mark.parametrize(("activation", "low", "high"), [("relu", 0, math.inf), ("sigmoid", 0, 1), ("tanh", -1, 1)])

@@ -72,6 +72,13 @@ ABSURD = [
     ("08", "images.source", "ib"), ("08", "images.shape", [1, 28]), ("08", "images.shape", [1, 10**9, 1]),
     ("08", "layers", ["conv1", "conv1"]), ("08", "layers", [""]), ("08", "n_matrix", 0), ("08", "n_units", 1000),
     ("08", "n_noise", -1), ("08", "n_labels", 10**9),
+    ("09", "networks", []), ("09", "networks[0].p", 33), ("09", "networks[0].p", 7), ("09", "networks[0].share", 1.0),
+    ("09", "networks[0].share", 0.99), ("09", "networks[0].few", 0.9), ("09", "networks[0].steps", 99),
+    ("09", "networks[0].lr", 1e-4), ("09", "networks[0].width", 30), ("09", "networks[0].kind", "CNN"),
+    ("09", "measured.n", 10**4), ("09", "measured.k", 0), ("09", "measured.ratio", 0.0), ("09", "measured.pairs", 1),
+    ("09", "checkpoints", [0, 50, 100]), ("09", "checkpoints", [0, 50, 100, 10**4]), ("09", "part", 0.0),
+    ("09", "checkpoints", [10, 50, 100, 200]), ("09", "arms", ["groks"]), ("09", "arms", ["groks", "permuted"]),
+    ("09", "n_seeds", 1),
 ]  # fmt: skip
 
 
@@ -143,7 +150,8 @@ EXERCISES = [
     ("03", "bits", [BITS | {"activation": "tanh"}, BITS | {"activation": "relu"}]), ("04", "n_top", 50),
     ("06", "samples.k", 50), ("06", "coding.calibrate", False),
     ("08", "options", {"epochs": 0}), ("08", "n_matrix", 32),
-    ("08", "images", {"source": "digits", "shape": [1, 12, 12]}),
+    ("08", "images", {"source": "digits", "shape": [1, 12, 12]}), ("09", "networks[0].weight_decay", 0.0),
+    ("09", "measured.ratio", 2.0), ("09", "checkpoints", [0, 100, 200, 400, 1000]),
 ]  # fmt: skip
 
 

@@ -131,7 +131,11 @@ def looked(model: nn.Module, data: Data, layers: list[str], *, seed: int, **size
         As `lenses.look` returns it, without what is aligned with labels.
     """
     table = lenses.look(model, data, layers, lenses=list(sizes), seed=seed, beside=(), **sizes)
-    return table[~table["quantity"].str.endswith("aligned")].drop(columns=["network", "seed"]).reset_index(drop=True)
+    return (
+        table[~table["quantity"].str.endswith("aligned")]
+        .drop(columns=["network", "seed", "width"])
+        .reset_index(drop=True)
+    )
 
 
 def beyond(table: pd.DataFrame) -> pd.DataFrame:

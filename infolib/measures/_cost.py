@@ -18,7 +18,7 @@ from infolib.measures._lens_options import size_for
 from infolib.measures._look import Lens
 from infolib.measures._measurable import balanced, collected, output, sets
 
-PILOT = 8  # samples of a pass that is timed
+PILOT = 32  # samples of a pass that is timed
 SIZE = 384  # of the products of matrices that are timed
 BYTES = 8  # of a float64
 
@@ -92,7 +92,7 @@ def _redundancy(n: int, recorded: Mapping[str, Tensor], units: Mapping[str, str]
 
 
 def _codelength(n: int, values: Sequence[int], classes: int, orders: int) -> float:
-    probe = 600 * n**2 * classes / _rate(torch.float64) + 1e-3 * 100 * math.log2(max(n / 8, 2))
+    probe = 300 * n**2 * classes / _rate(torch.float64) + 1e-3 * 100 * math.log2(max(n / 8, 2))
     gram = sum(2 * n**2 * v for v in values) / _rate(torch.float32)
     return gram + len(values) * (4 * _spectrum(n) + orders * probe)
 

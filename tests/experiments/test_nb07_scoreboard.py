@@ -151,7 +151,7 @@ def test_a_table_has_all_lenses_with_the_edges_of_each(net, images):
     assert edges.loc[["discarding", "codelength"]].isna().sum().sum() == 4
     assert edges.loc[["I(X;T)", "I(T;Y)"], ["ceiling", "permuted"]].notna().all(axis=None)
     assert set(lenses.QUANTITIES) <= set(table["quantity"])
-    beside = ["value", "low", "high", "untrained", "permuted", "beyond chance", "floor", "ceiling", "width"]
+    beside = ["value", "low", "high", "untrained", "permuted", "beyond chance", "floor", "ceiling"]
     assert table.drop(columns=beside).notna().all(axis=None)
 
 

@@ -9,8 +9,9 @@ import torch
 from torch import Tensor, nn
 
 from infolib import activations, checks
+from infolib.measures._lenses import look
 from infolib.measures._measurable import balanced, collected, ready
-from infolib.measures._watched import SAVED, Look, looked, undisturbed
+from infolib.measures._watched import SAVED, Look, undisturbed
 
 BY_NAME = ("untrained",)  # options that may be a mapping from names of networks
 
@@ -95,7 +96,7 @@ def compare(
         mine = {key: value[name] if isinstance(value, Mapping) and key in BY_NAME else value
                 for key, value in options.items()}  # fmt: skip
         with undisturbed(model):
-            table = looked(model, data, chosen[name], mine).assign(network=name)
+            table = look(model, data, chosen[name], **mine).assign(network=name)
         tables.append(table.assign(**{"relative depth": table["layer"].map(depths[name])}))
     rows = []
     for one, two in combinations(models, 2):

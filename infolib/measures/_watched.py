@@ -1,11 +1,8 @@
 """Measures of a network over its training: of checkpoints that there are, and while it is trained."""
 
 import copy
-import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from importlib import import_module
-from importlib.util import find_spec
 from typing import Any, Unpack
 
 import pandas as pd
@@ -15,10 +12,10 @@ from torch import nn
 from infolib import activations, checks
 from infolib.data import Data, gathered
 from infolib.measures._lens_options import Options
+from infolib.measures._lenses import look
 from infolib.networks import Layers, Network, select
 
 Measure = Callable[[nn.Module, Data, list[str]], pd.DataFrame]
-TRAINERS = {"lightning": ("lightning.pytorch", "pytorch_lightning"), "transformers": ("transformers",)}
 SAVED = ("done", "on_row")  # a former table and its rows have no step
 
 
@@ -51,11 +48,6 @@ class Look(Options, total=False):
     batch_size: int | None
     device: Any
     progress: bool
-
-
-def looked(model: nn.Module, data: Any, layers: Layers, options: Mapping[str, Any]) -> pd.DataFrame:
-    """The table of `lenses.look`, whose module offers this module's names and is not imported by it."""
-    return import_module("infolib.measures.lenses").look(model, data, layers, **options)
 
 
 @contextmanager
@@ -127,7 +119,7 @@ def series(
             net = _loaded(step, checkpoint, model, own)
             names = names or select(net, layers)
             with undisturbed(net):
-                tables[step] = looked(net, data, names, options).assign(step=step)
+                tables[step] = look(net, data, names, **options).assign(step=step)
     finally:
         if own is not None and kept is not None:
             own.load_state_dict(kept)
@@ -259,7 +251,7 @@ class Watch:
 
     def _measured(self, net: nn.Module) -> pd.DataFrame:
         if self.measure is None:
-            return looked(net, self.data, self._names, self.options)
+            return look(net, self.data, self._names, **self.options)
         return self.measure(net, self.data, self._names)
 
     @property
@@ -291,7 +283,14 @@ class Watch:
             if trainer.is_global_zero:
                 self(module, trainer.global_step)
 
-        return _callback("lightning", "Callback", dict.fromkeys(("on_train_start", "on_train_batch_end"), seen))
+        try:
+            from lightning.pytorch import Callback
+        except ImportError:
+            try:
+                from pytorch_lightning import Callback
+            except ImportError:
+                raise ValueError("watch.lightning() needs the package lightning, which is not installed") from None
+        return type("Watching", (Callback,), {"on_train_start": seen, "on_train_batch_end": seen})()
 
     def transformers(self) -> Any:
         """A callback of the Hugging Face Trainer that calls this watch before the first step and after each.
@@ -317,16 +316,11 @@ class Watch:
             if state.is_world_process_zero:
                 self(model, state.global_step)
 
-        return _callback("transformers", "TrainerCallback", dict.fromkeys(("on_train_begin", "on_step_end"), seen))
-
-
-def _callback(trainer: str, base: str, methods: Mapping[str, Callable[..., None]]) -> Any:
-    """An object of a trainer's own class of callbacks, whose package is imported here."""
-    names = sorted(TRAINERS[trainer], key=lambda name: name not in sys.modules)  # that which is in use
-    name = next((name for name in names if name in sys.modules or find_spec(name.partition(".")[0])), None)
-    if name is None:
-        raise ValueError(f"watch.{trainer}() needs the package {trainer}, which is not installed")
-    return type("Watching", (getattr(import_module(name), base),), dict(methods))()
+        try:
+            from transformers import TrainerCallback
+        except ImportError:
+            raise ValueError("watch.transformers() needs the package transformers, which is not installed") from None
+        return type("Watching", (TrainerCallback,), {"on_train_begin": seen, "on_step_end": seen})()
 
 
 checks.guard(globals())

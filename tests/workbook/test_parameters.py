@@ -71,7 +71,7 @@ ABSURD = [
     ("08", "model", ""), ("08", "model", "nonsense"), ("08", "state", "nonsense"), ("08", "images.source", "nonsense"),
     ("08", "images.source", "ib"), ("08", "images.shape", [1, 28]), ("08", "images.shape", [1, 10**9, 1]),
     ("08", "layers", ["conv1", "conv1"]), ("08", "layers", [""]), ("08", "n_matrix", 0), ("08", "n_units", 1000),
-    ("08", "n_noise", -1), ("08", "n_labels", 10**9),
+    ("08", "n_noise", -1), ("08", "n_labels", 10**9), ("08", "repeats", 0),
     ("09", "networks", []), ("09", "networks[0].p", 33), ("09", "networks[0].p", 7), ("09", "networks[0].share", 1.0),
     ("09", "networks[0].share", 0.99), ("09", "networks[0].few", 0.9), ("09", "networks[0].steps", 99),
     ("09", "networks[0].lr", 1e-4), ("09", "networks[0].width", 30), ("09", "networks[0].kind", "CNN"),

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import combinations, product
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Unpack
 
 import numpy as np
 import pandas as pd
@@ -109,7 +109,9 @@ def split(source: str, seed: int, *, n_train: int, n_test: int) -> Splits:
     return datasets.load(source, n_train=n_train, n_val=0, n_test=n_test, seed=seed).cluttered(seed=seed)
 
 
-def looked(model: nn.Module, data: Data, layers: list[str], *, seed: int, **sizes: Any) -> pd.DataFrame:
+def looked(
+    model: nn.Module, data: Data, layers: list[str], *, seed: int, **sizes: Unpack[lenses.Options]
+) -> pd.DataFrame:
     """Lenses of a network, information at widths that ask no labels.
 
     Parameters

@@ -56,7 +56,7 @@ def check(parameters: Mapping[str, Any]) -> None:
         return
     for name in ("n_matrix", "n_units", "n_noise", "n_labels"):
         with placed(f"{name} {p[name]}"):
-            datasets.sizes(images.source, n_train=0, n_val=0, n_test=p[name] * (1 + (name == "n_units")))
+            datasets.sizes(images.source, n_train=0, n_val=0, n_test=p["repeats"] * p[name] * (1 + (name == "n_units")))
 
 
 ANIMALS, PEOPLE = ("cat", "dog", "cow", "fox"), ("girl", "boy", "nurse", "king")
@@ -178,12 +178,12 @@ def sentences(seed: int = 0, n: int = 600) -> tuple[Reader, Data]:
     words = torch.tensor([sentence(animal) for animal in y.tolist()])
     data = Data({"words": words, "mask": (words > 0).long()}, y)
     torch.manual_seed(seed)
-    reader = _descended(Reader(), data[n:], lambda net, part: cross_entropy(net(**part.x), part.y), seed, 300)
+    reader = _descended(Reader(), data[n:], lambda net, part: cross_entropy(net(**part.x), part.y), seed, 300, 5e-3)
     return reader, data[:n]
 
 
 def walks(seed: int = 0, n: int = 600) -> tuple[Walker, Data]:
-    """A trained `Walker`, and n walks of 20 steps that it has not seen, with the numbers that it should give.
+    """A trained `Walker`, and n walks of twelve steps that it has not seen, with the numbers that it should give.
 
     Parameters
     ----------
@@ -196,16 +196,16 @@ def walks(seed: int = 0, n: int = 600) -> tuple[Walker, Data]:
     -------
     tuple of Walker and Data
     """
-    x = torch.randn(1000 + n, 20, 1, generator=torch.Generator().manual_seed(seed))
+    x = torch.randn(1000 + n, 12, 1, generator=torch.Generator().manual_seed(seed))
     data = Data(x, x.sum((1, 2)).abs())
     torch.manual_seed(seed)
-    walker = _descended(Walker(), data[n:], lambda net, part: mse_loss(net(part.x)[:, 0], part.y), seed, 600)
+    walker = _descended(Walker(), data[n:], lambda net, part: mse_loss(net(part.x)[:, 0], part.y), seed, 600, 1e-2)
     return walker, data[:n]
 
 
-def _descended(net: Any, data: Data, loss: Callable[[Any, Data], Tensor], seed: int, steps: int) -> Any:
+def _descended(net: Any, data: Data, loss: Callable[[Any, Data], Tensor], seed: int, steps: int, lr: float) -> Any:
     """The network after so many steps of Adam on minibatches."""
-    optimizer, draw = torch.optim.Adam(net.parameters(), lr=5e-3), torch.Generator().manual_seed(seed)
+    optimizer, draw = torch.optim.Adam(net.parameters(), lr=lr), torch.Generator().manual_seed(seed)
     for _ in range(steps):
         optimizer.zero_grad()
         loss(net, data[torch.randint(len(data), (64,), generator=draw)]).backward()

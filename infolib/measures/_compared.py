@@ -93,7 +93,7 @@ def compare(
                 [_shape(collected(model, batch, [layer], units)[layer]) for layer in chosen[name]]
             )
     for name, model in models.items():
-        mine = {key: value[name] if isinstance(value, Mapping) and key in BY_NAME else value
+        mine: dict[str, Any] = {key: value[name] if isinstance(value, Mapping) and key in BY_NAME else value
                 for key, value in options.items()}  # fmt: skip
         with undisturbed(model):
             table = look(model, data, chosen[name], **mine).assign(network=name)

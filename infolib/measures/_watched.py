@@ -32,7 +32,7 @@ class Look(Options, total=False):
         Baselines.
     untrained : callable or None
         From a seed to a network with fresh weights.
-    batch_size : int or None
+    batch_size : int
         Samples in a forward pass.
     device : str or torch.device or None
         Where to measure.
@@ -45,7 +45,7 @@ class Look(Options, total=False):
     repeats: int
     beside: Sequence[str]
     untrained: Any
-    batch_size: int | None
+    batch_size: int
     device: Any
     progress: bool
 

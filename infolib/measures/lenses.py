@@ -64,7 +64,7 @@ from infolib.measures._watched import Watch, series
 
 __all__ = [
     "COLUMNS", "LENSES", "PRIOR", "QUANTITIES", "Comparison", "Options", "Watch", "agreement", "balanced",
-    "between_lenses", "checked", "cka", "clamped_accuracy", "class_information", "codelength", "compare", "cost", "discarding",
-    "finest_grid", "information", "look", "measurable", "pair", "probe", "redundancy", "series",
+    "between_lenses", "checked", "cka", "clamped_accuracy", "class_information", "codelength", "compare", "cost",
+    "discarding", "finest_grid", "information", "look", "measurable", "pair", "probe", "redundancy", "series",
 ]  # fmt: skip
 __getattr__ = _moved.attributes(__name__)

@@ -187,6 +187,7 @@ def test_every_code_cell_has_prose_before_it(cells):
 ALT = {
     "01_estimators",
     "03_information_plane",
+    "04_neuron_importance",
     "09_grokking",
 }  # whose figures are described for readers who do not see them
 

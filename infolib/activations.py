@@ -337,7 +337,7 @@ def forward(model: nn.Module, x: Any) -> Any:
         return Network.run(model, x)
     except torch.OutOfMemoryError:
         raise
-    except (RuntimeError, TypeError, IndexError, AttributeError, AssertionError) as error:
+    except (RuntimeError, TypeError, LookupError, AttributeError, AssertionError) as error:
         of = [tuple(checks.of_type("x", part, Tensor, "a tensor").shape) for part in checks.leaves(x)]
         shape: Any = dict(zip(x, of, strict=True)) if isinstance(x, Mapping) else of if len(of) > 1 else of[0]
         advice = "if it is to be called otherwise, give Network(model, forward=...)"

@@ -702,11 +702,12 @@ def _guarded(function: Callable) -> Callable:
         try:
             return function(*args, **options)
         except KeyError as error:
-            if not frames:
+            tables = [name for name, value in given if name in frames and value is not None]
+            if not tables:
                 raise
             words = [(name, [value] if isinstance(value, str) else value) for name, value in given]
             naming = [name for name, value in words if type(value) is list and any(str(v) in str(error) for v in value)]
-            raise ValueError(f"{', '.join(frames + naming)}: there is no column {error}") from error
+            raise ValueError(f"{', '.join(tables + naming)}: there is no column {error}") from error
 
     return checked
 

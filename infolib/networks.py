@@ -302,7 +302,8 @@ def untrained(model: nn.Module, seed: int = 0, x: Any = None) -> nn.Module:
     """A copy of a network with random weights: what a number would be without training.
 
     Every module draws its weights anew by its own `reset_parameters`, torch's initialisation. Parameters of modules
-    without it, such as a class token, are put into a random order. With samples, batch normalisation gets their
+    without it, such as a class token, and those that it leaves as they are, such as the original of a pruned or normed
+    weight, are put into a random order. With samples, batch normalisation gets their
     statistics in one pass.
 
     Parameters
@@ -322,7 +323,8 @@ def untrained(model: nn.Module, seed: int = 0, x: Any = None) -> nn.Module:
     Raises
     ------
     ValueError
-        For what is no network, a negative seed, and samples that are no arrays of finite numbers.
+        For what is no network, one that cannot be copied, a negative seed, and samples that are no arrays of finite
+        numbers.
 
     Examples
     --------
@@ -331,27 +333,32 @@ def untrained(model: nn.Module, seed: int = 0, x: Any = None) -> nn.Module:
     >>> torch.equal(twin[0].weight, net[0].weight), bool(twin[1].running_mean.any()), twin.training
     (False, True, False)
     """
-    twin = copy.deepcopy(checks.network("model", model))
+    checks.network("model", model)
+    try:
+        twin = copy.deepcopy(model)
+    except Exception as error:
+        raise ValueError(f"model cannot be copied: {error}; look takes `untrained=`, a function") from error
     drawn: set[int] = set()
     x = None if x is None else checks.inputs("x", x)
     with torch.random.fork_rng(), torch.no_grad():
         torch.manual_seed(checks.at_least("seed", seed, 0))
         for module in twin.modules():
             if reset := getattr(module, "reset_parameters", getattr(module, "_reset_parameters", None)):
+                before = [(parameter, parameter.clone()) for parameter in module.parameters(recurse=False)]
                 reset()
-                drawn |= {id(parameter) for parameter in module.parameters(recurse=False)}
+                drawn |= {id(parameter) for parameter, old in before if not torch.equal(parameter, old)}
         for parameter in twin.parameters():
             if id(parameter) not in drawn:
                 order = torch.randperm(parameter.numel())
                 parameter.copy_(parameter.flatten()[order.to(parameter.device)].view_as(parameter))
         normal = [module for module in twin.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)]
         if x is not None and normal:
-            before = [(module, module.training, module.momentum) for module in normal]
+            modes = [(module, module.training, module.momentum) for module in normal]
             for module in normal:
                 module.train()
                 module.momentum = None  # the mean over all samples
             Network.run(twin, x)
-            for module, mode, momentum in before:
+            for module, mode, momentum in modes:
                 module.train(mode)
                 module.momentum = momentum
     return twin

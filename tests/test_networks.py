@@ -10,6 +10,7 @@ import pytest
 import torch
 import torchvision
 from torch import nn
+from torch.nn.utils import prune
 
 from infolib import activations, networks
 from infolib.data import Data
@@ -408,3 +409,29 @@ def test_rounding_of_half_precision_is_no_dependence_on_other_images(dtype, alon
     why = lenses.measurable(net, torch.rand(3, 4)).set_index("layer")["why not"]
     assert (why["2"] == "") == alone
     assert why["1"] == ""
+
+
+@pytest.mark.parametrize("reparametrised", [
+    nn.utils.weight_norm, nn.utils.spectral_norm, nn.utils.parametrizations.weight_norm,
+    lambda layer: prune.l1_unstructured(layer, "weight", 0.5),
+])  # fmt: skip
+@pytest.mark.filterwarnings("ignore:.*weight_norm.*:FutureWarning")
+def test_a_twin_has_no_trained_weight_where_a_weight_is_computed_from_another(reparametrised):
+    net = nn.Sequential(reparametrised(nn.Linear(6, 4)))
+    with torch.no_grad():
+        before = net(torch.eye(6))
+    twin = networks.untrained(net)
+    assert not any(torch.equal(one, other) for one, other in zip(net.parameters(), twin.parameters(), strict=True))
+    weights = twin(torch.eye(6)) - twin(torch.zeros(1, 6))
+    assert not torch.allclose(weights, before - net(torch.zeros(1, 6)))
+
+
+def test_a_network_that_cannot_be_copied_needs_an_untrained_one():
+    net = nn.Sequential(nn.Linear(6, 4)).eval()
+    net.lock = open(__file__)  # noqa: SIM115
+    x, y = torch.randn(60, 6, generator=torch.Generator().manual_seed(0)), torch.arange(60) % 2
+    how = {"lenses": ["codelength"], "codelength": {"n": 20}}
+    with net.lock, pytest.raises(ValueError, match=r"untrained: model cannot be copied: cannot pickle .*`untrained=`"):
+        lenses.look(net, (x, y), ["0"], **how)
+    table = lenses.look(net, (x, y), ["0"], untrained=lambda _: nn.Sequential(nn.Linear(6, 4)).eval(), **how)
+    assert table["untrained"].notna().all()

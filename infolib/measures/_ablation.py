@@ -190,13 +190,15 @@ def _before(layer: str, order: Sequence[str]) -> list[str]:
 def _replayed(model: nn.Module, known: Mapping[str, Tensor]) -> Iterator[None]:
     """Modules give what they gave before, and compute nothing."""
     modules = [model.get_submodule(name) for name in known]
+    own = [{name: value for name, value in vars(module).items() if name == "forward"} for module in modules]
     try:
         for module, t in zip(modules, known.values(), strict=True):
             module.__dict__["forward"] = partial(_again, t)
         yield
     finally:
-        for module in modules:
+        for module, former in zip(modules, own, strict=True):  # a `forward` that the user has put there comes back
             module.__dict__.pop("forward", None)
+            module.__dict__ |= former
 
 
 def _again(t: Tensor, *_: Any, **__: Any) -> Tensor:

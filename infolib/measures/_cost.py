@@ -24,6 +24,7 @@ SIZE = 384  # of the products of matrices that are timed
 BYTES = 8  # of a float64
 
 
+@torch.random.fork_rng(devices=[])  # matrices that are timed are drawn
 def costs(
     lenses: Mapping[str, Lens], networks: Sequence[nn.Module], data: Data, layers: list[str], units: Mapping[str, str]
 ) -> pd.DataFrame:

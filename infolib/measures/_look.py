@@ -103,10 +103,11 @@ def _moved(model: nn.Module, device: torch.device | str | None) -> nn.Module:
     model = checks.network("model", model)
     try:
         there = device_of(model) if device is None else torch.device(device)
-    except (RuntimeError, TypeError) as error:
-        raise ValueError(f"device must be one of torch's, got {device!r}: {error}") from error
-    if there.type == "mps":
-        raise ValueError("device must have float64, which mps does not: give device='cpu'")
+        if there.type == "mps":
+            raise ValueError("device must have float64, which mps does not: give device='cpu'")
+        there = torch.empty(0, device=there).device
+    except (RuntimeError, TypeError, AssertionError) as error:
+        raise ValueError(f"device must be one that torch has here, got {device!r}: {error}") from error
     return model if there == device_of(model) else copy.deepcopy(model).to(there)
 
 
@@ -130,9 +131,11 @@ def prepared(
     networks: list[list[nn.Module]] = [[model] for _ in parts]
     for r, of in enumerate(networks if "untrained" in run.beside else []):
         x = placed(model, balanced(parts[r], min(64, len(parts[r]))).x)
-        one = run.untrained(run.seed + r) if run.untrained else untrained(model, run.seed + r, x)
-        if other := [layer for layer in layers if layer not in ready(one, data, layers).layers]:
-            raise ValueError(f"untrained must give a network with the layers of model, and it lacks {other}")
+        try:
+            one = run.untrained(run.seed + r) if run.untrained else untrained(model, run.seed + r, x)
+            ready(one, data, layers)
+        except ValueError as error:
+            raise ValueError(f"untrained: {error}") from error
         of.append(one)
     return data, layers, parts, networks
 
@@ -145,10 +148,15 @@ def _done(
         return {}
     lacking = [column for column in [*COLUMNS, "network", "seed"] if column not in done]
     checks.hold("done", lacking, not lacking, f"a table of look: it lacks {', '.join(lacking)}")
-    of = sorted({*zip(done["network"].fillna(""), done["seed"], strict=True)})
+    names = not pd.api.types.is_numeric_dtype(done["layer"])
+    how = "a table with names as layers: read_csv(..., dtype={'layer': str, 'network': str})"
+    checks.hold("done", done["layer"][:1].tolist(), names, how)
+    words = ("network", "unit", "permutes", "settings", "why not")
+    done = done.assign(**{word: done[word].where(done[word].notna(), "").astype(str) for word in words})
+    of = sorted({*zip(done["network"], done["seed"], strict=True)})
     checks.hold("done", of, of == [(network, seed)], f"of network {network!r} and seed {seed} alone")
     found = {}
-    for (name, layer), rows in done.fillna({"network": "", "why not": "", "permutes": ""}).groupby(["lens", "layer"]):
+    for (name, layer), rows in done.groupby(["lens", "layer"]):
         if name in lenses and layer in layers and tuple(rows["quantity"]) == OF[name]:
             found[name, layer] = rows.assign(depth=layers.index(layer) + 1)
     return found

@@ -1,5 +1,6 @@
 """What `look` has beside a number, and how it goes about it: baselines, intervals, rows, targets, cost."""
 
+import io
 import math
 from collections import OrderedDict
 
@@ -176,6 +177,44 @@ def test_rows_come_at_once_and_a_former_table_is_gone_on_from(net, data, monkeyp
         lenses.look(net, data, ["fc"], done=part.drop(columns="ceiling"), **how)
 
 
+def test_a_table_from_a_file_is_done_where_its_layers_are_names(data):
+    net = nn.Sequential(nn.Flatten(), nn.Linear(36, 4)).eval()
+    how, rows = {"lenses": ["codelength"], "codelength": {"n": N}, "beside": ()}, []
+    whole = lenses.look(net, data, ["0", "1"], **how)
+    text = whole.to_csv(index=False)
+    with pytest.raises(ValueError, match=r"done must be a table with names as layers: read_csv\(.*, got \[0\]"):
+        lenses.look(net, data, ["0", "1"], done=pd.read_csv(io.StringIO(text)), **how)
+    again = pd.read_csv(io.StringIO(text), dtype={"layer": str, "network": str})
+    again = lenses.look(net, data, ["0", "1"], done=again, on_row=rows.append, **how)
+    assert rows == []
+    pd.testing.assert_frame_equal(again, whole)
+
+
+def test_an_error_of_the_callers_own_functions_is_not_said_to_be_of_the_table(net, data):
+    def fails(_row):
+        raise KeyError("mine")
+
+    with pytest.raises(KeyError, match="mine"):
+        lenses.look(net, data, ["fc"], lenses=["codelength"], codelength={"n": N}, beside=(), on_row=fails)
+    wrong = Network(net, forward=lambda model, x: model({"a": x}["b"]))
+    with pytest.raises(ValueError, match=r"model cannot take x of shape \(3, 1, 6, 6\): 'b'"):
+        lenses.look(wrong, data, ["fc"])
+
+
+def test_a_module_keeps_a_forward_of_its_own_through_the_ablation(data):
+    net = nn.Sequential(nn.Flatten(), nn.Linear(36, 8), nn.Linear(8, 4)).eval()
+    own = net[1].forward = lambda x, before=net[1].forward: 3 * before(x)
+    lenses.clamped_accuracy(net, data, ["1", "2"], n=N)
+    lenses.cost(net, data, ["1", "2"], lenses=["class_information"], class_information={"n": N})
+    assert net[1].forward is own
+
+
+def test_cost_leaves_the_generator_as_it_is(net, data):
+    before = torch.get_rng_state()
+    lenses.cost(net, data, ["fc"], lenses=QUICK, **SIZES)
+    assert torch.equal(torch.get_rng_state(), before)
+
+
 def test_a_lens_that_fails_has_a_reason_and_the_others_go_on(net, data, monkeypatch):
     broken = lenses.codelength
 
@@ -197,7 +236,8 @@ def test_a_lens_that_fails_has_a_reason_and_the_others_go_on(net, data, monkeypa
     ({"lenses": ["sight"]}, "unknown lenses 'sight'; allowed: information, redundancy"),
     ({"repeats": 50}, "repeats must be at most a third of the 120 samples, got 50"),
     ({"device": "mps"}, "device must have float64, which mps does not"),
-    ({"untrained": lambda _: nn.Sequential(nn.Flatten()).eval()}, "unknown layer 'fc'"),
+    ({"untrained": lambda _: nn.Sequential(nn.Flatten()).eval()}, "untrained: unknown layer 'fc'"),
+    ({"device": "cuda:99"}, "device must be one that torch has here, got 'cuda:99': "),
     ({"layers_at_once": 0}, "layers_at_once must be an integer of at least 1, got 0"),
     ({"batch_size": 0}, "batch_size must be an integer of at least 1, got 0"),
 ])  # fmt: skip

@@ -303,8 +303,7 @@ def untrained(model: nn.Module, seed: int = 0, x: Any = None) -> nn.Module:
 
     Every module draws its weights anew by its own `reset_parameters`, torch's initialisation. Parameters of modules
     without it, such as a class token, and those that it leaves as they are, such as the original of a pruned or normed
-    weight, are put into a random order. With samples, batch normalisation gets their
-    statistics in one pass.
+    weight, are put into a random order. With samples, batch normalisation gets their statistics in one pass.
 
     Parameters
     ----------

@@ -94,7 +94,8 @@ def look(
     on_row : callable, optional
         Called with each finished row, a dict, at once.
     done : DataFrame, optional
-        A former table of the same network and seed: rows of layers that are complete in it are not measured again.
+        A former table of the same network, data, options, repeats and baselines, of which network, seed and n are
+        checked: layers that are complete in it are not measured again. From a file, read layers and network as words.
     progress : bool
         Whether to show a bar.
     **options

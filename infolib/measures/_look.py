@@ -25,6 +25,7 @@ from infolib.networks import Layers, untrained
 
 BESIDE = ("untrained", "permuted")
 LEVEL = 0.95  # of the interval over repeats
+FAILED = r"^\w+(?:Error|Exception): "  # a reason that is another one's error: it is tried again
 
 Lens = partial[pd.DataFrame]  # with all its options
 
@@ -78,7 +79,8 @@ def looked(
     """As `lenses.look`."""
     model = _moved(model, run.device)
     data, layers, parts, networks = prepared(lenses, model, data, layers, run)
-    done = _done(run.done, lenses, layers, network, run.seed)
+    sizes = {name: size_for(name, parts[0], lens.keywords.get("n")) for name, lens in lenses.items()}
+    done = _done(run.done, sizes, layers, network, run.seed)
     size = len(layers) if run.layers_at_once is None else checks.at_least("layers_at_once", run.layers_at_once, 1)
     found: dict[tuple[str, str], pd.DataFrame] = {}
     bar = tqdm(total=len(lenses) * len(layers), unit="layer", **{} if run.progress else {"disable": True})
@@ -141,9 +143,9 @@ def prepared(
 
 
 def _done(
-    done: pd.DataFrame | None, lenses: Mapping[str, Lens], layers: Sequence[str], network: str, seed: int
+    done: pd.DataFrame | None, sizes: Mapping[str, int], layers: Sequence[str], network: str, seed: int
 ) -> dict[tuple[str, str], pd.DataFrame]:
-    """The complete layers of a former table, by lens and layer."""
+    """The complete layers of a former table, by lens and layer, but for those where a lens has failed."""
     if done is None or not len(done):
         return {}
     lacking = [column for column in [*COLUMNS, "network", "seed"] if column not in done]
@@ -157,7 +159,10 @@ def _done(
     checks.hold("done", of, of == [(network, seed)], f"of network {network!r} and seed {seed} alone")
     found = {}
     for (name, layer), rows in done.groupby(["lens", "layer"]):
-        if name in lenses and layer in layers and tuple(rows["quantity"]) == OF[name]:
+        failed = rows["why not"].str.contains(FAILED).any()
+        if name in sizes and layer in layers and tuple(rows["quantity"]) == OF[name] and not failed:
+            n = sorted(rows["n"].unique().tolist())
+            checks.hold(f"n of {name} in done", n, n == [sizes[name]], f"[{sizes[name]}], as it is asked for")
             found[name, layer] = rows.assign(depth=layers.index(layer) + 1)
     return found
 

@@ -173,6 +173,12 @@ def test_rows_come_at_once_and_a_former_table_is_gone_on_from(net, data, monkeyp
     pd.testing.assert_frame_equal(again, whole)
     with pytest.raises(ValueError, match=r"done must be of network '' and seed 1 alone, got \[\('', 0\)\]"):
         lenses.look(net, data, ["fc"], seed=1, done=part, **how)
+    failed = part.assign(**{"why not": part["why not"].where(part["layer"] != "conv", "RuntimeError: no memory")})
+    seen.clear()
+    lenses.look(net, data, ["conv"], done=failed, **how | {"lenses": ["information"]})
+    assert seen == [("information", "conv")]  # what has failed is tried again
+    with pytest.raises(ValueError, match=r"n of information in done must be \[30\], as it is asked for, got \[40\]"):
+        lenses.look(net, data, ["conv", "fc"], done=part, **how | {"information": {"n": 30}})
     with pytest.raises(ValueError, match="done must be a table of look: it lacks ceiling"):
         lenses.look(net, data, ["fc"], done=part.drop(columns="ceiling"), **how)
 

@@ -100,10 +100,10 @@ def answer(address, seconds):
 def test_the_scoreboard_counts_what_the_reports_say():
     rows = {number: cells.split("|") for number, cells in re.findall(r"^\| (\d\d) \|(.*)\|$", TEXT, re.M)}
     found = reports.load("paper")
-    assert set(rows) == {name[:2] for name in runner.notebooks()} == {name[:2] for name in found}
-    for name, report in found.items():
-        cells = [cell.strip() for cell in rows[name[:2]][-7:]]
-        if report.former:
+    assert set(rows) == {name[:2] for name in runner.notebooks()}
+    for name in runner.notebooks():
+        cells, report = [cell.strip() for cell in rows[name[:2]][-7:]], found.get(name)
+        if report is None or report.former:  # 09 has not had its run yet
             assert cells == ["·"] * 7, name
             continue
         words = report.verdicts.drop_duplicates("claim")["word"].tolist()

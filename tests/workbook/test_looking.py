@@ -48,9 +48,9 @@ def few(monkeypatch):
     measured = []
 
     def fitted(lens, **sizes):
-        def small(net, data, layers, **options):
+        def small(net, data, layers, *, n=sizes["n"], **options):
             measured.append(lens.__name__)
-            return lens(net, data, layers, **sizes | options)
+            return lens(net, data, layers, n=n, **{key: size for key, size in sizes.items() if key != "n"} | options)
 
         return small
 

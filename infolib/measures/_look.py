@@ -184,7 +184,10 @@ def _measured(
             tables[which].append(_tried(name, own, model, part, layers))
     found = _joined(tables[0])
     if len(tables) > 1:
-        found["untrained"] = _joined(tables[1])["value"]
+        twin = _joined(tables[1])
+        found["untrained"] = twin["value"]
+        silent = (twin["why not"] != "") & (found["why not"] == "")
+        found.loc[silent, "settings"] += ", untrained: " + twin["why not"]
     return found
 
 

@@ -237,6 +237,25 @@ def test_a_lens_that_fails_has_a_reason_and_the_others_go_on(net, data, monkeypa
     assert table["why not"]["I(X;T)", "conv"] == ""
 
 
+def test_an_untrained_network_that_cannot_be_measured_has_its_reason_in_the_settings(data):
+    class Picky(nn.Sequential):
+        """Trained it answers; of random weights it takes no more than eight samples."""
+
+        def forward(self, x):
+            if len(x) > 8 and not self.trained:
+                raise RuntimeError("too many")
+            return super().forward(x)
+
+    torch.manual_seed(0)
+    net, other = (Picky(nn.Flatten(), nn.Linear(36, 4)).eval() for _ in range(2))
+    net.trained, other.trained = True, False
+    table = lenses.look(net, data, ["1"], lenses=["codelength"], untrained=lambda _: other, beside=["untrained"],
+                        codelength={"n": N})  # fmt: skip
+    assert table["untrained"].isna().all()
+    assert table["value"].notna().all()
+    assert ", untrained: ValueError: model cannot take x" in table["settings"][0]
+
+
 @pytest.mark.parametrize(("options", "message"), [
     ({"beside": ["random"]}, "unknown beside 'random'; allowed: untrained, permuted"),
     ({"lenses": ["sight"]}, "unknown lenses 'sight'; allowed: information, redundancy"),

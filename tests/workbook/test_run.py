@@ -362,7 +362,11 @@ def no_kernel(monkeypatch):
 
 @pytest.mark.usefixtures("root", "no_kernel")
 def test_reports_folder_that_cannot_be_written_is_named_before_a_kernel_starts(monkeypatch):
-    def refuse(**options):
+    made = folders.tempfile.mkdtemp
+
+    def refuse(*places, **options):
+        if places:  # a TemporaryDirectory, outside of reports
+            return made(*places)
         raise OSError(errno.EROFS, "Read-only file system", str(options["dir"]))
 
     monkeypatch.setattr(folders.tempfile, "mkdtemp", refuse)

@@ -115,7 +115,7 @@ def look(
     Examples
     --------
     >>> net = nn.Sequential(nn.Flatten(), nn.Linear(16, 2)).eval()
-    >>> images = Data(torch.rand(40, 1, 4, 4, generator=torch.Generator().manual_seed(0)), torch.arange(40) % 2)
+    >>> images = torch.rand(40, 1, 4, 4, generator=torch.Generator().manual_seed(0)), torch.arange(40) % 2
     >>> table = look(net, images, ["1"], beside=(), discarding={"n": 1})
     >>> table.groupby("lens", sort=False)["quantity"].agg(list).to_dict()["information"]
     ['I(X;T)', 'I(T;Y)', 'I(X;T) aligned', 'I(T;Y) aligned']
@@ -164,7 +164,7 @@ def cost(
     Examples
     --------
     >>> net = nn.Sequential(nn.Flatten(), nn.Linear(16, 2)).eval()
-    >>> images = Data(torch.rand(40, 1, 4, 4, generator=torch.Generator().manual_seed(0)), torch.arange(40) % 2)
+    >>> images = torch.rand(40, 1, 4, 4, generator=torch.Generator().manual_seed(0)), torch.arange(40) % 2
     >>> cost(net, images, ["1"], lenses=["information", "codelength"])[["lens", "n"]].values.tolist()
     [['information', 40], ['codelength', 40]]
     """
@@ -225,7 +225,7 @@ def information(
     Examples
     --------
     >>> net = nn.Sequential(nn.Flatten(), nn.Linear(16, 2)).eval()
-    >>> images = Data(torch.rand(40, 1, 4, 4, generator=torch.Generator().manual_seed(0)), torch.arange(40) % 2)
+    >>> images = torch.rand(40, 1, 4, 4, generator=torch.Generator().manual_seed(0)), torch.arange(40) % 2
     >>> information(net, images, ["1"], n=32)[["quantity", "unit", "why not"]].values.tolist()[:2]
     [['I(X;T)', 'bit', ''], ['I(T;Y)', 'bit', '']]
     """
@@ -292,7 +292,7 @@ def redundancy(
     Examples
     --------
     >>> net = nn.Sequential(nn.Conv2d(1, 3, 2), nn.Flatten()).eval()
-    >>> images = Data(torch.rand(40, 1, 4, 4, generator=torch.Generator().manual_seed(0)), torch.arange(40) % 2)
+    >>> images = torch.rand(40, 1, 4, 4, generator=torch.Generator().manual_seed(0)), torch.arange(40) % 2
     >>> redundancy(net, images, ["0", "1"], n=32)[["layer", "quantity", "why not"]].values.tolist()[1:3]
     [['0', 'RS share', ''], ['1', 'RS(X;T)', 'no maps: its output for an image is (27,), not (maps, height, width)']]
     """
@@ -356,7 +356,7 @@ def class_information(
     Examples
     --------
     >>> net = nn.Sequential(nn.Flatten(), nn.Linear(16, 2)).eval()
-    >>> images = Data(torch.rand(40, 1, 4, 4, generator=torch.Generator().manual_seed(0)), torch.arange(40) % 2)
+    >>> images = torch.rand(40, 1, 4, 4, generator=torch.Generator().manual_seed(0)), torch.arange(40) % 2
     >>> class_information(net, images, ["1"], n=20)["quantity"].tolist()
     ['class information', 'intact accuracy', 'ablation area', 'ablation gap']
     """
@@ -410,7 +410,7 @@ def clamped_accuracy(
     Examples
     --------
     >>> net = nn.Sequential(nn.Flatten(), nn.Linear(16, 2)).eval()
-    >>> images = Data(torch.rand(40, 1, 4, 4, generator=torch.Generator().manual_seed(0)), torch.arange(40) % 2)
+    >>> images = torch.rand(40, 1, 4, 4, generator=torch.Generator().manual_seed(0)), torch.arange(40) % 2
     >>> clamped_accuracy(net, images, ["1"], n=20, shares=[1.0])["share"].tolist()
     [0.0, 1.0, 0.0, 1.0]
     """
@@ -472,7 +472,7 @@ def discarding(
     Examples
     --------
     >>> net = nn.Sequential(nn.Flatten(), nn.Linear(16, 2)).eval()
-    >>> images = Data(torch.rand(40, 1, 4, 4, generator=torch.Generator().manual_seed(0)), torch.arange(40) % 2)
+    >>> images = torch.rand(40, 1, 4, 4, generator=torch.Generator().manual_seed(0)), torch.arange(40) % 2
     >>> table = discarding(net, images, ["1"], n=2)
     >>> table["quantity"].tolist(), table["settings"][0]
     (['discarding', 'discarding error', 'capped cells', 'concentration'], 'grid 4')
@@ -534,7 +534,7 @@ def codelength(
     Examples
     --------
     >>> net = nn.Sequential(nn.Flatten(), nn.Linear(16, 2)).eval()
-    >>> images = Data(torch.rand(40, 1, 4, 4, generator=torch.Generator().manual_seed(0)), torch.arange(40) % 2)
+    >>> images = torch.rand(40, 1, 4, 4, generator=torch.Generator().manual_seed(0)), torch.arange(40) % 2
     >>> codelength(net, images, ["1"], n=32)[["quantity", "unit"]].values.tolist()
     [['codelength', 'bit per label']]
     """

@@ -202,7 +202,7 @@ class Watch:
     >>> watch = Watch(images, ["1"], every=2, information={"n": 20})
     >>> for _ in range(4):
     ...     watch(net)  # and a step of training
-    >>> watch.table[["step", "layer", "quantity"]].values.tolist()[::2]
+    >>> watch.table[["step", "layer", "quantity"]].values.tolist()[::4]
     [[0, '1', 'I(X;T)'], [2, '1', 'I(X;T)']]
     """
 

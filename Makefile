@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PYTHON_RANGE := >=3.11,<3.14
 
-.PHONY: help reports test test-networks notebooks lab bench lock clean
+.PHONY: help reports test test-networks test-browser docs notebooks lab bench lock clean
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 16
 
@@ -13,7 +13,7 @@ reports: $(VENV)/.ready  ## execute the workbook into reports/$(PROFILE) (PROFIL
 	$(BIN)/infolib run --profile $(PROFILE) --jobs $(JOBS)
 
 # Small networks run best on one thread, and a stored output does not depend on how many there are.
-test test-networks notebooks bench: export OMP_NUM_THREADS = 1
+test test-networks test-browser notebooks bench: export OMP_NUM_THREADS = 1
 test: $(VENV)/.ready  ## lint, types, unit tests, nbval
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -23,6 +23,12 @@ test: $(VENV)/.ready  ## lint, types, unit tests, nbval
 test-networks: export HF_HUB_OFFLINE = 1
 test-networks: $(VENV)-networks/.ready  ## try the real timm, transformers and lightning, in an environment of their own
 	$(VENV)-networks/bin/pytest tests/networks
+
+docs: $(VENV)-site/.ready  ## build the site from what is committed into docs/build; nothing is executed or fetched
+	$(VENV)-site/bin/python -m sphinx -q -W --keep-going -j auto -b html -c docs -d .cache/doctrees . docs/build
+
+test-browser: $(VENV)-site/.ready  ## try notebooks, board and site in a real browser (needs chromium)
+	$(VENV)-site/bin/pytest tests/browser
 
 notebooks: $(VENV)/.ready  ## execute the notebooks in place, as they are committed (all, or one: NB=04)
 	TQDM_DISABLE=1 $(BIN)/jupyter nbconvert --log-level=WARN --to notebook --execute --inplace \
@@ -43,19 +49,23 @@ $(VENV)-uv/bin/uv:
 
 $(VENV)/.ready: requirements.lock
 $(VENV)-networks/.ready: requirements-networks.lock
-$(VENV)/.ready $(VENV)-networks/.ready: pyproject.toml workbook/pyproject.toml | $(UV)
+$(VENV)-site/.ready: requirements-site.lock
+$(VENV)/.ready $(VENV)-networks/.ready $(VENV)-site/.ready: pyproject.toml workbook/pyproject.toml | $(UV)
 	$(UV) venv --quiet --allow-existing --python '$(PYTHON_RANGE)' $(@D)
 	$(UV) pip sync --compile-bytecode --python $(@D)/bin/python --require-hashes $(filter %.lock,$^)
 	$(UV) pip install --quiet --python $(@D)/bin/python --no-deps --no-build-isolation --editable . --editable workbook
 	@touch $@
 
-lock: | $(UV)  ## renew both locks, from what workbook/ needs and through it the library
+lock: | $(UV)  ## renew the three locks, from what workbook/ needs and through it the library
 	$(UV) pip compile --quiet --universal --upgrade --generate-hashes --python-version 3.11 --extra dev \
 		--no-emit-package information-workbook --custom-compile-command 'make lock' \
 		workbook/pyproject.toml -o requirements.lock
 	$(UV) pip compile --quiet --universal --generate-hashes --python-version 3.11 --extra dev --extra networks \
 		--no-emit-package information-workbook --constraint requirements.lock --custom-compile-command 'make lock' \
 		workbook/pyproject.toml -o requirements-networks.lock
+	$(UV) pip compile --quiet --universal --generate-hashes --python-version 3.11 --extra dev --extra site \
+		--no-emit-package information-workbook --constraint requirements.lock --custom-compile-command 'make lock' \
+		workbook/pyproject.toml -o requirements-site.lock
 
 clean:  ## remove the environment, quick reports and tool caches (data/cache stays)
-	rm -rf $(VENV) $(VENV)-uv $(VENV)-networks reports/quick reports/failed reports/index.html .pytest_cache .ruff_cache .mypy_cache .hypothesis
+	rm -rf $(VENV) $(VENV)-uv $(VENV)-networks $(VENV)-site reports/quick reports/failed reports/index.html .pytest_cache .ruff_cache .mypy_cache .hypothesis

@@ -43,7 +43,7 @@ import torch
 from torch import Tensor, fx, nn
 
 from infolib import checks
-from infolib.networks import Layers, Network, select
+from infolib.networks import Layers, Network, forked, select
 
 _PLOTTED = re.compile(r"(conv|hidden|fc)\d+|stem|stage\d+\.block\d+|output")
 
@@ -187,7 +187,7 @@ def collect(model: nn.Module, x: Any, layers: Layers, *, batch_size: int = 1024)
     with evaluating(model), record(model, layers) as outputs:
         for start in range(0, len(checks.leaves(x)[0]), batch_size):
             outputs.clear()
-            forward(model, placed(model, checks.each(itemgetter(slice(start, start + batch_size)), x)))
+            forward(model, checks.each(itemgetter(slice(start, start + batch_size)), x))
             if missing := [layer for layer in parts if layer not in outputs]:
                 raise ValueError(f"the forward pass does not reach {', '.join(missing)}")
             for layer, output in outputs.items():
@@ -294,9 +294,9 @@ def _calls(model: nn.Module, x: Any) -> tuple[list[nn.Module], Exception | None]
     """The modules in the order in which a forward pass is done with them, and the error that ended it early."""
     calls: list[nn.Module] = []
     handles = [module.register_forward_hook(lambda module, *_: calls.append(module)) for module in model.modules()]
-    device, token = device_of(model, "cpu"), _Calls.idle.set(True)
+    token = _Calls.idle.set(True)
     try:
-        with evaluating(model), torch.random.fork_rng([device] if device.type == "cuda" else []):
+        with evaluating(model), forked(model):
             forward(model, x)
     except Exception as error:  # such as a layer behind the one that is asked for, which does not fit
         return calls, error
@@ -315,7 +315,7 @@ def forward(model: nn.Module, x: Any) -> Any:
     model : nn.Module
         Any network, in the caller's mode.
     x : Tensor, shape (n, ...), or tuple or mapping of these
-        Samples, on the model's device: one argument, several, or keywords.
+        Samples, from any device, as `placed` makes them: one argument, several, or keywords.
 
     Returns
     -------
@@ -334,7 +334,7 @@ def forward(model: nn.Module, x: Any) -> Any:
     ValueError: model cannot take x of shape (4, 5): ...
     """
     try:
-        return Network.run(model, x)
+        return Network.run(model, placed(model, x))
     except torch.OutOfMemoryError:
         raise
     except (RuntimeError, TypeError, LookupError, AttributeError, AssertionError) as error:

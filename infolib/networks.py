@@ -15,6 +15,7 @@ import copy
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from typing import Any
 
 import torch
@@ -339,7 +340,7 @@ def untrained(model: nn.Module, seed: int = 0, x: Any = None) -> nn.Module:
         raise ValueError(f"model cannot be copied: {error}; look takes `untrained=`, a function") from error
     drawn: set[int] = set()
     x = None if x is None else checks.inputs("x", x)
-    with torch.random.fork_rng(), torch.no_grad():
+    with forked(model), torch.no_grad():
         torch.manual_seed(checks.at_least("seed", seed, 0))
         for module in twin.modules():
             if reset := getattr(module, "reset_parameters", getattr(module, "_reset_parameters", None)):
@@ -361,6 +362,30 @@ def untrained(model: nn.Module, seed: int = 0, x: Any = None) -> nn.Module:
                 module.train(mode)
                 module.momentum = momentum
     return twin
+
+
+def forked(model: nn.Module) -> AbstractContextManager[None]:
+    """What leaves torch's random numbers as they were, on the processor and on the model's cards.
+
+    Parameters
+    ----------
+    model : nn.Module
+        Any network.
+
+    Returns
+    -------
+    context manager
+
+    Examples
+    --------
+    >>> net, before = nn.Linear(1, 1), torch.get_rng_state()
+    >>> with forked(net):
+    ...     _ = torch.rand(3)
+    >>> torch.equal(torch.get_rng_state(), before)
+    True
+    """
+    devices = {tensor.device for tensor in checks.network("model", model).parameters()}
+    return torch.random.fork_rng([device for device in devices if device.type == "cuda"])
 
 
 def select(model: nn.Module, layers: Layers = None) -> list[str]:

@@ -227,7 +227,7 @@ def minimise(
     device = device_of(model)
     # disable=None: silent where the output is no terminal
     bar = tqdm(range(1, epochs + 1), unit="epoch", disable=None if progress else True)
-    batches = ((e, batch) for e in bar for batch in _batches(torch.randperm(n).to(device), batch_size))
+    batches = ((e, batch) for e in bar for batch in _batches(torch.randperm(n), batch_size))
 
     def in_training(batch: tuple[int, Tensor]) -> Tensor:
         model.train()
@@ -468,7 +468,7 @@ def train_many(
         raise ValueError(f"x of data must have {len(stacked[0][0])} features for these models, got {sorted(features)}")
     _fitting(stacked[-1][0], max(int(data[i].y.max()) for i in busy))
     update = Adam(stacked, checks.within("lr", checks.positive("lr", lr), 0), fused=True)
-    sizes = torch.tensor([len(data[i]) for i in busy])
+    sizes = torch.tensor([len(data[i]) for i in busy], device=device)
     first = (sizes.cumsum(0) - sizes)[:, None]
     x, y = (torch.cat(parts).to(device) for parts in ([data[i].x.flatten(1) for i in busy], [data[i].y for i in busy]))
     draws = {s: torch.Generator().manual_seed(s) for s in seeds}
@@ -477,7 +477,7 @@ def train_many(
 
     def loss(u: dict[int, Tensor]) -> Tensor:
         """A sum over networks that share nothing: each gets its own gradient, and Adam is by element."""
-        rows = (first + (torch.stack([u[seeds[i]] for i in busy]) * sizes[:, None]).long()).flatten()
+        rows = (first + (torch.stack([u[seeds[i]] for i in busy]).to(device) * sizes[:, None]).long()).flatten()
         scores = _forward(stacked, x.index_select(0, rows).view(len(busy), batch_size, -1)).flatten(0, 1)
         scores.register_hook(Tensor.contiguous)  # of the gradient, which else comes with the classes first
         log_p = log_softmax(scores.T.contiguous(), 0).T  # the same sums, and twenty times as fast
@@ -662,7 +662,7 @@ def ewc(model: nn.Module, data: Data, *, strength: float, samples: int = 200, se
     chosen = torch.randperm(len(data), generator=generator)[:samples]
     for i in chosen:
         log_p = log_softmax(_logits(model, data.x[i : i + 1], 0), 1)[0]
-        drawn = torch.multinomial(log_p.detach().exp(), 1, generator=generator)[0]
+        drawn = torch.multinomial(log_p.detach().exp().cpu(), 1, generator=generator)[0]
         for total, gradient in zip(fisher, torch.autograd.grad(log_p[drawn], list(model.parameters())), strict=True):
             total += gradient.square() / len(chosen)
 

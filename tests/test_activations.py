@@ -594,7 +594,7 @@ def test_what_is_no_network_is_refused(x, model):
         (lambda net, x: collect(net, x[:, :3], ["3"]), r"model cannot take x of shape \(10, 3\)"),
         (lambda net, x: collect(net, x, ["3"], batch_size=2.5), "batch_size must be an integer"),
         (lambda net, x: collect(net, x, ["3"], batch_size=None), "batch_size must be an integer"),
-        (lambda net, _: forward(net, None), "x must be a tensor, got NoneType"),
+        (lambda net, _: forward(net, None), "x must be an array of numbers, got NoneType"),
         (lambda net, x: reached(net, x[:, :3]), "model cannot take x"),
         (lambda *_: device_of(nn.ReLU(), "abacus"), "default must be a device, got 'abacus'"),
     ],

@@ -411,7 +411,8 @@ def planes_and_lenses():
 def others():
     mine = "networks"
     yield mine, "select", {"model": NET, "layers": ["conv1"]}, {"layers": "None? []? ['nonsense']"}
-    yield mine, "blocks", {"model": NET}, {}
+    for name in ("blocks", "forked"):
+        yield mine, name, {"model": NET}, {}
     yield mine, "untrained", {"model": NET, "seed": 0, "x": X}, {"seed": "0", "x": "None bool"}
     mine, given = "activations", {"model": NET, "x": X, "layers": ["conv1", "fc"]}
     yield mine, "collect", given | {"batch_size": 5}, {"layers": "[]~"}

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from infolib import activations
-from infolib.activations import hooked, placed, reached
+from infolib.activations import hooked, reached
 from infolib.data import Data
 from infolib.estimators import binning, discrete
 from infolib.measures._measurable import collected, kinds, output, sets
@@ -137,7 +137,7 @@ def _clamping(
     model: nn.Module, data: Data, changes: Mapping[str, list[Callable[[Tensor], Tensor]]]
 ) -> dict[str, list[float]]:
     """Accuracy under each change of each layer; what a pass computes before a layer is computed once, not each time."""
-    order = reached(model, placed(model, data[:1].x))
+    order = reached(model, data[:1].x)
     before = {layer: _before(layer, order) for layer in changes}
     wanted = {name for names in before.values() for name in names}
     right = {layer: torch.zeros(len(each), dtype=torch.float64) for layer, each in changes.items()}

@@ -112,7 +112,7 @@ def _left(model: nn.Module, few: Data, layer: str) -> float:
 def _passing(model: nn.Module, few: Data) -> float:
     """Bytes per sample of the largest outputs that a pass holds at once, about."""
     sizes: list[int] = []
-    names = [name for name in activations.reached(model, placed(model, few.x)) if name]
+    names = [name for name in activations.reached(model, few.x) if name]
     kept = dict.fromkeys(names, lambda _, t: sizes.append(t.numel() * t.element_size() if isinstance(t, Tensor) else 0))
     with activations.hooked(model, kept):
         output(model, few.x)

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from infolib import activations, checks
-from infolib.activations import evaluating, forward, hooked, placed, reached
+from infolib.activations import evaluating, forward, hooked, reached
 from infolib.data import Data, gathered, stratified_order
 from infolib.measures.discarding import constrained
 from infolib.networks import Layers, Network, select
@@ -247,7 +247,7 @@ def _outputs(model: nn.Module, x: Any) -> dict[str, Any]:
             t = error
         outputs[layer] = t.clone() if isinstance(t, Tensor) else t  # an in-place ReLU would overwrite it
 
-    names = filter(None, reached(model, placed(model, x)))
+    names = filter(None, reached(model, x))
     with hooked(model, dict.fromkeys(names, keep)):
         output(model, x)
     return outputs
@@ -256,7 +256,7 @@ def _outputs(model: nn.Module, x: Any) -> dict[str, Any]:
 def output(model: nn.Module, x: Any) -> Any:
     """What the model returns for samples, in eval mode and without gradients."""
     with evaluating(model):
-        return forward(model, placed(model, x))
+        return forward(model, x)
 
 
 def logits(model: nn.Module, x: Any, recorded: Mapping[str, Tensor]) -> list[str]:

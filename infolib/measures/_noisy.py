@@ -70,7 +70,7 @@ def discarded(
             t = t.squeeze(-1).movedim(1, -1) if len(shape) == 2 else t.reshape(-1, *shape)
             same = checks.each(lambda part: part[i : i + 1].expand(len(u), *part.shape[1:]), x)
             with activations.replace(net, {inside: lambda _: t}):
-                return activations.forward(net, activations.placed(net, same))
+                return activations.forward(net, same)
 
         return Network(model, forward=run)
 

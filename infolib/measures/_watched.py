@@ -13,7 +13,7 @@ from infolib import activations, checks
 from infolib.data import Data, gathered
 from infolib.measures._lens_options import Options
 from infolib.measures._lenses import look
-from infolib.networks import Layers, Network, select
+from infolib.networks import Layers, Network, forked, select
 
 Measure = Callable[[nn.Module, Data, list[str]], pd.DataFrame]
 SAVED = ("done", "on_row")  # a former table and its rows have no step
@@ -53,12 +53,7 @@ class Look(Options, total=False):
 @contextmanager
 def undisturbed(model: nn.Module) -> Iterator[None]:
     """Eval mode and gradients inside the `with`; modes and the states of torch's generators are restored after it."""
-    device = activations.device_of(model)
-    with (
-        activations.evaluating(model),
-        torch.enable_grad(),
-        torch.random.fork_rng([device] if device.type == "cuda" else []),
-    ):
+    with activations.evaluating(model), torch.enable_grad(), forked(model):
         yield
 
 

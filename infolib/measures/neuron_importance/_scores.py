@@ -75,7 +75,7 @@ def scores(
         null = permutation_null(_class_information, codes, data.y, n_permutations=permutations, seed=seed)
         entropy = discrete.entropy(codes)[None]  # no permutation changes it
         values, nulls = torch.cat([entropy, information]), torch.cat([entropy, null.quantile(0.95, dim=0)])
-        preferred = data.y.unique()[discrete.class_information(codes, data.y).argmax(-1)]
+        preferred = data.y.unique().cpu()[discrete.class_information(codes, data.y).argmax(-1)]
         active = (codes > 0).double().mean(0)
         for quantity, value, level in zip(QUANTITIES, values, nulls, strict=True):
             table = _table(layer, quantity, value, "bit", data).assign(null=level.numpy())

@@ -33,6 +33,7 @@ from torch.nn.functional import cross_entropy, softplus
 from torch.optim import Adam
 
 from infolib import checks, training
+from infolib.activations import device_of, placed
 from infolib.data import Data
 from infolib.measures import _options
 from infolib.measures.transfer import _coding
@@ -184,6 +185,7 @@ def replay_codelength(
     checks.at_least("streams", streams, 0)
     ends = [*range(0, len(data), checks.at_least("batch_size", batch_size, 1)), len(data)]
     model = training.train(initial, data[:0], steps=0, seed=seed)
+    data = Data(placed(model, data.x), data.y.to(device_of(model)))
     b = torch.tensor(math.log(math.e - 1), dtype=torch.float64, requires_grad=True)  # softplus(b) is 1
     update = Adam(model.parameters(), checks.within("lr", checks.positive("lr", lr), 0), fused=True)
     calibrator = Adam([b], 0.02)
@@ -475,7 +477,7 @@ def counting(state: Tensor, prefix: Data, _seed: int = 0) -> Predictor:
     if len(prefix):
         _coding.check_data(prefix, "prefix")
     cells = partial(_cells, cells=len(counts))
-    counts.index_put_((cells(prefix.x), prefix.y), torch.ones(len(prefix), dtype=torch.float64), accumulate=True)
+    counts.index_put_((cells(prefix.x), prefix.y), counts.new_ones(len(prefix)), accumulate=True)
     log_p = (counts / counts.sum(1, keepdim=True)).log()
     return lambda x: log_p[cells(x)]
 
@@ -633,8 +635,8 @@ def overlap(pool: Data, holdout: Data) -> int:
     >>> overlap(Data(x[:4], torch.zeros(4).long()), Data(x[2:], torch.zeros(3).long()))
     2
     """
-    known = {row.numpy().tobytes() for row in pool.x.flatten(1)}
-    return sum(row.numpy().tobytes() in known for row in holdout.x.flatten(1))
+    known = {row.numpy().tobytes() for row in pool.x.cpu().flatten(1)}
+    return sum(row.numpy().tobytes() in known for row in holdout.x.cpu().flatten(1))
 
 
 def _sdl_curve(

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, log_softmax
 
 from infolib import checks
-from infolib.activations import evaluating
+from infolib.activations import evaluating, forward
 from infolib.data import Data, labelled
 from infolib.measures import _options
 
@@ -188,7 +188,7 @@ def scores(predictor: Predictor, x: Tensor) -> Tensor:
     """Normalised log-scores in float64, of a network in eval mode."""
     if isinstance(predictor, nn.Module):
         with evaluating(predictor):
-            found = torch.cat([predictor(batch) for batch in x.split(BATCH)])
+            found = torch.cat([forward(predictor, batch) for batch in x.split(BATCH)]).to(x.device)
     else:
         found = predictor(x)
     if found.ndim != 2 or len(found) != len(x):

@@ -391,7 +391,8 @@ def planes_and_lenses():
     asked = {"lenses": ["information"], "beside": ["permuted"], "repeats": 1}
     how = {"batch_size": 8, "layers_at_once": 1, "device": "cpu", "on_row": None, "done": None, "untrained": None}
     yield mine, "look", look | how | asked | smaller | {"discarding": {"n": 1} | noise}, may | whole
-    yield mine, "cost", {"model": NET, "data": many, "layers": ["conv1"]} | asked, may | whole
+    how = {"batch_size": 8, "layers_at_once": 1, "device": "cpu"}
+    yield mine, "cost", {"model": NET, "data": many, "layers": ["conv1"]} | how | asked, may | whole
     few = {"data": many, "layers": ["conv1"]} | smaller | {"discarding": {"n": 1} | noise}
     may = {"data": "negative? floats? pair", "layers": "None?"} | dict.fromkeys([*smaller, "discarding"], "{}?")
     yield mine, "compare", few | {"models": {"a": NET, "b": NET}, "n": 8}, may

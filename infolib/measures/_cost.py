@@ -26,9 +26,14 @@ BYTES = 8  # of a float64
 
 @torch.random.fork_rng(devices=[])  # matrices that are timed are drawn
 def costs(
-    lenses: Mapping[str, Lens], networks: Sequence[nn.Module], data: Data, layers: list[str], units: Mapping[str, str]
+    lenses: Mapping[str, Lens],
+    networks: Sequence[nn.Module],
+    data: Data,
+    layers: list[str],
+    units: Mapping[str, str],
+    at_once: int,
 ) -> pd.DataFrame:
-    """Seconds and GB of each lens for one part of the data: n, and for each network what it takes."""
+    """Seconds and GB of each lens for one part of the data: n, and for each network what it takes, layers at once."""
     model = networks[0]
     for size in PILOTS:
         few = balanced(data, min(size, len(data)))
@@ -37,6 +42,7 @@ def costs(
         if each * len(few) > FAST:
             break
     rows, seconds, held = [], 0.0, 0.0
+    groups = [layers[i : i + at_once] for i in range(0, len(layers), at_once)]
     for name, lens in lenses.items():
         n = size_for(name, data, lens.keywords.get("n"))
         values = {layer: t[0].numel() for layer, t in recorded.items()}
@@ -55,8 +61,9 @@ def costs(
         else:
             seconds, held = _codelength(n, list(values.values()), len(sets(data.y).unique()), orders), 0.5 * BYTES
         inputs = few.x[0].numel() if isinstance(few.x, Tensor) else 0
-        memory = n * (sum(values.values()) * held + 0.5 * BYTES * inputs) + _passing(model, few) * 64
-        rows.append({"lens": name, "n": n, "seconds": seconds + n * each, "GB": memory / 1e9})
+        most = max(sum(values[layer] for layer in group) for group in groups)
+        memory = n * (most * held + 0.5 * BYTES * inputs) + _passing(model, few) * lens.keywords.get("batch_size", 1)
+        rows.append({"lens": name, "n": n, "seconds": seconds + n * each * len(groups), "GB": memory / 1e9})
     return pd.DataFrame(rows)
 
 

@@ -1,5 +1,6 @@
 """The five lenses, each of a network, and all of them: what `lenses` offers under its own name, and explains."""
 
+import inspect
 import math
 from collections.abc import Callable, Mapping, Sequence
 from itertools import product
@@ -132,6 +133,13 @@ def look(
     return _look.looked(chosen, model, data, layers, network, run)
 
 
+def hold(given: Mapping[str, Any]) -> None:
+    """Refuse options that `look` does not take, before there is a network."""
+    of_lenses = {name: value for name, value in given.items() if name not in inspect.signature(look).parameters}
+    _look.chosen(LENSES, given["lenses"], of_lenses, beside=given["beside"])
+    checks.at_least("repeats", given.get("repeats", 1), 1)
+
+
 def cost(
     model: nn.Module,
     data: Any,
@@ -140,6 +148,9 @@ def cost(
     lenses: Names | None = None,
     beside: Names = ("untrained", "permuted"),
     repeats: int = 1,
+    batch_size: int = BATCH,
+    layers_at_once: int | None = None,
+    device: torch.device | str | None = None,
     **options: Unpack[Options],
 ) -> pd.DataFrame:
     """What `look` will take, about, from passes of a few samples and the sizes of what is recorded.
@@ -148,7 +159,7 @@ def cost(
 
     Parameters
     ----------
-    model, data, layers, lenses, beside, repeats, **options
+    model, data, layers, lenses, beside, repeats, batch_size, layers_at_once, device, **options
         As `look` takes them.
 
     Returns
@@ -168,10 +179,12 @@ def cost(
     >>> cost(net, images, ["1"], lenses=["information", "codelength"])[["lens", "n"]].values.tolist()
     [['information', 40], ['codelength', 40]]
     """
-    chosen = _look.chosen(LENSES, lenses, options, seed=0, batch_size=BATCH, beside=beside)
+    chosen = _look.chosen(LENSES, lenses, options, seed=0, batch_size=batch_size, beside=beside)
     run = _look.Run(beside=beside, repeats=repeats)
+    model = _look.moved(model, device)
     _, layers, parts, networks = _look.prepared(chosen, model, data, layers, run)
-    table = _cost.costs(chosen, networks[0], parts[0], layers, ready(model, parts[0], layers).units)
+    units = ready(model, parts[0], layers).units
+    table = _cost.costs(chosen, networks[0], parts[0], layers, units, _look.at_once(layers_at_once, layers))
     return table.assign(seconds=table["seconds"] * repeats * len(networks[0]))
 
 

@@ -77,11 +77,11 @@ def looked(
     lenses: Mapping[str, Lens], model: nn.Module, data: Any, layers: Layers, network: str, run: Run
 ) -> pd.DataFrame:
     """As `lenses.look`."""
-    model = _moved(model, run.device)
+    model = moved(model, run.device)
     data, layers, parts, networks = prepared(lenses, model, data, layers, run)
     sizes = {name: size_for(name, parts[0], lens.keywords.get("n")) for name, lens in lenses.items()}
     done = _done(run.done, sizes, layers, network, run.seed)
-    size = len(layers) if run.layers_at_once is None else checks.at_least("layers_at_once", run.layers_at_once, 1)
+    size = at_once(run.layers_at_once, layers)
     found: dict[tuple[str, str], pd.DataFrame] = {}
     bar = tqdm(total=len(lenses) * len(layers), unit="layer", **{} if run.progress else {"disable": True})
     with bar:
@@ -100,7 +100,12 @@ def looked(
     return pd.concat(every, ignore_index=True)[[*COLUMNS, "network", "seed"]]
 
 
-def _moved(model: nn.Module, device: torch.device | str | None) -> nn.Module:
+def at_once(given: int | None, layers: Sequence[str]) -> int:
+    """How many layers are recorded in one pass: all, unless it is said."""
+    return len(layers) if given is None else checks.at_least("layers_at_once", given, 1)
+
+
+def moved(model: nn.Module, device: torch.device | str | None) -> nn.Module:
     """The model, or a copy of it on another device; on one without float64 it is refused."""
     model = checks.network("model", model)
     try:

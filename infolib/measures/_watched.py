@@ -12,7 +12,7 @@ from torch import nn
 from infolib import activations, checks
 from infolib.data import Data, gathered
 from infolib.measures._lens_options import Options
-from infolib.measures._lenses import look
+from infolib.measures._lenses import hold, look
 from infolib.networks import Layers, Network, forked, select
 
 Measure = Callable[[nn.Module, Data, list[str]], pd.DataFrame]
@@ -218,6 +218,8 @@ class Watch:
             raise ValueError(f"options of look have no meaning with measure, got {', '.join(options)}")
         _no_saved(options)
         self.options: dict[str, Any] = {"lenses": ("information",), "beside": ()} | dict(options)
+        if measure is None:
+            hold(self.options)
         self.calls, self.step = 0, 0
         self.measured: int | None = None
         self._names: list[str] = []

@@ -437,3 +437,10 @@ def test_cost_has_a_row_for_each_lens_and_grows_with_what_is_asked(net, data):
     assert (few[["seconds", "GB"]] > 0).all().all()
     with pytest.raises(ValueError, match="unknown option 'm' of redundancy"):
         lenses.cost(net, data, ["fc"], redundancy={"m": 1})
+
+
+def test_cost_has_less_memory_for_fewer_layers_or_samples_at_once(net, data):
+    how = {"lenses": ["information"], "beside": ()}
+    whole = lenses.cost(net, data, ["conv", "fc"], **how)["GB"][0]
+    assert lenses.cost(net, data, ["conv", "fc"], layers_at_once=1, **how)["GB"][0] < whole
+    assert lenses.cost(net, data, ["conv", "fc"], batch_size=1, **how)["GB"][0] < whole

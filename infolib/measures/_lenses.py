@@ -130,7 +130,8 @@ def look(
     )  # fmt: skip
     chosen = _look.chosen(LENSES, lenses, options, seed=seed, batch_size=batch_size, beside=beside)
     checks.of_type("network", network, str, "a string")
-    return _look.looked(chosen, model, data, layers, network, run)
+    with torch.inference_mode(False):  # gradients shape the noise
+        return _look.looked(chosen, model, data, layers, network, run)
 
 
 def hold(given: Mapping[str, Any]) -> None:
@@ -307,7 +308,7 @@ def redundancy(
     >>> net = nn.Sequential(nn.Conv2d(1, 3, 2), nn.Flatten()).eval()
     >>> images = torch.rand(40, 1, 4, 4, generator=torch.Generator().manual_seed(0)), torch.arange(40) % 2
     >>> redundancy(net, images, ["0", "1"], n=32)[["layer", "quantity", "why not"]].values.tolist()[1:3]
-    [['0', 'RS share', ''], ['1', 'RS(X;T)', 'no maps: its output for an image is (27,), not (maps, height, width)']]
+    [['0', 'RS share', ''], ['1', 'RS(X;T)', 'no maps: its output for a sample is (27,), not (maps, height, width)']]
     """
     data, layers, units = ready(model, data, layers)
     how: dict[str, Any] = {"alpha": alpha, "max_pairs": max_pairs, "seed": seed, "permutations": permutations}
@@ -613,7 +614,7 @@ def _redundancy(
     X: Tensor, t: Tensor, units: str, *, alpha: float, max_pairs: int, seed: int, permutations: int
 ) -> dict[str, Cell] | str:
     if t.ndim < 3 or (t.ndim == 3 and units == "features"):
-        return f"no maps: its output for an image is {tuple(t.shape[1:])}, not (maps, height, width)"
+        return f"no maps: its output for a sample is {tuple(t.shape[1:])}, not (maps, height, width)"
     t = maps(t, units)
     if t.shape[1] == 1:
         return "a single map has no pairs"

@@ -48,7 +48,7 @@ def measurable(model: nn.Module, x: Tensor) -> pd.DataFrame:
     --------
     >>> net = nn.Sequential(nn.Flatten(), nn.Softmax(dim=0)).eval()
     >>> measurable(net, torch.rand(3, 1, 2, 2))[["layer", "shape", "why not"]].values.tolist()
-    [['0', '(4,)', ''], ['1', '(4,)', 'its output for an image depends on the other images, or on chance']]
+    [['0', '(4,)', ''], ['1', '(4,)', 'its output for a sample depends on the other samples, or on chance']]
     """
     return _table(model, x).drop(columns="units")
 
@@ -282,7 +282,7 @@ def _fault(t: Any, two: Any) -> str:
         return "its output is not made of finite numbers"
     near = max(1e-3, 4 * torch.finfo(t.dtype).eps)
     if not torch.allclose(t[:2], two, rtol=near, atol=near * float(t.abs().max())):
-        return "its output for an image depends on the other images, or on chance"
+        return "its output for a sample depends on the other samples, or on chance"
     return ""
 
 

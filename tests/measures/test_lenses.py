@@ -571,8 +571,8 @@ def test_layers_without_pairs_of_maps_say_why(net, data):
     assert why["conv"] == ""
     assert why["one"] == "a single map has no pairs"
     assert why["dead"] == "its activations are the same for every image"
-    assert why["mixed"] == "no maps: its output for an image is (4, 8), not (maps, height, width)"
-    assert why["output"] == "no maps: its output for an image is (10,), not (maps, height, width)"
+    assert why["mixed"] == "no maps: its output for a sample is (4, 8), not (maps, height, width)"
+    assert why["output"] == "no maps: its output for a sample is (10,), not (maps, height, width)"
 
 
 def test_a_layer_that_hears_no_noise_and_an_object_that_nobody_knows_say_why(net, data):
@@ -671,7 +671,7 @@ def test_an_estimate_that_is_no_number_has_a_reason(net, data, monkeypatch):
             r"tensors counts: Network\(model, take=0\), a place, a key or a function; layers that can be measured",
         ),
         ("flipped", r"its output is not batched: for 3 images it has shape \(4, 3, 8\), for 2 \(4, 2, 8\); layers"),
-        ("chance", "its output for an image depends on the other images, or on chance; layers"),
+        ("chance", "its output for a sample depends on the other samples, or on chance; layers"),
         ("broken", "its output is not made of finite numbers; layers"),
     ],
 )

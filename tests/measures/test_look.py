@@ -444,3 +444,9 @@ def test_cost_has_less_memory_for_fewer_layers_or_samples_at_once(net, data):
     whole = lenses.cost(net, data, ["conv", "fc"], **how)["GB"][0]
     assert lenses.cost(net, data, ["conv", "fc"], layers_at_once=1, **how)["GB"][0] < whole
     assert lenses.cost(net, data, ["conv", "fc"], batch_size=1, **how)["GB"][0] < whole
+
+
+def test_gradients_are_taken_inside_inference_mode_too(net, data):
+    with torch.inference_mode():
+        table = lenses.look(net, data, ["fc"], lenses=["discarding"], beside=(), discarding={"n": 1})
+    assert table["value"].notna().any()

@@ -94,9 +94,9 @@ def chart(rows: Sequence[Mapping[str, Any]], unit: str) -> dict[str, Any] | None
     bands = [(rows[0]["accepted_low"], rows[0]["accepted_high"])]
     bands += [(-math.inf, -bands[0][0])] * (rows[0]["kind"] == "differs")
     low, high = _scale([*bands, *(bar["ends"] for bar in bars if bar["role"] == "ours")])
-    low, high = _scale(
-        [(low, high), *((max(a, 2 * low - high), min(b, 2 * high - low)) for a, b in (bar["ends"][1:] for bar in bars))]
-    )
+    least, most = 2 * low - high, 2 * high - low  # what lies farther would press the rest together
+    ends = [min(max(end, least), most) for bar in bars for end in bar["ends"]]
+    low, high = _scale([(low, high), ends])
 
     def place(value: float) -> float:
         return round(100 * (min(max(value, low), high) - low) / (high - low), 2)

@@ -4,6 +4,7 @@ import base64
 import hashlib
 import json
 import os
+import re
 import time
 from collections.abc import Callable, Collection, Iterable
 from pathlib import Path
@@ -275,20 +276,19 @@ def _section(profile: str) -> dict[str, Any]:
             cards.append(_card(report))
         except Exception as error:  # whatever lacks in one report, the others are shown
             broken.append(_not_whole(report.folder, error))
-    counted = _tally(claim for card in cards if card["counts"] for claim in card["claims"])
-    for card in cards:
-        card["tally"] = [] if card["former"] else _tally(card["claims"])
-    findings = dict.fromkeys(rule.SYMBOL, 0) | {word: n for word, _, n in counted}
-    parts = [
-        [(w, pages.SYMBOLS[w], n) for w, n in findings.items() if w in words] for words in (rule.SYMBOL, rule.CHECKED)
-    ]
-    return {"profile": profile, "cards": cards, "findings": parts[0], "checks": parts[1], "broken": broken}
+    findings, checks = _tally(claim for card in cards if card["counts"] for claim in card["claims"])
+    missing = [(word, symbol, 0) for word, symbol in rule.SYMBOL.items() if word not in {one[0] for one in findings}]
+    findings = sorted(findings + missing, key=lambda one: rule.VERDICTS.index(one[0]))
+    return {"profile": profile, "cards": cards, "findings": findings, "checks": checks, "broken": broken}
 
 
-def _tally(claims: Iterable[dict[str, Any]]) -> list[tuple[str, str, int]]:
-    """Word, symbol and number of claims."""
+def _tally(claims: Iterable[dict[str, Any]]) -> list[list[tuple[str, str, int]]]:
+    """Word, symbol and number of claims, of findings and of checks."""
     words = [claim["word"] for claim in claims]
-    return [(word, symbol, words.count(word)) for word, symbol in pages.SYMBOLS.items() if word in words]
+    return [
+        [(word, symbol, words.count(word)) for word, symbol in of.items() if word in words]
+        for of in (rule.SYMBOL, rule.CHECKED)
+    ]
 
 
 def _choices(sections: Iterable[dict[str, Any]]) -> list[tuple[str, str, list[str]]]:
@@ -298,8 +298,9 @@ def _choices(sections: Iterable[dict[str, Any]]) -> list[tuple[str, str, list[st
     values = {
         ("profile", "Profile"): {card["profile"] for card in cards},
         ("notebook", "Notebook"): {card["number"] for card in cards},
-        **{(name, label): {claim[name] for _, claim in every}
-           for name, label in (("paper", "Paper"), ("word", "Verdict"), ("evidence", "Evidence"))},
+        ("paper", "Paper"): {claim["paper"] for _, claim in every},
+        ("word", "Verdict"): {"former rule" if card["former"] else claim["word"] for card, claim in every},
+        ("evidence", "Evidence"): {claim["evidence"] for _, claim in every},
     }  # fmt: skip
     return [(name, label, sorted(found)) for (name, label), found in values.items()]
 
@@ -311,9 +312,12 @@ def _card(report: Report) -> dict[str, Any]:
     cover = folder / "figures" / f"{record['figures'][0]}.png"
     changed = runner.described(record.get("overridden", {}))
     rows, (number, own) = report.verdicts.to_dict("records"), (folder.name[:2], "".join(folder.name.partition("@")[1:]))
+    together = pages.together(rows, pages.units(), former=report.former)
+    findings, checks = _tally([] if report.former else together)
     return {
         "title": report.title, "profile": folder.parent.name, "number": number, "own": own,
         "id": f"{folder.parent.name}-{folder.name}",
+        "slug": re.sub(r"[^\w -]", "", report.title.lower()).replace(" ", "-"),  # of its heading in Markdown
         "place": f"{folder.parent.name}/{folder.name}",
         "origin": _origin(record),
         "changed": changed,
@@ -321,7 +325,7 @@ def _card(report: Report) -> dict[str, Any]:
         "counts": not changed and not report.former and "@" not in folder.name,
         "cover": base64.b64encode(cover.read_bytes()).decode(),
         "rows": pages.shown(rows, former=report.former),
-        "claims": pages.together(rows, pages.units(), former=report.former),
+        "claims": together, "findings": findings, "checks": checks,
     }  # fmt: skip
 
 

@@ -3,20 +3,21 @@
 import base64
 import hashlib
 import json
-import math
 import os
+import re
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import pandas as pd
 from pandas.io.formats.style import Styler
 
-from workbook import claims, execution, folders, journal, root, rule
+from workbook import claims, execution, folders, journal, pages, root, rule
 from workbook import run as runner
 
 RECORD = {"commit", "dirty", "data", "versions", "device", "figures"}
+NAMES = {"paper": "The papers’ data and sizes", "quick": "Quick profile: small data, same code"}
 NUMBERS = dict.fromkeys(claims.NUMBERS, "")  # the columns whose empty cells are missing numbers
 COLUMNS = [
     "notebook", "title", "claim", "data", "statement", "role", "paper", "evidence", "expected", "ours", "n", "control",
@@ -135,8 +136,9 @@ def board(*, without: Collection[str] = ()) -> Board:
 def _on_board(name: str, report: Report) -> list[dict[str, Any]]:
     commit, dirty = (report.provenance["commit"] or "")[:9], bool(report.provenance["dirty"])
     commit += f" with {changed}" if (changed := runner.described(report.provenance.get("overridden", {}))) else ""
+    rows = report.verdicts.to_dict("records")
     of_all = {"notebook": name, "title": report.title, "commit": commit, "dirty": dirty}
-    return [row | {"expected": row["criterion"]} | of_all for row in _shown(report)]
+    return [row | {"expected": row["criterion"]} | of_all for row in pages.shown(rows, former=report.former)]
 
 
 def claims_table(verdicts: pd.DataFrame, *words: str) -> Styler:
@@ -212,7 +214,7 @@ def _load(folder: Path) -> Report:
     notebook, _, name = folder.name.partition("@")
     try:
         provenance = json.loads((folder / "provenance.json").read_text(encoding="utf-8"))
-        verdicts = pd.read_csv(folder / "verdicts.csv", keep_default_na=False, na_values=NUMBERS)
+        verdicts = pd.read_csv(folder / "verdicts.csv", keep_default_na=False, na_values=NUMBERS, dtype={"paper": str})
         former = provenance.get("rule") != rule.RULE
         if former:
             verdicts = _in_present_columns(verdicts)
@@ -243,7 +245,7 @@ def _not_whole(folder: Path, error: Exception) -> str:
 
 
 def index(broken: Callable[[str], object] = lambda _: None) -> Path:
-    """Write both scoreboards, and a report.html next to each report that lacks one.
+    """Write both scoreboards, and the report.html of each report that has none or an older one.
 
     Parameters
     ----------
@@ -259,22 +261,10 @@ def index(broken: Callable[[str], object] = lambda _: None) -> Path:
         sections = [_section(profile) for profile in ("paper", "quick")]
         for message in (message for section in sections for message in section["broken"]):
             broken(message)
-        _write("README.md", sections)
-        return _write("index.html", sections)
-
-
-def _write(name: str, sections: list[dict[str, Any]]) -> Path:
-    from jinja2 import Environment, FileSystemLoader, select_autoescape
-
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent), autoescape=select_autoescape(["html.j2"]), trim_blocks=True,
-        lstrip_blocks=True, keep_trailing_newline=True,
-    )  # fmt: skip
-    path, table = root() / "reports" / name, root() / "reports" / "rule.md"
-    simulated = table.read_text(encoding="utf-8") if table.exists() else ""
-    text = environment.get_template(f"{name}.j2").render(sections=sections, simulated=simulated)
-    path.write_text(text, encoding="utf-8")
-    return path
+        table = root() / "reports" / "rule.md"
+        simulated = table.read_text(encoding="utf-8") if table.exists() else ""
+        pages.write("README.md", sections=sections, simulated=simulated)
+        return pages.write("index.html", sections=sections, names=NAMES, choices=_choices(sections), **pages.assets())
 
 
 def _section(profile: str) -> dict[str, Any]:
@@ -286,62 +276,63 @@ def _section(profile: str) -> dict[str, Any]:
             cards.append(_card(report))
         except Exception as error:  # whatever lacks in one report, the others are shown
             broken.append(_not_whole(report.folder, error))
-    counted = {(card["place"], row["claim"]): row["word"] for card in cards if card["counts"] for row in card["rows"]}
-    words, symbols = [*counted.values()], rule.SYMBOL | rule.CHECKED
-    said = {"passes": "checks pass", "fails": "checks fail"}
-    shown = [word for word in symbols if word in rule.SYMBOL or word in words]
-    tally = [(word, said.get(word, word), symbols[word], words.count(word)) for word in shown]
-    return {"profile": profile, "cards": cards, "tally": tally, "broken": broken}
+    findings, checks = _tally(claim for card in cards if card["counts"] for claim in card["claims"])
+    missing = [(word, symbol, 0) for word, symbol in rule.SYMBOL.items() if word not in {one[0] for one in findings}]
+    findings = sorted(findings + missing, key=lambda one: rule.VERDICTS.index(one[0]))
+    return {"profile": profile, "cards": cards, "findings": findings, "checks": checks, "broken": broken}
+
+
+def _tally(claims: Iterable[dict[str, Any]]) -> list[list[tuple[str, str, int]]]:
+    """Word, symbol and number of claims, of findings and of checks."""
+    words = [claim["word"] for claim in claims]
+    return [
+        [(word, symbol, words.count(word)) for word, symbol in of.items() if word in words]
+        for of in (rule.SYMBOL, rule.CHECKED)
+    ]
+
+
+def _choices(sections: Iterable[dict[str, Any]]) -> list[tuple[str, str, list[str]]]:
+    """What the board can be filtered by: name of the column, label and values."""
+    cards = [card for section in sections for card in section["cards"]]
+    every = [(card, claim) for card in cards for claim in card["claims"]]
+    values = {
+        ("profile", "Profile"): {card["profile"] for card in cards},
+        ("notebook", "Notebook"): {card["number"] for card in cards},
+        ("paper", "Paper"): {claim["paper"] for _, claim in every},
+        ("word", "Verdict"): {"former rule" if card["former"] else claim["word"] for card, claim in every},
+        ("evidence", "Evidence"): {claim["evidence"] for _, claim in every},
+    }  # fmt: skip
+    return [(name, label, sorted(found)) for (name, label), found in values.items()]
 
 
 def _card(report: Report) -> dict[str, Any]:
     folder, record = report.folder, report.provenance
-    if not (folder / "report.html").exists():
-        execution.render(folder, folder.name)
+    if not _is_new(folder / "report.html", folder / "report.ipynb"):
+        execution.render(folder, folder.name, folder.parent.name)
     cover = folder / "figures" / f"{record['figures'][0]}.png"
     changed = runner.described(record.get("overridden", {}))
+    rows, (number, own) = report.verdicts.to_dict("records"), (folder.name[:2], "".join(folder.name.partition("@")[1:]))
+    together = pages.together(rows, pages.units(), former=report.former)
+    findings, checks = _tally([] if report.former else together)
     return {
-        "title": report.title,
+        "title": report.title, "profile": folder.parent.name, "number": number, "own": own,
+        "id": f"{folder.parent.name}-{folder.name}",
+        "slug": re.sub(r"[^\w -]", "", report.title.lower()).replace(" ", "-"),  # of its heading in Markdown
         "place": f"{folder.parent.name}/{folder.name}",
         "origin": _origin(record),
         "changed": changed,
         "former": report.former,
         "counts": not changed and not report.former and "@" not in folder.name,
         "cover": base64.b64encode(cover.read_bytes()).decode(),
-        "rows": _shown(report),
-    }
+        "rows": pages.shown(rows, former=report.former),
+        "claims": together, "findings": findings, "checks": checks,
+    }  # fmt: skip
 
 
-def _shown(report: Report) -> list[dict[str, Any]]:
-    """The verdicts of a report with our numbers as text, and the parts of a small chart; no symbol by another rule."""
-    symbols = rule.SYMBOL | rule.CHECKED
-    return [
-        row | {
-            "criterion": _criterion(row), "ours": claims.shown(row), "glyph": _glyph(row), "control": _control(row),
-            "difference": claims.shown(row, "paired_"), "symbol": "" if report.former else symbols[row["verdict"]],
-        }
-        for row in report.verdicts.to_dict("records")
-    ]  # fmt: skip
-
-
-def _control(row: dict[str, Any]) -> str:
-    """What the control did, with its interval if there is one."""
-    numbers = claims.shown(row, "control_")
-    return row["control"] if numbers == "–" else f"{row['control']}, {numbers}"
-
-
-def _criterion(row: dict[str, Any]) -> str:
-    """What would have upheld the claim, in a few characters."""
-    e, t = row["expected"], f"{row['tolerance']:g}"
-    if row["kind"] == "value":
-        return f"{float(e):g} ± {t}"
-    return {
-        "null": f"0 ± {t}",
-        "sign": f"{e}, beyond {t}",
-        "differs": f"not 0, beyond {t}",
-        "order": f"{e}, ties within {t}",
-        "trend": f"{e}, |ρ| ≥ {t}",
-    }[row["kind"]]
+def _is_new(page: Path, source: Path) -> bool:
+    """Whether a page is younger than its notebook and what it is made with."""
+    made_with = [source, *pages.FOLDER.glob("*.j2"), *pages.FOLDER.glob("*.css"), pages.FOLDER / "execution.py"]
+    return page.exists() and page.stat().st_mtime > max(path.stat().st_mtime for path in made_with)
 
 
 def _origin(record: dict[str, Any]) -> str:
@@ -364,15 +355,3 @@ def _read(cache: dict[str, Any]) -> list[str]:
     days = dict.fromkeys(when[:10] if when else "an unknown day" for when in (cache["oldest"], cache["newest"]))
     computed = ("between " if len(days) > 1 else "on ") + " and ".join(days)
     return [f"{cache['read']} of {cache['read'] + cache['computed']} results read from the cache, computed {computed}"]
-
-
-def _glyph(row: dict[str, Any]) -> dict[str, float] | None:
-    """Places, in percent of a small chart's width, of the accepted range, our interval and the control's."""
-    if not row["n"]:
-        return None
-    names = ("accepted_low", "accepted_high", "low", "high", "ours", "control_low", "control_high")
-    edges = [row[name] for name in names if math.isfinite(row[name])]
-    span = max(edges) - min(edges) or 1.0
-    start, stop = min(edges) - 0.15 * span, max(edges) + 0.15 * span
-    shown = {name: min(max(row[name], start), stop) for name in names if not math.isnan(row[name])}
-    return {name: round(100 * (value - start) / (stop - start), 1) for name, value in shown.items()}

@@ -524,7 +524,7 @@ def _complete(report: Path, job: _Job, first: dict[str, Any], seconds: float) ->
             execution.mark(report, f"> **Not the {job.target.parent.name} profile's own parameters:** `{text}`")
         record["files"] = provenance.hashes(report)
         path.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
-        execution.render(report, name)
+        execution.render(report, name, job.target.parent.name)
     except Exception as error:  # nbconvert's, jinja's, latex2mathml's: whatever it is, the former report stands
         return f"{name} could not be rendered for a browser: {error}"
     return None

@@ -1,5 +1,6 @@
 import hashlib
 import json
+import os
 import re
 import shutil
 from dataclasses import replace
@@ -11,7 +12,8 @@ import pytest
 import torch
 from matplotlib.figure import Figure
 
-from workbook import claims, execution, provenance, reports, rule
+from workbook import claims, execution, pages, provenance, reports, rule
+from workbook import root as package_root
 
 FIVE, FAR = [3.25, 3.26, 3.27, 3.24, 3.28], [0.5, 0.52, 0.49, 0.51, 0.47]
 NASTY = '<script>alert("1 | 2")</script> & co'
@@ -54,7 +56,7 @@ class Page(HTMLParser):
 
     def handle_starttag(self, tag, attrs):
         self.tags.append((tag, dict(attrs)))
-        if tag not in ("meta", "img", "br"):
+        if tag not in ("meta", "img", "br", "input"):
             self.open.append(tag)
 
     def handle_startendtag(self, tag, attrs):
@@ -72,13 +74,19 @@ def test_page_escapes_everything_and_needs_no_other_file(root, monkeypatch):
     page = Page(reports.index().read_text())
     assert page.open == []
     assert NASTY in page.text  # as text, not as a tag
-    assert "script" not in [tag for tag, _ in page.tags]
+    assert [tag for tag, _ in page.tags].count("script") == 1  # its own
     sources = [a["src"] for _, a in page.tags if "src" in a]
     assert sources
     assert all(source.startswith("data:image/png;base64,") for source in sources)
-    links = [a["href"] for tag, a in page.tags if tag == "a"]
-    assert links == ["quick/02_topic/report.html"]
-    assert (root / "reports" / links[0]).exists()
+    assert reports_linked(page) == ["quick/02_topic/report.html", "quick/02_topic/report.html#02-a"]
+    assert (root / "reports" / "quick/02_topic/report.html").exists()
+    within = [a["href"][1:] for tag, a in page.tags if tag == "a" and a["href"].startswith("#")]
+    assert within == ["quick", "quick-02_topic", "quick-02-a"]
+    assert {*within} <= {a.get("id") for _, a in page.tags}
+
+
+def reports_linked(page):
+    return [a["href"] for tag, a in page.tags if tag == "a" and not a["href"].startswith("#")]
 
 
 def test_scoreboard_shows_ours_with_interval_verdict_and_origin(root, monkeypatch):
@@ -134,7 +142,8 @@ def test_report_that_is_not_whole_is_named_and_passed_over(root, monkeypatch, fi
     assert f"Passed over: {found}" in page.text
     assert page.open == []
     assert f"\nPassed over: {found}\n" in (root / "reports" / "README.md").read_text()
-    assert [a["href"] for tag, a in page.tags if tag == "a"] == ["paper/04_other/report.html"]
+    assert reports_linked(page)[0] == "paper/04_other/report.html"
+    assert "02_topic/" not in "".join(reports_linked(page))
     assert list(reports.load("paper", broken=lambda _: None)) == ["04_other"]
 
 
@@ -155,7 +164,8 @@ def test_whatever_a_report_lacks_the_others_are_on_the_scoreboard(root, monkeypa
     said = []
     page = Page(reports.index(said.append).read_text())
     assert [text.split(" (")[0] for text in said] == ["reports/quick/02_topic is not a whole report"]
-    assert [a["href"] for tag, a in page.tags if tag == "a"] == ["quick/04_other/report.html"]
+    assert reports_linked(page)[0] == "quick/04_other/report.html"
+    assert "02_topic/" not in "".join(reports_linked(page))
 
 
 def change(path, old, new):
@@ -243,6 +253,87 @@ def test_formulas_of_a_report_need_no_network(root):
     assert "$" not in body.split("</main>")[0]
 
 
+def test_report_page_is_one_file_with_its_verdicts_headings_and_links_to_the_board(root, monkeypatch):
+    leave_report(root, monkeypatch, "paper", FIVE, name="02_topic@mine")
+    folder = root / "reports/paper/02_topic@mine"
+    picture = nbformat.v4.new_output("display_data", data={"image/png": "AA=="})
+    table = nbformat.v4.new_output("display_data", data={"text/html": "<table><tr><th></th><th>a</th></tr></table>"})
+    cells = [
+        nbformat.v4.new_markdown_cell("# A topic\n\n## A part\n\n| | a |\n|-|-|\n| b | c |"),
+        nbformat.v4.new_code_cell('book.judge("02-a", x)', outputs=[picture, picture, table], id="own"),
+        nbformat.v4.new_code_cell("draw()", outputs=[picture], id="source"),
+        nbformat.v4.new_code_cell("draw()", outputs=[picture], id="none"),
+    ]
+    cells[1].metadata["alt"] = ['Left "up"', "Right"]
+    nbformat.write(nbformat.v4.new_notebook(cells=cells), folder / "report.ipynb")
+    cells[2] = nbformat.v4.new_code_cell("draw()", metadata={"alt": "Of the notebook"}, id="source")
+    nbformat.write(nbformat.v4.new_notebook(cells=cells), root / "notebooks" / "02_topic.ipynb")
+    execution.render(folder, "02_topic@mine", "paper")
+    text = (folder / "report.html").read_text()
+    page = Page(text)
+    assert page.open == []
+    assert not re.search(r"""<(script|link|img)[^>]*(src|href)=["']?(https?:)?//""", text)
+    assert "<th></th>" not in text
+    assert "✓ 1 reproduced" in page.text
+    alts = [a["alt"] for tag, a in page.tags if tag == "img"]
+    assert alts == ['Left "up"', "Right", "Of the notebook", "Figure of the section: A part"]
+    links = [(a.get("id"), a["href"]) for tag, a in page.tags if tag == "a" and a.get("class") != "anchor-link"]
+    assert links == [
+        (None, "../../index.html#paper-02_topic@mine"),
+        (None, "#A-part"),
+        ("02-a", "../../index.html#paper-02-a@mine"),
+    ]
+    board = {a.get("id") for _, a in Page(reports.index().read_text()).tags}
+    assert {"paper-02_topic@mine", "paper-02-a@mine"} <= board
+
+
+def test_page_that_is_older_than_its_report_is_made_anew(root, monkeypatch):
+    leave_report(root, monkeypatch, "quick", FIVE)
+    page = root / "reports/quick/02_topic/report.html"
+    reports.index()
+    page.write_text("now")
+    reports.index()
+    assert page.read_text() == "now"
+    os.utime(page, (0, 0))
+    reports.index()
+    assert "A topic" in page.read_text()
+
+
+@pytest.mark.parametrize(
+    ("values", "control", "ticks", "beyond"),
+    [
+        (FIVE, FAR, ["3", "3.1", "3.2", "3.3"], ["", "<"]),
+        (FIVE, [30.0, 30.1, 30.2, 30.1, 30.0], ["3.2", "3.3", "3.4", "3.5", "3.6"], ["", ">"]),
+    ],
+)
+def test_control_far_away_does_not_press_the_claim_into_a_corner(values, control, ticks, beyond):
+    claim = claims.Claim("02-a", "s", "p", "w", "ours", "value", 3.26, 0.1, "why", control="c")
+    book = claims.Book([claim], show=False)
+    book.judge("02-a", values, control=control)
+    found = pages.chart(book.verdicts.to_dict("records"), "bits")
+    assert [bar["beyond"] for bar in found["bars"]] == beyond
+    assert [text for _, text in found["ticks"]] == ticks
+    assert found["label"] == "bits"
+
+
+def test_what_differs_is_accepted_on_both_sides():
+    claim = claims.Claim("02-a", "s", "p", "w", "ours", "differs", 0, 0.1, "why")
+    book = claims.Book([claim], show=False)
+    book.judge("02-a", [0.2, 0.3, 0.2, 0.3, 0.2])
+    found = pages.chart(book.verdicts.to_dict("records"), "")
+    assert found["accepted"] == "0.1 to ∞ or −∞ to −0.1"
+    (low, high), (left, right) = found["bands"]
+    assert left < right < low < high
+
+
+def test_every_claim_but_a_trend_has_a_unit(monkeypatch):
+    monkeypatch.delenv("INFOLIB_ROOT", raising=False)
+    known = [
+        c for path in sorted((package_root() / "data" / "claims").glob("*.toml")) for c in claims.load_claims(path.stem)
+    ]
+    assert set(pages.units()) == {claim.id for claim in known if claim.kind != "trend"}
+
+
 def test_claim_that_was_not_attempted_has_no_numbers(root, monkeypatch):
     leave_report(root, monkeypatch, "paper", None)
     reports.index()
@@ -260,14 +351,21 @@ def test_claim_that_was_not_attempted_has_no_numbers(root, monkeypatch):
 )
 def test_small_chart_shows_the_interval_inside_the_band_only_when_it_is(root, monkeypatch, values, changes, inside):
     leave_report(root, monkeypatch, "quick", values, **changes)
-    tags = dict(Page(reports.index().read_text()).tags)
-    band, line, mean = tags["rect"], tags["line"], tags["circle"]
+    band, (line, of_control, *_), (mean, *_) = drawn(reports.index())
     start, width, low, high, middle = (
         float(text.removesuffix("%")) for text in (band["x"], band["width"], line["x1"], line["x2"], mean["cx"])
     )
     assert (start <= low and high <= start + width + 0.1) is inside
     assert low <= middle <= high
     assert all(0 <= value <= 100 for value in (start, start + width, low, high))
+    assert float(of_control["x2"].removesuffix("%")) < middle  # on the same scale, where the control has less
+
+
+def drawn(board):
+    """The accepted range, the lines and the circles of the only chart of a board."""
+    tags = Page(board.read_text()).tags
+    (band,), lines, circles = ([a for tag, a in tags if tag == name] for name in ("rect", "line", "circle"))
+    return band, lines, circles
 
 
 def test_a_board_names_what_is_no_whole_report_and_reads_the_others(root, monkeypatch):
@@ -304,12 +402,13 @@ def test_reports_of_the_former_rule_are_shown_as_such_and_not_counted(root, monk
     assert page.open == []
     assert "✓ 1 reproduced" in page.text
     assert "Counted without the reports of the former rule." in page.text
-    cells = [(attributes["class"]) for tag, attributes in page.tags if tag == "td" and "class" in attributes]
-    assert [one for one in cells if one != "number"] == ["verdict reproduced", "soft"]
+    cells = [attributes["class"] for tag, attributes in page.tags if tag == "td" and "wide" not in attributes["class"]]
+    assert cells == ["verdict reproduced", "soft"]
+    assert [a["data-word"] for tag, a in page.tags if "data-word" in a] == ["reproduced", "former rule"]
     text = (root / "reports" / "README.md").read_text()
     assert text.count("Judged by the former rule, whose words mean something else") == 1
     assert (
-        "| It stays | authors' code | 3.26 ± 0.1 | 3.25 [3.19, 3.32] | 2 | does not fail |  partly reproduced |" in text
+        "</details> | authors' code | 3.26 ± 0.1 | 3.25 [3.19, 3.32] | 2 | does not fail |  partly reproduced |" in text
     )
 
 
@@ -323,11 +422,18 @@ FORMER = (
 def test_several_data_sets_are_rows_of_one_claim(root, monkeypatch):
     monkeypatch.setenv("INFOLIB_PROFILE", "paper")
     both = {"mnist": FIVE, "digits": [1.0, 1.1, 1.2, 1.1, 1.0]}
+    (root / "data" / "claims").mkdir(parents=True)
+    (root / "data" / "claims" / "units.csv").write_text("claim,unit\n02-a,bits\n")
     leave_report(root, monkeypatch, "paper", both, control={"mnist": FAR, "digits": FAR})
     page = Page(reports.index().read_text())
     assert "✗ 1 not reproduced" in page.text
     assert "✓ 0 reproduced" in page.text
-    assert page.text.count(f"{NASTY} on digits") == 1
+    assert "2 cases: 1 reproduced, 1 not reproduced" in page.text
+    (picture,) = [a["aria-label"] for tag, a in page.tags if tag == "svg"]
+    assert picture == (
+        "ours on mnist: 3.26 [3.24, 3.28]; control on mnist: 0.50 [0.47, 0.52]; "
+        "ours on digits: 1.08 [0.98, 1.18]; control on digits: 0.50 [0.47, 0.52]; accepted: 3.16 to 3.36 bits"
+    )
     text = (root / "reports" / "README.md").read_text()
     assert "✓ reproduced |" in text
     assert "✗ not reproduced: no positive control yet |" in text
@@ -338,12 +444,21 @@ def test_several_data_sets_are_rows_of_one_claim(root, monkeypatch):
 
 def test_checks_are_counted_apart(root, monkeypatch):
     leave_report(root, monkeypatch, "quick", FIVE, control=None, role="check")
-    assert "✓ 1 checks pass" in Page(reports.index().read_text()).text
+    page = Page(reports.index().read_text())
+    assert ("✓ 1 passes" in page.text, "✓ 0 reproduced" in page.text) == (True, True)
+    assert headings(page) == ["Checks"]
     leave_report(root, monkeypatch, "quick", [1.0, 2.0], control=None, role="check")
     page = Page(reports.index().read_text())
-    assert "✗ 1 checks fail" in page.text
+    assert "✗ 1 fails" in page.text
     assert "✓ 0 reproduced" in page.text
-    assert "checks pass" not in page.text
+    assert "1 passes" not in page.text
+    leave_report(root, monkeypatch, "quick", FIVE, name="04_other")
+    assert headings(Page(reports.index().read_text())) == ["Checks", "Findings"]
+
+
+def headings(page):
+    """The tables of the board by what they hold."""
+    return [a["aria-label"].partition(" of ")[0] for _, a in page.tags if a.get("class") == "scroll"]
 
 
 def test_saving_outside_a_run_writes_nothing(tmp_path, monkeypatch):

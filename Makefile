@@ -34,6 +34,7 @@ notebooks: $(VENV)/.ready  ## execute the notebooks in place, as they are commit
 	TQDM_DISABLE=1 $(BIN)/jupyter nbconvert --log-level=WARN --to notebook --execute --inplace \
 		--ExecutePreprocessor.record_timing=False notebooks/$(or $(NB),[0-9])*.ipynb
 
+lab: export JUPYTER_CONFIG_PATH := $(CURDIR)/.jupyter$(addprefix :,$(JUPYTER_CONFIG_PATH))
 lab: $(VENV)/.ready  ## open the notebooks in JupyterLab
 	$(BIN)/jupyter lab notebooks
 

@@ -155,7 +155,7 @@ def explore(draw: Callable[..., Figure], **controls: tuple[Sequence[Any], Any]) 
     Returns
     -------
     Figure or ipywidgets.VBox
-        The figure of the first values to show; with a server, the sliders above the figure.
+        The figure of the first values to show; with a server, the sliders and their values in words above the figure.
 
     Raises
     ------
@@ -169,10 +169,16 @@ def explore(draw: Callable[..., Figure], **controls: tuple[Sequence[Any], Any]) 
     import ipywidgets  # late: only a server's kernel needs it
     from IPython.display import display
 
-    sliders = {name: ipywidgets.SelectionSlider(options=values, value=start, description=name, continuous_update=False)
+    sliders = {name: ipywidgets.SelectionSlider(options=values, value=start, description=name, continuous_update=False,
+                                                style={"description_width": "8em"}, layout={"width": "32em"})
                for name, (values, start) in controls.items()}  # fmt: skip
-    picture = ipywidgets.interactive_output(lambda **values: display(_drawn(draw, values)), sliders)
-    return ipywidgets.VBox([*sliders.values(), picture])
+    said = ipywidgets.HTML()
+
+    def show(**values: Any) -> None:
+        display(_drawn(draw, values))
+        said.value = f'<span role="status">{", ".join(f"{name} {value}" for name, value in values.items())}</span>'
+
+    return ipywidgets.VBox([*sliders.values(), said, ipywidgets.interactive_output(show, sliders)])
 
 
 def _drawn(draw: Callable[..., Figure], values: dict[str, Any]) -> Figure:

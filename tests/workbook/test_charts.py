@@ -1,5 +1,6 @@
 """Figures of verdicts, against what was drawn."""
 
+import re
 import sys
 
 import matplotlib
@@ -152,11 +153,12 @@ def test_with_a_server_explore_has_a_slider_for_each_argument_and_draws_anew_whe
     monkeypatch.setenv("JPY_SESSION_NAME", "notebooks/01_estimators.ipynb")
     shown = []
     monkeypatch.setattr("IPython.display.display", shown.append)
-    samples, alpha, picture = charts.explore(curve, samples=([50, 100, 200], 100), alpha=([1, 2], 2)).children
+    samples, alpha, said, picture = charts.explore(curve, samples=([50, 100, 200], 100), alpha=([1, 2], 2)).children
     assert [(s.description, list(s.options), s.value) for s in (samples, alpha)] == [
         ("samples", [50, 100, 200], 100), ("alpha", [1, 2], 2)]  # fmt: skip
     assert not samples.continuous_update
     samples.value = 200
+    assert re.sub("<[^>]+>", "", said.value) == "samples 200, alpha 2"
     assert [ends(figure) for figure in shown] == [[100, 2], [200, 2]]
     assert type(picture).__name__ == "Output"
     assert plt.get_fignums() == []

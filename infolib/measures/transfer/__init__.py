@@ -225,6 +225,7 @@ def information_transfer(
     """Information transfer L_IT in bits: what the trained state saves on k labels that are new to it (2009.07624).
 
     The paper's equation is not known to us. Three readings, the first with a confidence of about 50 %, the last 40 %:
+
     - "prequential": L(initial) - L(trained), two prequential codes of the same hold-out in the same order with the
       same seed; both go on learning. It grows like log k.
     - "static": the same without learning, -log2 p(initial) + log2 p(trained) summed over the hold-out. It grows like k.

@@ -1,0 +1,158 @@
+"""The site: README, reports and board as committed, and the reference. Nothing is executed, nothing is fetched."""
+
+import csv
+import json
+import re
+from pathlib import Path
+
+from docutils.nodes import SkipNode
+from latex2mathml.converter import convert
+
+ROOT = Path(__file__).resolve().parents[1]
+NOTEBOOKS = [path.stem for path in sorted(ROOT.glob("notebooks/[0-9]*.ipynb"))]
+REPORTED = {path.parent.name for path in ROOT.glob("reports/paper/*/report.ipynb")}
+
+project = "The information workbook"
+author = "The infolib authors"
+root_doc = "README"
+include_patterns = ["README.md", "CONTRIBUTING.md", "CHANGELOG.md", "data/README.md", "data/claims/CHANGES.md",
+                    "notebooks/README.md", "reports/README.md", "reports/benchmarks.md", "reports/paper/*/report.ipynb",
+                    "workshop/README.md", "docs/**.md", "docs/**.rst", "docs/api/**",
+                    *(f"notebooks/{name}.ipynb" for name in NOTEBOOKS if name not in REPORTED)]  # fmt: skip
+exclude_patterns = ["docs/build", "docs/_*"]
+templates_path = [str(ROOT / "docs" / "_templates")]  # autosummary looks from the source, html from this folder
+extensions = ["myst_nb", "sphinx.ext.autodoc", "sphinx.ext.autosummary", "sphinx.ext.viewcode", "sphinx.ext.napoleon",
+              "sphinx_copybutton"]  # fmt: skip
+source_suffix = {".rst": "restructuredtext", ".md": "myst-nb", ".ipynb": "myst-nb"}  # autosummary writes the first
+default_role = "py:obj"  # `name` in a docstring is a link where there is such a name, else code
+nb_execution_mode = "off"
+nb_merge_streams = True
+myst_enable_extensions = ["dollarmath", "amsmath", "colon_fence", "attrs_inline"]
+myst_heading_anchors = 3
+napoleon_google_docstring = False
+napoleon_use_rtype = False
+napoleon_use_ivar = True
+autosummary_generate = True
+autodoc_member_order = "bysource"
+autodoc_typehints = "signature"
+autodoc_preserve_defaults = True
+highlight_language = "none"  # of what has no language: formulas in docstrings
+python_use_unqualified_type_names = True
+html_theme = "sphinx_book_theme"
+html_title = project
+html_copy_source = False
+html_show_sourcelink = False
+html_static_path = ["_static"]
+html_extra_path = ["extra"]
+html_css_files = ["site.css"]
+html_additional_pages = {"index": "redirect.html"}
+html_theme_options = {"navigation_with_keys": False, "show_toc_level": 2, "home_page_in_toc": True,
+                      "navbar_persistent": [], "use_download_button": False, "use_fullscreen_button": False,
+                      "pygments_light_style": "a11y-light", "pygments_dark_style": "a11y-dark"}  # fmt: skip
+html_math_renderer = "mathml"
+
+# Links of our own texts to what is no page of the site: they become the name of the file, without a link.
+FILES = {"../data/claims", "../workbook/rule.py", "../workshop/README.md"}
+
+
+def inline(self, node):
+    """A formula in a line, as MathML."""
+    self.body.append(convert(node.astext()))
+    raise SkipNode
+
+
+def block(self, node):
+    """A formula of its own, as MathML; a keyboard can scroll it."""
+    formula = convert(node.astext(), display="block")
+    self.body.append(f'<div class="math" tabindex="0" role="group" aria-label="formula">{formula}</div>')
+    raise SkipNode
+
+
+def plain(app, what, name, obj, options, lines):
+    """Our docstrings are plain text: a formula is no markup, and an indented block below a paragraph is literal."""
+    out, before, doctest, table = [], "", False, False
+    for line in lines:
+        doctest = line.lstrip().startswith((">>>", "...")) or (doctest and bool(line.strip()))
+        begins = line.startswith("    ") and not before and not doctest
+        table = bool(line.startswith("    ") and (table or begins)) or (table and not line)
+        if begins and not (out and out[-2:] == ["::", ""]) and (len(out) < 2 or not out[-2].startswith("    ")):
+            out += ["::", ""]
+        if not doctest and not table:
+            pieces = re.split(r"(`[^`]+`)", line)  # code stays as it is
+            line = "".join(p if i % 2 else re.sub(r"([*|\\]|_(?=\W|$))", r"\\\1", p) for i, p in enumerate(pieces))
+        out.append(line)
+        before = line.strip()
+    lines[:] = out
+
+
+def anchored(text):
+    """The board with an anchor for each claim; rows that have one already stay."""
+    if 'id="claim-' in text:
+        return text
+    for path in sorted(ROOT.glob("reports/paper/*/verdicts.csv")):
+        with path.open(encoding="utf-8", newline="") as file:
+            for row in csv.DictReader(file):
+                statement = row["statement"].replace("|", "\\|")
+                link = f'<a id="claim-{row["claim"]}" href="#claim-{row["claim"]}" aria-label="link to this claim">#</a> '
+                if f'id="claim-{row["claim"]}"' not in text:
+                    text = text.replace(f"\n| {statement}", f"\n| {link}{statement}", 1)
+    return text
+
+
+def adapt(app, docname, source):
+    """Texts as they are in the repository, with links that lead to pages of the site."""
+    text = source[0]
+    if docname == root_doc:
+        contents = (ROOT / "docs" / "_contents.txt").read_text(encoding="utf-8")
+        text += "\n" + contents.replace("NOTEBOOKS", "\n".join(map(entry, NOTEBOOKS)))
+    if docname == "reports/README":
+        text = anchored(text)
+    if docname in map(page_of, NOTEBOOKS):
+        text = re.sub(r"\]\((\d\d_\w+)\.ipynb", lambda m: f"](/{page_of(m[1])}.ipynb", text)
+        text = completed(docname, re.sub(r"\]\(\.\./(docs|data)/", r"](/\1/", text))
+    for name in FILES - ({"../workshop/README.md"} if (ROOT / "workshop" / "README.md").exists() else set()):
+        text = re.sub(rf"\[([^\]]+)\]\({re.escape(name)}\)", r"\1", text)
+    source[0] = text
+
+
+def page_of(name):
+    """The page that shows the notebook `name`: its report, or the notebook where there is no report yet."""
+    return f"reports/paper/{name}/report" if name in REPORTED else f"notebooks/{name}"
+
+
+def entry(name):
+    """A line of the contents: the number of a notebook and its title up to the colon."""
+    cells = json.loads((ROOT / "notebooks" / f"{name}.ipynb").read_text(encoding="utf-8"))["cells"]
+    title = re.match(r"# ([^:\n]+)", "".join(cells[0]["source"]))[1]
+    return f"{name[:2]} {title} <{page_of(name)}>"
+
+
+def completed(docname, text):
+    """A notebook's page: what it is and where to get it, below its title; and a text for each figure."""
+    notebook = json.loads(text)
+    name = next(name for name in NOTEBOOKS if page_of(name) == docname)
+    what = "Report of the `paper` profile" if name in REPORTED else "Notebook with the results of the `quick` profile"
+    links = f"{{download}}`download the notebook </notebooks/{name}.ipynb>` · [symbols and terms](/docs/glossary.md)"
+    cell = {"cell_type": "markdown", "id": "site", "metadata": {}, "source": f"*{what}* · {links}"}
+    notebook["cells"].insert(1, cell)
+    for cell in notebook["cells"]:
+        if cell["cell_type"] == "markdown":  # a formula of its own is a paragraph
+            cell["source"] = re.sub(r"\n*(\$\$[^$]+\$\$)\n*", r"\n\n\1\n\n", "".join(cell["source"]))
+        if any("image/png" in output.get("data", {}) for output in cell.get("outputs", [])):
+            alt = cell["metadata"].get("alt", "figure, described in the text next to it")
+            cell["metadata"]["mystnb"] = {"image": {"alt": alt}}
+    return json.dumps(notebook)
+
+
+def repeated(app, what, name, obj, skip, options):
+    """The fields of a named tuple are described with it."""
+    return True if str(getattr(obj, "__doc__", "")).startswith("Alias for field number") else None
+
+
+def setup(app):
+    """Formulas by latex2mathml, docstrings as plain text, links between pages."""
+    app.add_html_math_renderer("mathml", (inline, None), (block, None))
+    app.connect("autodoc-process-docstring", plain, priority=1)
+    app.connect("autodoc-skip-member", repeated)
+    app.connect("source-read", adapt)
+    return {"parallel_read_safe": True, "parallel_write_safe": True}

@@ -27,7 +27,7 @@ source_suffix = {".rst": "restructuredtext", ".md": "myst-nb", ".ipynb": "myst-n
 default_role = "py:obj"  # `name` in a docstring is a link where there is such a name, else code
 nb_execution_mode = "off"
 nb_merge_streams = True
-myst_enable_extensions = ["dollarmath", "amsmath", "colon_fence", "attrs_inline"]
+myst_enable_extensions = ["dollarmath", "amsmath", "deflist", "attrs_inline"]
 myst_heading_anchors = 3
 napoleon_google_docstring = False
 napoleon_use_rtype = False
@@ -51,8 +51,9 @@ html_theme_options = {"navigation_with_keys": False, "show_toc_level": 2, "home_
                       "pygments_light_style": "a11y-light", "pygments_dark_style": "a11y-dark"}  # fmt: skip
 html_math_renderer = "mathml"
 
+SCRIPT = '\n<script src="../_static/explore.js"></script>\n'
 # Links of our own texts to what is no page of the site: they become the name of the file, without a link.
-FILES = {"../data/claims", "../workbook/rule.py", "../workshop/README.md"}
+FILES = {"../data/claims", "../workbook/rule.py", "../../workshop/README.md"}
 
 
 def inline(self, node):
@@ -68,7 +69,7 @@ def block(self, node):
     raise SkipNode
 
 
-def plain(app, what, name, obj, options, lines):
+def plain(_app, _what, _name, _obj, _options, lines):
     """Our docstrings are plain text: a formula is no markup, and an indented block below a paragraph is literal."""
     out, before, doctest, table = [], "", False, False
     for line in lines:
@@ -93,26 +94,35 @@ def anchored(text):
         with path.open(encoding="utf-8", newline="") as file:
             for row in csv.DictReader(file):
                 statement = row["statement"].replace("|", "\\|")
-                link = f'<a id="claim-{row["claim"]}" href="#claim-{row["claim"]}" aria-label="link to this claim">#</a> '
-                if f'id="claim-{row["claim"]}"' not in text:
+                anchor = f"claim-{row['claim']}"
+                if f'id="{anchor}"' not in text:
+                    link = f'<a id="{anchor}" href="#{anchor}" aria-label="link to {row["claim"]}">#</a> '
                     text = text.replace(f"\n| {statement}", f"\n| {link}{statement}", 1)
     return text
 
 
-def adapt(app, docname, source):
+def adapt(_app, docname, source):
     """Texts as they are in the repository, with links that lead to pages of the site."""
     text = source[0]
     if docname == root_doc:
         contents = (ROOT / "docs" / "_contents.txt").read_text(encoding="utf-8")
         text += "\n" + contents.replace("NOTEBOOKS", "\n".join(map(entry, NOTEBOOKS)))
+    if docname == "docs/explore":
+        text = re.sub(r"^EXPLORABLE:(\d\d)$", explorable, text, flags=re.M) + SCRIPT
     if docname == "reports/README":
         text = anchored(text)
     if docname in map(page_of, NOTEBOOKS):
         text = re.sub(r"\]\((\d\d_\w+)\.ipynb", lambda m: f"](/{page_of(m[1])}.ipynb", text)
         text = completed(docname, re.sub(r"\]\(\.\./(docs|data)/", r"](/\1/", text))
-    for name in FILES - ({"../workshop/README.md"} if (ROOT / "workshop" / "README.md").exists() else set()):
+    for name in FILES - ({"../../workshop/README.md"} if (ROOT / "workshop" / "README.md").exists() else set()):
         text = re.sub(rf"\[([^\]]+)\]\({re.escape(name)}\)", r"\1", text)
     source[0] = text
+
+
+def explorable(match):
+    """The numbers of a chart, which explore.js draws."""
+    numbers = (ROOT / "docs" / "explorables" / f"{match[1]}.json").read_text(encoding="utf-8").strip()
+    return f'<div class="explorable"><script type="application/json">{numbers}</script></div>'
 
 
 def page_of(name):
@@ -144,7 +154,7 @@ def completed(docname, text):
     return json.dumps(notebook)
 
 
-def repeated(app, what, name, obj, skip, options):
+def repeated(_app, _what, _name, obj, _skip, _options):
     """The fields of a named tuple are described with it."""
     return True if str(getattr(obj, "__doc__", "")).startswith("Alias for field number") else None
 

@@ -21,11 +21,11 @@ NETWORK = 2000  # seed of every network, its training and its split
 WIDTHS = [0.03, 0.05, 0.1, 0.2, 0.3, 0.5, 0.7, 1.0, 1.5, 2.0, 4.0, 10.0]
 
 
-def nested(values: dict, axes: list) -> list:
+def nested(values: dict, axes: list, digits: int = 3) -> list:
     """Numbers by tuple of settings as lists in lists, in the order of `axes`."""
     if not axes:
-        return [None if v is None else round(float(v), 3) for v in values[()]]
-    return [nested({key[1:]: v for key, v in values.items() if key[0] == here}, axes[1:]) for here in axes[0]]
+        return [None if v is None else round(float(v), digits) for v in values[()]]
+    return [nested({key[1:]: v for key, v in values.items() if key[0] == here}, axes[1:], digits) for here in axes[0]]
 
 
 def choice(name: str, label: str, values: list, start: int = 0) -> dict:
@@ -187,11 +187,11 @@ def noise_and_maps() -> dict:
         "lines": [line("mean over cells", by, mean, axes),
                   line("bound, all cells alike", [], {(): [-4.3043] * len(layers)}, [], "dashed", 3)],
         "pictures": [
-            {"name": "image", "by": ["image"], "values": nested(plain, [numbers]), "from": 0, "to": 1},
+            {"name": "image", "by": ["image"], "values": nested(plain, [numbers], 2), "from": 0, "to": 1},
             {"name": "image with the noise of this layer", "by": [*by, "x"],
-             "values": nested(noisy, [*axes, layers]), "from": 0, "to": 1},
+             "values": nested(noisy, [*axes, layers], 2), "from": 0, "to": 1},
             {"name": "discarding of each cell, dark −4.5 to bright −1 bits", "by": [*by, "x"],
-             "values": nested(maps, [*axes, layers]), "from": -4.5, "to": -1},
+             "values": nested(maps, [*axes, layers], 2), "from": -4.5, "to": -1},
         ],
     }  # fmt: skip
 

@@ -159,10 +159,17 @@ def repeated(_app, _what, _name, obj, _skip, _options):
     return True if str(getattr(obj, "__doc__", "")).startswith("Alias for field number") else None
 
 
+def slimmed(app, _error):
+    """Maps of minified code are for the theme's authors; they are a sixth of the site."""
+    for path in Path(app.outdir).rglob("*.map"):
+        path.unlink()
+
+
 def setup(app):
     """Formulas by latex2mathml, docstrings as plain text, links between pages."""
     app.add_html_math_renderer("mathml", (inline, None), (block, None))
     app.connect("autodoc-process-docstring", plain, priority=1)
     app.connect("autodoc-skip-member", repeated)
     app.connect("source-read", adapt)
+    app.connect("build-finished", slimmed)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

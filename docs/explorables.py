@@ -175,23 +175,23 @@ def noise_and_maps() -> dict:
             mean[kind, i] = [found[layer].mean[i] for layer in layers]
             for layer in layers:
                 maps[kind, i, layer] = found[layer].entropy[i].flatten()
-                noisy[kind, i, layer] = (x[i, 0] + found[layer].sigma[i] * epsilon).flatten()
+                noisy[kind, i, layer] = (x[i, 0] + 10 * found[layer].sigma[i] * epsilon).flatten()
     numbers = list(range(images))
     by, axes = ["network", "image"], [kinds, numbers]
     plain = {(i,): x[i].flatten() for i in numbers}
     return {
         "title": "Noise that a layer tolerates, cell by cell",
         "x": {"name": "layer", "values": layers, "log": False, "start": 2},
-        "y": {"name": "information discarding [bits]", "from": -4.5, "to": -2},
+        "y": {"name": "information discarding [bits]", "from": -4.35, "to": -4.15},
         "controls": [choice("network", "network", kinds, 1), choice("image", "image", [1, 2, 3])],
         "lines": [line("mean over cells", by, mean, axes),
                   line("bound, all cells alike", [], {(): [-4.3043] * len(layers)}, [], "dashed", 3)],
         "pictures": [
             {"name": "image", "by": ["image"], "values": nested(plain, [numbers], 2), "from": 0, "to": 1},
-            {"name": "image with the noise of this layer", "by": [*by, "x"],
+            {"name": "image with ten times the noise of this layer", "by": [*by, "x"],
              "values": nested(noisy, [*axes, layers], 2), "from": 0, "to": 1},
-            {"name": "discarding of each cell, dark −4.5 to bright −1 bits", "by": [*by, "x"],
-             "values": nested(maps, [*axes, layers], 2), "from": -4.5, "to": -1},
+            {"name": "discarding of each cell, dark −5 to bright −3.5 bits", "by": [*by, "x"],
+             "values": nested(maps, [*axes, layers], 2), "from": -5, "to": -3.5},
         ],
     }  # fmt: skip
 

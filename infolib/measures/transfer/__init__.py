@@ -36,9 +36,23 @@ from infolib import checks, training
 from infolib.data import Data
 from infolib.measures import _options
 from infolib.measures.transfer import _coding
-from infolib.measures.transfer._coding import BatchedLearner, Codelength, Coding, Learner, Predictor, Price
-from infolib.measures.transfer._coding import block_bits as block_bits
-from infolib.measures.transfer._coding import block_ends as block_ends
+from infolib.measures.transfer._coding import (
+    BatchedLearner,
+    Codelength,
+    Coding,
+    Learner,
+    Predictor,
+    Price,
+    block_bits,
+    block_ends,
+)
+
+__all__ = [
+    "BatchedLearner", "Codelength", "Coding", "Forgetting", "Learner", "Predictor", "Price", "Transfer", "accuracy",
+    "block_bits", "block_ends", "calibrated", "compare", "counting", "information_transfer", "model_information",
+    "network", "networks", "overlap", "prequential_codelength", "replay_codelength", "retention",
+    "surplus_description_length",
+]  # fmt: skip
 
 
 class Transfer(NamedTuple):

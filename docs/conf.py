@@ -10,6 +10,7 @@ from latex2mathml.converter import convert
 
 ROOT = Path(__file__).resolve().parents[1]
 NOTEBOOKS = [path.stem for path in sorted(ROOT.glob("notebooks/[0-9]*.ipynb"))]
+WORKSHOP = ROOT / "workshop" / "README.md"  # its page comes with it
 REPORTED = {path.parent.name for path in ROOT.glob("reports/paper/*/report.ipynb")}
 
 project = "The information workbook"
@@ -52,8 +53,6 @@ html_theme_options = {"navigation_with_keys": False, "show_toc_level": 2, "home_
 html_math_renderer = "mathml"
 
 SCRIPT = '\n<script src="../_static/explore.js"></script>\n'
-# Links of our own texts to what is no page of the site: they become the name of the file, without a link.
-FILES = {"../data/claims", "../workbook/rule.py", "../../workshop/README.md"}
 
 
 def inline(self, node):
@@ -101,22 +100,41 @@ def anchored(text):
     return text
 
 
-def adapt(_app, docname, source):
+def adapt(app, docname, source):
     """Texts as they are in the repository, with links that lead to pages of the site."""
     text = source[0]
+    if docname in map(page_of, NOTEBOOKS):
+        text = completed(app, docname, text)
+    elif not docname.startswith("docs/api/"):
+        text = relinked(app, (ROOT / docname).parent, text)
     if docname == root_doc:
         contents = (ROOT / "docs" / "_contents.txt").read_text(encoding="utf-8")
-        text += "\n" + contents.replace("NOTEBOOKS", "\n".join(map(entry, NOTEBOOKS)))
+        contents = contents.replace("NOTEBOOKS", "\n".join(map(entry, NOTEBOOKS)))
+        text += "\n" + contents.replace("WORKSHOP\n", "workshop/README\n" if WORKSHOP.exists() else "")
     if docname == "docs/explore":
         text = re.sub(r"^EXPLORABLE:(\d\d)$", explorable, text, flags=re.M) + SCRIPT
     if docname == "reports/README":
         text = anchored(text)
-    if docname in map(page_of, NOTEBOOKS):
-        text = re.sub(r"\]\((\d\d_\w+)\.ipynb", lambda m: f"](/{page_of(m[1])}.ipynb", text)
-        text = completed(docname, re.sub(r"\]\(\.\./(docs|data)/", r"](/\1/", text))
-    for name in FILES - ({"../../workshop/README.md"} if (ROOT / "workshop" / "README.md").exists() else set()):
-        text = re.sub(rf"\[([^\]]+)\]\({re.escape(name)}\)", r"\1", text)
     source[0] = text
+
+
+def relinked(app, folder, text):
+    """Links of a text of `folder`: to a notebook, its page; to what is no page, words. Sphinx warns of what is missing."""
+
+    def link(match):
+        words, name, part = match[1], match[2], match[3] or ""
+        path = (folder / name).resolve()
+        if path.parent == ROOT / "notebooks" and path.stem in NOTEBOOKS:
+            return f"[{words}](/{page_of(path.stem)}.ipynb{part})"
+        if not path.is_relative_to(ROOT):
+            return match[0]
+        place = path.relative_to(ROOT)
+        text = path.suffix in (".md", ".ipynb", ".rst") and place.with_suffix("").as_posix() not in app.env.found_docs
+        if path.is_dir() or path.suffix in (".py", ".toml") or (text and (path.exists() or path == WORKSHOP)):
+            return words
+        return f"[{words}](/{place.as_posix()}{part})"
+
+    return re.sub(r"\[([^\]\[]*)\]\((?!\w+:|#|/)([^)\s#]+)(#[^)\s]*)?\)", link, text)
 
 
 def explorable(match):
@@ -137,7 +155,7 @@ def entry(name):
     return f"{name[:2]} {title} <{page_of(name)}>"
 
 
-def completed(docname, text):
+def completed(app, docname, text):
     """A notebook's page: what it is and where to get it, below its title; and a text for each figure."""
     notebook = json.loads(text)
     name = next(name for name in NOTEBOOKS if page_of(name) == docname)
@@ -148,6 +166,7 @@ def completed(docname, text):
     for cell in notebook["cells"]:
         if cell["cell_type"] == "markdown":  # a formula of its own is a paragraph
             cell["source"] = re.sub(r"\n*(\$\$[^$]+\$\$)\n*", r"\n\n\1\n\n", "".join(cell["source"]))
+            cell["source"] = relinked(app, ROOT / "notebooks", cell["source"])
         if any("image/png" in output.get("data", {}) for output in cell.get("outputs", [])):
             alt = cell["metadata"].get("alt", "figure, described in the text next to it")
             cell["metadata"]["mystnb"] = {"image": {"alt": alt}}

@@ -119,7 +119,7 @@ def adapt(app, docname, source):
 
 
 def relinked(app, folder, text):
-    """Links of a text of `folder`: to a notebook, its page; to what is no page, words. Sphinx warns of what is missing."""
+    """Links of a text of `folder`: to a notebook, its page; to what is no page, words. Sphinx warns of the rest."""
 
     def link(match):
         words, name, part = match[1], match[2], match[3] or ""

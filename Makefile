@@ -24,8 +24,8 @@ test-networks: export HF_HUB_OFFLINE = 1
 test-networks: $(VENV)-networks/.ready  ## try the real timm, transformers and lightning, in an environment of their own
 	$(VENV)-networks/bin/pytest tests/networks
 
-docs: $(VENV)-site/.ready  ## build the site from what is committed into docs/build; nothing is executed or fetched
-	$(VENV)-site/bin/python -m sphinx -q -W --keep-going -j auto -b html -c docs -d .cache/doctrees . docs/build
+docs: $(VENV)-site/.ready  ## build the site of what is committed, docs/build/html/index.html; nothing is executed or fetched
+	$(VENV)-site/bin/python -m sphinx -q -W --keep-going -j auto -b html -c docs -d .cache/doctrees . docs/build/html
 
 test-browser: $(VENV)-site/.ready  ## try notebooks, board and site in a real browser (needs chromium)
 	$(VENV)-site/bin/pytest tests/browser

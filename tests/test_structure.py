@@ -52,7 +52,7 @@ IN_MEMORY = {("infolib.plotting._style", name) for name in ("open", "save", "sav
 # What experiments may import of workbook, and where else what belongs.
 EXPERIMENTS = {"store", "datasets", "models", "techniques", "loading", "records", "experiments"}
 BELONGS = {
-    "papermill": {"execution", "run"}, "nbconvert": {"execution"}, "nbformat": {"execution", "run"},
+    "papermill": {"execution", "run"}, "nbconvert": {"execution"}, "nbformat": {"execution", "run", "exercises"},
     "matplotlib": {"charts"}, "seaborn": {"charts"}, "ipywidgets": {"charts"},
 }  # fmt: skip
 LATE = {"torchvision", "sklearn", "papermill", "nbconvert", "pooch", "jinja2", "ipywidgets"}  # slow: inside functions

@@ -80,7 +80,8 @@ def _fault(given: Any, right: Any, arguments: Sequence[Any], tolerance: float) -
     close = np.isclose(found, expected, rtol=tolerance, atol=tolerance, equal_nan=True)
     if close.all():
         return ""
-    place = np.unravel_index(np.argmin(close), close.shape)
+    undefined = ~np.isfinite(found) & np.isfinite(expected)
+    place = np.unravel_index(np.argmax(undefined if undefined.any() else ~close), close.shape)
     where = f"at {', '.join(str(int(i)) for i in place)} " if place else ""
     hint = _hint(found, expected, arguments, tolerance)
     return f"{where}{found[place]:.4g}, expected {expected[place]:.4g}" + (f" ({hint})" if hint else "")

@@ -28,6 +28,10 @@ def raising(_):
     raise KeyError("no such layer")
 
 
+def unsupported(_):
+    raise NotImplementedError("not for Bool")
+
+
 def entropy(p, log=torch.log2):
     seen = p[p > 0]
     return -(seen * log(seen)).sum()
@@ -56,6 +60,7 @@ def entropy(p, log=torch.log2):
         (lambda _: "1.5 bits", "✗ three symbols: a str is neither a number nor an array of numbers"),
         (raising, "✗ three symbols: KeyError: 'no such layer'"),
         (lambda: 1.5, "✗ three symbols: TypeError: <lambda>() takes 0 positional arguments but 1 was given"),
+        (unsupported, "✗ three symbols: NotImplementedError: not for Bool"),
         (stub, "… stub is still to be written"),
     ],
 )  # fmt: skip
@@ -75,9 +80,10 @@ def test_a_number_and_what_is_wrong_with_it(capsys, answer, printed):
         (lambda x: -x / 8, "✗ shares: at 0, 0 -0.5, expected 0.5 (of the wrong sign)"),
         (lambda x: x * math.log(2) / 8, "✗ shares: at 0, 0 0.3466, expected 0.5 (in nats, not bits)"),
         (lambda x: x.flip(0) / 8, "✗ shares: at 0, 0 0.125, expected 0.5"),
+        (lambda x: (x == 0).double() - x / 8, "✗ shares: at 0, 0 -0.5, expected 0.5"),
         (lambda x: x / 8 + 1, "✗ shares: at 0, 0 1.5, expected 0.5"),
         (lambda x: x.flatten() / 8, "✗ shares: it returns an array of shape (4,), expected an array of shape (2, 2)"),
-        (lambda x: x / 8 + 0 * x.log2(), f"✗ shares: at 1, 1 nan, expected 0 ({UNDEFINED})"),
+        (lambda x: x + 0 * x.log2(), f"✗ shares: at 1, 1 nan, expected 0 ({UNDEFINED})"),
     ],
 )  # fmt: skip
 def test_an_array_and_what_is_wrong_with_it(capsys, answer, printed):
@@ -102,6 +108,7 @@ def test_every_case_is_tried_on_arguments_of_its_own(capsys):
         (1.5, {"a": ((), 1.5)}, "answer must be a function, got 1.5"),
         (entropy, {"a": 1.5}, r"cases\['a'\] must be a pair \(\(arguments, \.\.\.\), right answer\), got 1\.5"),
         (entropy, {"a": (P, 1.5)}, r"cases\['a'\] must be a pair"),
+        (entropy, {"a": ((P,),)}, r"cases\['a'\] must be a pair"),
     ],
 )
 def test_a_check_that_checks_nothing_is_refused(answer, cases, message):

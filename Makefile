@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PYTHON_RANGE := >=3.11,<3.14
 
-.PHONY: help reports test test-networks test-browser docs notebooks lab bench lock clean
+.PHONY: help reports test test-networks test-browser docs notebooks workshop lab bench lock clean
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 16
 
@@ -33,6 +33,9 @@ test-browser: $(VENV)-site/.ready  ## try notebooks, board and site in a real br
 notebooks: $(VENV)/.ready  ## execute the notebooks in place, as they are committed (all, or one: NB=04)
 	TQDM_DISABLE=1 $(BIN)/jupyter nbconvert --log-level=WARN --to notebook --execute --inplace \
 		--ExecutePreprocessor.record_timing=False notebooks/$(or $(NB),[0-9])*.ipynb
+
+workshop: $(VENV)/.ready  ## write workshop/student and workshop/solutions: the notebooks without and with solutions
+	$(BIN)/infolib workshop
 
 lab: $(VENV)/.ready  ## open the notebooks in JupyterLab
 	$(BIN)/jupyter lab notebooks

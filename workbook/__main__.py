@@ -1,4 +1,4 @@
-"""The command line: `infolib doctor | list | data | new | run | look | index | verify | diff`."""
+"""The command line: `infolib doctor | list | data | new | run | look | index | verify | diff | workshop`."""
 
 import os
 import re
@@ -250,6 +250,15 @@ def diff(first: str, second: str) -> None:
     lines = compare.differences(first, second)
     click.echo("\n".join(lines) or f"{first} and {second} are the same but for rounding")
     sys.exit(1 if lines else 0)
+
+
+@main.command()
+def workshop() -> None:
+    """Write the notebooks into workshop/student without solutions, and into workshop/solutions with them."""
+    from workbook import exercises
+
+    for folder in sorted({path.parent for path in exercises.build()}):
+        click.echo(os.path.relpath(folder))
 
 
 if __name__ == "__main__":

@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PYTHON_RANGE := >=3.11,<3.14
 
-.PHONY: help reports test test-networks test-browser docs notebooks lab bench lock clean
+.PHONY: help reports test test-networks test-browser docs notebooks workshop lab bench lock clean
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 16
 
@@ -24,8 +24,8 @@ test-networks: export HF_HUB_OFFLINE = 1
 test-networks: $(VENV)-networks/.ready  ## try the real timm, transformers and lightning, in an environment of their own
 	$(VENV)-networks/bin/pytest tests/networks
 
-docs: $(VENV)-site/.ready  ## build the site from what is committed into docs/build; nothing is executed or fetched
-	$(VENV)-site/bin/python -m sphinx -q -W --keep-going -j auto -b html -c docs -d .cache/doctrees . docs/build
+docs: $(VENV)-site/.ready  ## build the site of what is committed, docs/build/html/index.html; nothing is executed or fetched
+	$(VENV)-site/bin/python -m sphinx -q -W --keep-going -j auto -b html -c docs -d .cache/doctrees . docs/build/html
 
 test-browser: $(VENV)-site/.ready  ## try notebooks, board and site in a real browser (needs chromium)
 	$(VENV)-site/bin/pytest tests/browser
@@ -33,6 +33,9 @@ test-browser: $(VENV)-site/.ready  ## try notebooks, board and site in a real br
 notebooks: $(VENV)/.ready  ## execute the notebooks in place, as they are committed (all, or one: NB=04)
 	TQDM_DISABLE=1 $(BIN)/jupyter nbconvert --log-level=WARN --to notebook --execute --inplace \
 		--ExecutePreprocessor.record_timing=False notebooks/$(or $(NB),[0-9])*.ipynb
+
+workshop: $(VENV)/.ready  ## write workshop/student and workshop/solutions: the notebooks without and with solutions
+	$(BIN)/infolib workshop
 
 lab: export JUPYTER_CONFIG_PATH := $(CURDIR)/.jupyter$(addprefix :,$(JUPYTER_CONFIG_PATH))
 lab: $(VENV)/.ready  ## open the notebooks in JupyterLab

@@ -425,11 +425,11 @@ def code_rows() -> Iterator[Row]:
         tolerance=1e-3,  # Adam's first steps are signs of gradients, and a gradient near 0 may round either way
     )
     yield Row(
-        "48 networks 64-32-10 on 8 to 256 digits, 100 steps, in one batch against the former one, to the last bit",
+        "48 networks 64-32-10 on 8 to 256 digits, 100 steps, in one batch against the former one",
         lambda: weights(training.train_many([start] * 48, prefixes, steps=100, seed=list(range(48)))),
         lambda: weights(codes.train_many([start] * 48, prefixes, steps=100, seed=list(range(48)))),
         "1.2 ×",
-        tolerance=0,
+        tolerance=1e-6,  # equal to the last bit on some processors
     )
     try:
         mnist = datasets.load("mnist", n_train=8000, n_val=0, n_test=1, seed=0).train

@@ -7,7 +7,7 @@ from itertools import pairwise
 import nbformat
 import pytest
 
-from workbook import claims, records, root
+from workbook import claims, exercises, records, root
 from workbook import run as runner
 
 NOTEBOOKS = runner.notebooks()
@@ -112,19 +112,115 @@ def test_a_cell_that_reads_reports_has_the_tag_that_makes_the_notebook_run_last(
         assert ("reports.board(" in cell.source) == (runner.READS_REPORTS in tags(cell)), cell.source
 
 
-def test_sections_that_every_notebook_has(name, cells):
-    headings = re.findall(r"^#+ (.+)$", prose_of(cells), flags=re.M)
-    for wanted in ("Before you run", *["Verdict"] * (name in JUDGING), "Limits", "Exercises"):
-        assert any(wanted in h for h in headings), f"no section {wanted!r} in {headings}"
-    assert 3 <= prose_of(cells).count("<details>") <= 5
+SECTIONS = ("Before you run", "Predictions, answered", "Limits", "Exercises", "References")
+
+
+def faults(cells, sections=SECTIONS):
+    """What a notebook lacks that teaches: the cell and the rule."""
+    first, prose = cells[0].source, prose_of(cells)
+    if not re.search(r"^After this notebook you", first, flags=re.M):
+        yield f"{cells[0].id}: objectives, in a sentence that begins with 'After this notebook you'"
+    parts = re.split(r"^## (.+)$", prose, flags=re.M)
+    texts = dict(zip(parts[1::2], parts[2::2], strict=True))
+    found = {wanted: next((texts[h] for h in texts if wanted in h), None) for wanted in sections}
+    yield from (f"{cells[-1].id}: no section {wanted!r} before it" for wanted, text in found.items() if text is None)
+    asked, answered = (re.findall(r"^(\d)\. ", found.get(part) or "", flags=re.M) for part in SECTIONS[:2])
+    if asked != answered or not asked:
+        yield f"predictions {', '.join(asked)}, answered {', '.join(answered)}: an answer to each, by number"
+    if "**Take-away.**" not in (found.get("Predictions, answered") or ""):
+        yield "no '**Take-away.**' after the answers"
+    linked = r"\(https://doi\.org/.*^Neighbours: .*\]\(\d\d_\w+\.ipynb\)"
+    if found["References"] is not None and not re.search(linked, found["References"], flags=re.M | re.S):
+        yield f"{cells[-1].id}: references have a DOI, and a line 'Neighbours: ' with links"
+    for cell, after in pairwise([c for c in cells if c.cell_type == "code"] + [None]):
+        if "exercise" in tags(cell):
+            if not exercises.SOLUTION.search(cell.source):
+                yield f"{cell.id}: an exercise has its solution between {exercises.BEGIN!r} and {exercises.END!r}"
+            if after is None or "check" not in tags(after):
+                yield f"{cell.id}: after an exercise comes its check"
+        if "check" in tags(cell) and not any(cases_of(node) for node in ast.walk(ast.parse(cell.source))):
+            yield f"{cell.id}: a check has a case, `exercises.check(answer, {{name: ((arguments), right), ...}})`"
+
+
+def cases_of(node):
+    """The cases of a call of `exercises.check`, which stand where it is called."""
+    checks = isinstance(node, ast.Call) and ast.unparse(node.func) == "exercises.check"
+    return node.args[1].keys if checks and len(node.args) == 2 and isinstance(node.args[1], ast.Dict) else []
+
+
+def test_what_teaches_is_there(name, cells):
+    assert list(faults(cells, (*SECTIONS, *["Verdict"] * (name in JUDGING)))) == []
+
+
+ANSWER = "def f(x):\n    # BEGIN SOLUTION\n    y = 2 * x\n    return y\n    # END SOLUTION"
+CHECK = 'exercises.check(f, {"two": ((1,), 2)})'
+
+
+def lesson(change=("", ""), answer=ANSWER, check=CHECK):
+    """A small notebook with all that teaches, but for one change."""
+    texts = (
+        "# T\n\nAfter this notebook you can.",
+        "## Before you run: what?\n\n1. A?\n2. B?\n\nText.",
+        "## Predictions, answered\n\n1. A.\n2. B.\n\n**Take-away.** C.\n\n## Limits\n\n- None.",
+        "## Exercises\n\n**1.** F.",
+    )
+    last = "## References\n\n- [doi:1](https://doi.org/1).\n\nNeighbours: [00](00_start_here.ipynb)."
+    text = [nbformat.v4.new_markdown_cell(text.replace(*change)) for text in (*texts, last)]
+    code = [nbformat.v4.new_code_cell(source, metadata={"tags": [tag]}, id=tag)
+            for tag, source in (("exercise", answer), ("check", check)) if source]  # fmt: skip
+    return [*text[:-1], *code, text[-1]]
+
+
+@pytest.mark.parametrize(
+    ("changed", "fault"),
+    [
+        ({"change": ("After this notebook you can", "Read it")}, "objectives"),
+        ({"change": ("## References", "### References")}, "no section 'References'"),
+        ({"change": ("## Limits", "## And")}, "no section 'Limits'"),
+        ({"change": ("2. B.", "B.")}, "predictions 1, 2, answered 1:"),
+        ({"change": ("Take-away", "Last")}, "no '**Take-away.**'"),
+        ({"change": ("https://doi.org/1", "https://example.org")}, "references have a DOI"),
+        ({"change": ("00_start_here.ipynb", "README.md")}, "references have a DOI, and a line 'Neighbours: '"),
+        ({"answer": "def f(x):\n    return 2 * x"}, "exercise: an exercise has its solution between"),
+        ({"answer": ANSWER.replace("# END", "# end")}, "exercise: an exercise has its solution between"),
+        ({"check": "exercises.check(f, {})"}, "check: a check has a case"),
+        ({"check": "f(1)"}, "check: a check has a case"),
+        ({"check": ""}, "exercise: after an exercise comes its check"),
+    ],
+)
+def test_a_fault_names_the_cell_and_the_rule(changed, fault):
+    assert list(faults(lesson())) == []
+    (found,) = faults(lesson(**changed))
+    assert fault in found
+
+
+def before_exercises(cells):
+    """The cells that argue: exercises and their checks come last, and do not count."""
+    heads = [i for i, cell in enumerate(cells) if re.search("^## Exercises", cell.source, flags=re.M)]
+    assert len(heads) == 1
+    return cells[: heads[0]]
+
+
+def test_exercises_come_last_and_are_few_and_short(cells):
+    argued = before_exercises(cells)
+    practice = cells[len(argued) :]
+    assert [tags(c) for c in code_of(argued) if {"exercise", "check"} & set(tags(c))] == []
+    kinds = [tags(cell) for cell in code_of(practice)]
+    assert 2 <= len(kinds) // 2 <= 4
+    assert kinds == [["exercise"], ["check"]] * (len(kinds) // 2)
+    solutions = [text.splitlines() for cell in practice for _, text in exercises.SOLUTION.findall(cell.source)]
+    assert [lines for lines in solutions if not 2 <= len(lines) <= 8] == []
+    assert 1 <= prose_of(practice).count("<details>") <= 2
+    assert prose_of(argued).count("<details>") == 0
 
 
 def test_code_is_short_and_argues(cells):
     code = code_of(cells)
     assert [c.source for c in code if len(c.source.splitlines()) > 20] == []
-    lines = [line.strip() for c in code for line in c.source.splitlines()]
+    argued = before_exercises(cells)
+    lines = [line.strip() for c in code_of(argued) for line in c.source.splitlines()]
     assert sum(bool(line) and not line.startswith("#") for line in lines) <= 220
-    assert 15 <= len(cells) <= 50
+    assert 15 <= len(argued) <= 50
     for cell in code:
         nodes = list(ast.walk(ast.parse(cell.source)))
         assert not any(isinstance(n, ast.ClassDef) for n in nodes)

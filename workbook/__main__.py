@@ -1,4 +1,4 @@
-"""The command line: `infolib doctor | list | data | run | look | index | verify | diff`."""
+"""The command line: `infolib doctor | list | data | new | run | look | index | verify | diff | workshop`."""
 
 import os
 import re
@@ -76,6 +76,18 @@ def data(download: tuple[str, ...]) -> None:
     for row in datasets.status():
         size = f"{row['samples'] or '':>6}  {'×'.join(map(str, row['shape'] or ())):8}"
         click.echo(f"{row['name']:14}{size}  {row['where'] or '-'}  {row['state']}")
+
+
+@main.command()
+@click.argument("name")
+@click.option("--title", help="Of the notebook [default: the words of its name].")
+def new(name: str, title: str | None) -> None:
+    """Begin a notebook, such as 10_my_topic, with its claims, experiment, profile and rows."""
+    from workbook import new as template
+
+    for path in template.begin(name, title):
+        click.echo(path)
+    click.echo(f"now: make notebooks NB={name[:2]}, and read CONTRIBUTING.md, where each TODO belongs")
 
 
 @main.command()
@@ -238,6 +250,15 @@ def diff(first: str, second: str) -> None:
     lines = compare.differences(first, second)
     click.echo("\n".join(lines) or f"{first} and {second} are the same but for rounding")
     sys.exit(1 if lines else 0)
+
+
+@main.command()
+def workshop() -> None:
+    """Write the notebooks into workshop/student without solutions, and into workshop/solutions with them."""
+    from workbook import exercises
+
+    for folder in sorted({path.parent for path in exercises.build()}):
+        click.echo(os.path.relpath(folder))
 
 
 if __name__ == "__main__":

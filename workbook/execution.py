@@ -18,6 +18,7 @@ sys.modules.setdefault("rfc3987_syntax", ModuleType("rfc3987_syntax"))
 import nbformat  # noqa: E402
 
 RENDERING = threading.Lock()  # one page at a time: the runner's threads share an interpreter
+NEIGHBOUR = re.compile(r"\]\((\d\d_\w+)\.ipynb")  # a link to another notebook
 FORMULA = re.compile(r"\$\$(.+?)\$\$|\$(.+?)\$", re.DOTALL)
 JUDGED = re.compile(r"^ *book\.judge\(\s*[\"']([^\"']+)", re.MULTILINE)
 HEADING = re.compile(r'<h2 id="([^"]+)">(.*?)<a class="anchor-link"', re.DOTALL)
@@ -132,7 +133,8 @@ def render(folder: Path, title: str, profile: str = "paper") -> None:
     claims = {cell.id: JUDGED.findall(cell.source) for cell in notebook.cells if cell.cell_type == "code"}
     for cell in notebook.cells:
         if cell.cell_type == "markdown":
-            cell.source = FORMULA.sub(_mathml, cell.source)
+            linked = NEIGHBOUR.sub(r"](../\1/report.html", FORMULA.sub(_mathml, cell.source))
+            cell.source = linked.replace("](../docs/", "](../../../docs/")
     board = f"../../index.html#{profile}-"
     page = {"css": (PAGES / "page.css").read_text(encoding="utf-8"), "tally": _tally(folder), "claims": claims}
     page |= {"board": board + title, "row": f"{board}{{}}{'@' * bool(own)}{own}"}

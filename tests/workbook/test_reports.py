@@ -253,6 +253,14 @@ def test_formulas_of_a_report_need_no_network(root):
     assert "$" not in body.split("</main>")[0]
 
 
+def test_links_of_a_report_lead_from_its_folder(root):
+    cell = nbformat.v4.new_markdown_cell("# T\n\n[06](06_a_topic.ipynb), [terms](../docs/glossary.md)")
+    nbformat.write(nbformat.v4.new_notebook(cells=[cell]), root / "report.ipynb")
+    execution.render(root, "a report")
+    links = {a["href"] for tag, a in Page((root / "report.html").read_text()).tags if tag == "a"}
+    assert {"../06_a_topic/report.html", "../../../docs/glossary.md"} <= links
+
+
 def test_report_page_is_one_file_with_its_verdicts_headings_and_links_to_the_board(root, monkeypatch):
     leave_report(root, monkeypatch, "paper", FIVE, name="02_topic@mine")
     folder = root / "reports/paper/02_topic@mine"

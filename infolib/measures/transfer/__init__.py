@@ -37,9 +37,23 @@ from infolib.activations import device_of, placed
 from infolib.data import Data
 from infolib.measures import _options
 from infolib.measures.transfer import _coding
-from infolib.measures.transfer._coding import BatchedLearner, Codelength, Coding, Learner, Predictor, Price
-from infolib.measures.transfer._coding import block_bits as block_bits
-from infolib.measures.transfer._coding import block_ends as block_ends
+from infolib.measures.transfer._coding import (
+    BatchedLearner,
+    Codelength,
+    Coding,
+    Learner,
+    Predictor,
+    Price,
+    block_bits,
+    block_ends,
+)
+
+__all__ = [
+    "BatchedLearner", "Codelength", "Coding", "Forgetting", "Learner", "Predictor", "Price", "Transfer", "accuracy",
+    "block_bits", "block_ends", "calibrated", "compare", "counting", "information_transfer", "model_information",
+    "network", "networks", "overlap", "prequential_codelength", "replay_codelength", "retention",
+    "surplus_description_length",
+]  # fmt: skip
 
 
 class Transfer(NamedTuple):
@@ -227,6 +241,7 @@ def information_transfer(
     """Information transfer L_IT in bits: what the trained state saves on k labels that are new to it (2009.07624).
 
     The paper's equation is not known to us. Three readings, the first with a confidence of about 50 %, the last 40 %:
+
     - "prequential": L(initial) - L(trained), two prequential codes of the same hold-out in the same order with the
       same seed; both go on learning. It grows like log k.
     - "static": the same without learning, -log2 p(initial) + log2 p(trained) summed over the hold-out. It grows like k.

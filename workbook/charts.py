@@ -42,7 +42,7 @@ def verdicts(table: pd.DataFrame) -> Figure:
         0.25 + max(LINE * (text.count("\n") + 1), ROW * len(group)) for group, text in zip(rows, texts, strict=True)
     ]
     bottoms = np.cumsum([0.0, *heights[::-1]])[::-1]
-    figure = plt.figure(figsize=(SIZE, bottoms[0] + 0.35))
+    figure = plt.figure(figsize=(SIZE, bottoms[0] + 0.35), dpi=80)
     for group, text, bottom, height in zip(rows, texts, bottoms[1:], heights, strict=True):
         tall = ROW * len(group)
         place = np.array([LEFT, bottom + (height - tall) / 2, WIDTH, tall]) / np.tile(figure.get_size_inches(), 2)

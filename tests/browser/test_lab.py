@@ -94,8 +94,8 @@ def wait_for(address, server, log):
 
 @pytest.fixture(scope="module")
 def browser():
-    if not (path := shutil.which("chromium") or shutil.which("chromium-browser")):
-        pytest.skip("chromium is not installed")
+    if not (path := shutil.which("chromium") or shutil.which("google-chrome")):
+        pytest.skip("neither chromium nor google-chrome is installed")
     with sync_playwright() as play:
         yield play.chromium.launch(executable_path=path, args=["--no-sandbox"] if os.getuid() == 0 else [])
 

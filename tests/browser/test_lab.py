@@ -16,7 +16,7 @@ import nbformat
 import pytest
 from playwright.sync_api import expect, sync_playwright
 
-from workbook import root, run
+from workbook import exercises, root, run
 
 NOTEBOOKS = list(run.notebooks()) if os.environ.get("BROWSER_ALL") else ["00_start_here", "01_estimators"]
 SLIDERS = [name for name in NOTEBOOKS if "charts.explore(" in run.notebooks()[name].read_text()]
@@ -32,6 +32,10 @@ RUN_ALL = """() => {
     window.jupyterapp.commands.execute("notebook:run-all-cells").then(() => { window.ran = true; });
 }"""
 CELLS = "() => [...window.jupyterapp.shell.currentWidget.content.model.cells].map(cell => cell.toJSON())"
+SOLVE = """sources => {
+    for (const cell of window.jupyterapp.shell.currentWidget.content.model.cells)
+        if (sources[cell.id]) cell.sharedModel.setSource(sources[cell.id]);
+}"""
 DEFAULTS = """async plugin => (await window.jupyterapp.serviceManager.settings.fetch(plugin)).schema.properties"""
 SHOW = """async index => {
     const notebook = window.jupyterapp.shell.currentWidget.content;
@@ -44,12 +48,12 @@ expect.set_options(timeout=START)
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """A root with a copy of the notebooks, and an empty cache."""
+    """A root with a copy of the notebooks, those of the workshop, and an empty cache."""
     place = tmp_path_factory.mktemp("root")
     shutil.copytree(root() / "notebooks", place / "notebooks")
-    for name in ("data", "reports", "workshop"):
-        if (root() / name).exists():
-            (place / name).symlink_to(root() / name)
+    for name in ("data", "reports"):
+        (place / name).symlink_to(root() / name)
+    exercises.build(place / "workshop")
     return place
 
 
@@ -130,9 +134,10 @@ def executed(page):
     return [cell for cell in page.evaluate(CELLS) if cell["cell_type"] == "code"]
 
 
-def text_of(cell):
-    """What a cell prints."""
-    return "".join(part for output in cell["outputs"] for part in output.get("text", ""))
+def signs(code):
+    """The first character of each line that the checks of exercises print."""
+    outputs = [output for cell in code if "check" in cell["metadata"].get("tags", []) for output in cell["outputs"]]
+    return set(re.findall("^.", "".join(part for output in outputs for part in output.get("text", "")), re.M))
 
 
 @pytest.mark.parametrize("name", NOTEBOOKS)
@@ -140,8 +145,15 @@ def test_a_notebook_runs_to_its_end_and_its_exercises_are_right(open_notebook, n
     code = executed(open_notebook(f"notebooks/{name}.ipynb"))
     assert [cell["execution_count"] for cell in code] == list(range(1, len(code) + 1))
     assert [output for cell in code for output in cell["outputs"] if output["output_type"] == "error"] == []
-    for cell in (cell for cell in code if "check" in cell["metadata"].get("tags", [])):
-        assert re.findall("^.", text_of(cell), re.M) == ["✓"] * text_of(cell).count("\n") != []
+    assert signs(code) == {"✓"}
+
+
+def test_an_exercise_answers_a_student_before_and_after_it_is_solved(open_notebook, folder):
+    page = open_notebook(f"workshop/student/{NOTEBOOKS[0]}.ipynb")
+    assert signs(executed(page)) == {"…"}
+    solved = nbformat.read(folder / f"workshop/solutions/{NOTEBOOKS[0]}.ipynb", as_version=4).cells
+    page.evaluate(SOLVE, {cell.id: cell.source for cell in solved if "exercise" in cell.metadata.get("tags", [])})
+    assert signs(executed(page)) == {"✓"}
 
 
 def test_nobody_is_asked_for_news(open_notebook):

@@ -1,9 +1,4 @@
-"""python card.py: every public call of the library, with all on a pretended card and with the networks alone on it.
-
-What is wrong with each, as JSON. The calls are those of `test_arguments`, and what they find is held to what they find
-without a card. In a process of its own, since PyTorch takes up a card once and for all.
-
-The card: tensors that say they are on it and hold real numbers in main memory.
+"""A pretended card: tensors that say they are on it, and hold real numbers in main memory.
 
 Operations keep the rules of devices: a tensor on the card and one beside it do not meet, but for a single number, an
 index, and a copy; a generator of the processor draws nothing on the card; and nothing on the card is a NumPy array.
@@ -13,23 +8,15 @@ Unlike those of PyTorch's fake tensors, numbers are real, so that code may look 
 import contextlib
 import copy
 import dataclasses
-import json
-import warnings
 from collections.abc import Mapping
 from unittest import mock
 
-import numpy as np
-import pandas as pd
 import torch
-from test_arguments import FUNCTIONS, HANDED, NET, STATE, call, calls
 from torch import Tensor, nn
-from torch.utils import backend_registration
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_flatten, tree_map
 
-NAME = "card"
-OWN = {"infolib.training.descend", "infolib.training.minimise"}  # their loss is the caller's, who trains on with it
-WHERE = ("all", "networks")  # what is on it
+DEVICE = torch.device("meta")  # which needs no driver; here its tensors have values
 MOVES = {"_to_copy", "copy_", "_copy_from", "set_"}  # from one device to another
 INDEXED = {"index", "index_put_", "index_put", "_index_put_impl_", "_unsafe_index"}  # by indices from either side
 
@@ -40,7 +27,7 @@ class OnCard(Tensor):
     @staticmethod
     def __new__(cls, real):
         shape = {"strides": real.stride(), "storage_offset": real.storage_offset()}
-        return Tensor._make_wrapper_subclass(cls, real.size(), **shape, dtype=real.dtype, device=f"{NAME}:0")
+        return Tensor._make_wrapper_subclass(cls, real.size(), **shape, dtype=real.dtype, device=DEVICE)
 
     def __init__(self, real):
         self.held = real
@@ -87,7 +74,7 @@ def dispatched(func, args, kwargs):
         raise RuntimeError("{}: on the card {}, beside it {}".format(func, *shapes))
     if name == "_local_scalar_dense" or not (cards or asked):
         return func(*tree_map(held, args), **tree_map(held, kwargs))
-    there = torch.device(asked).type == NAME if asked is not None else bool(cards)
+    there = torch.device(asked) == DEVICE if asked is not None else bool(cards)
     if name in ("copy_", "set_"):
         there = isinstance(args[0], OnCard)
     if there and kwargs.get("generator") is not None:
@@ -108,8 +95,15 @@ def held(value):
 @contextlib.contextmanager
 def plugged_in():
     """The pretended card is there."""
-    overwritten = mock.patch("torch.__future__.get_overwrite_module_params_on_conversion", return_value=True)
-    with overwritten, mock.patch("torch.tensor", made), Card():
+    patches = {
+        "torch.__future__.get_overwrite_module_params_on_conversion": lambda: True,
+        "torch.optim.optimizer._get_fused_kernels_supported_devices": lambda: ["cpu", DEVICE.type],
+        "torch.tensor": made,
+    }
+    with contextlib.ExitStack() as stack:
+        for name, own in patches.items():
+            stack.enter_context(mock.patch(name, own))
+        stack.enter_context(Card())
         yield
 
 
@@ -129,9 +123,9 @@ def made(numbers, *, device=None, make=torch.tensor, **how):
 def moved(value, *, tensors=True):
     """A value with its networks, and its tensors if they are asked for, on the card."""
     if isinstance(value, nn.Module):
-        return copy.deepcopy(value).to(NAME)
+        return copy.deepcopy(value).to(DEVICE)
     if isinstance(value, Tensor):
-        return value.to(NAME) if tensors and not isinstance(value, OnCard) else value
+        return value.to(DEVICE) if tensors and not isinstance(value, OnCard) else value
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         fields = {f.name: moved(getattr(value, f.name), tensors=tensors) for f in dataclasses.fields(value) if f.init}
         return dataclasses.replace(value, **fields)
@@ -140,75 +134,3 @@ def moved(value, *, tensors=True):
     if isinstance(value, list | tuple) and not hasattr(value, "_fields"):
         return type(value)(moved(each, tensors=tensors) for each in value)
     return value
-
-
-def numbers(result):
-    """All that is in a result, as a list of arrays and words."""
-    if isinstance(result, Tensor):
-        return [result.detach().cpu().double().numpy()]
-    if isinstance(result, pd.DataFrame | pd.Series):
-        table = pd.DataFrame(result).drop(columns="seconds", errors="ignore")
-        words = table.select_dtypes(exclude="number").astype(str)
-        return [table.select_dtypes("number").to_numpy(float), *words.to_numpy().flatten()]
-    if isinstance(result, nn.Module):
-        return numbers(list(result.parameters()))
-    if isinstance(result, Mapping):
-        return numbers(list(result.values()))
-    if dataclasses.is_dataclass(result) and not isinstance(result, type):
-        return numbers([getattr(result, field.name) for field in dataclasses.fields(result)])
-    if isinstance(result, list | tuple):
-        return [each for part in result for each in numbers(part)]
-    return [np.asarray(result, float)] if isinstance(result, int | float) else []
-
-
-def answer(name, arguments):
-    for generator in (value for value in arguments.values() if isinstance(value, torch.Generator)):
-        generator.manual_seed(0)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        return numbers(call(name, arguments))
-
-
-def fault(name, *, tensors):
-    """What is wrong with a public call on the card: its error, or what it finds else than without; empty if nothing."""
-    arguments = calls()[name][0]
-    NET.load_state_dict(STATE)
-    NET.eval()
-    try:
-        with plugged_in():
-            found = answer(name, {key: moved(value, tensors=tensors) for key, value in arguments.items()})
-        for ours, theirs in () if name in OWN else zip(found, answer(name, arguments), strict=True):
-            if isinstance(theirs, str):
-                assert ours == theirs
-            else:
-                np.testing.assert_allclose(ours, theirs, rtol=1e-3, atol=1e-6)
-    except Exception as error:
-        return f"{type(error).__name__}: {error}"
-    return ""
-
-
-def unruly():
-    """What the card lets happen that a real one would not."""
-    there, beside = torch.ones(3).to(NAME), torch.ones(3)
-    wrong = {
-        "two devices": lambda: there + beside,
-        "an array": there.numpy,
-        "an index on the card": lambda: beside[torch.arange(2).to(NAME)],
-        "a generator beside it": lambda: torch.rand(3, device=NAME, generator=torch.Generator()),
-    }
-    kept = []
-    for name, step in wrong.items():
-        with contextlib.suppress(RuntimeError, TypeError):
-            step()
-            kept.append(name)
-    right = (there + 1)[torch.arange(2)].device.type == NAME and float((there * beside.sum()).cpu().numpy().sum()) == 9
-    return kept if right else [*kept, "numbers"]
-
-
-if __name__ == "__main__":
-    backend_registration._setup_privateuseone_for_python_backend(NAME)  # before the first gradient
-    names = [name for name in FUNCTIONS if name not in HANDED and ".plotting." not in name]
-    found = {f"{name}, {where} there": fault(name, tensors=where == "all") for name in names for where in WHERE}
-    with plugged_in():
-        found["rules"] = unruly()
-    print(json.dumps(found))

@@ -169,14 +169,14 @@ def _criterion(row: Mapping[str, Any]) -> str:
     }[row["kind"]]
 
 
-def write(name: str, **shown: Any) -> Path:
+def write(name: str, shown: Mapping[str, Any]) -> Path:
     """Fill a template of this package into the reports folder.
 
     Parameters
     ----------
     name : str
         Name of the page; its template is `<name>.j2`.
-    **shown : object
+    shown : mapping from str to object
         What the template shows.
 
     Returns

@@ -547,7 +547,7 @@ def test_images_that_a_dead_layer_does_not_see_are_flagged_among_several_layers(
     d = discarding.measured(wary, x, ["1"], **options)["1"]
     alive = discarding.strict_information_discarding(wary, x[[1, 3]], "1", **options)
     for all_images, some in zip(d, alive, strict=True):
-        assert torch.equal(all_images[[1, 3]], some)
+        torch.testing.assert_close(all_images[[1, 3]], some, rtol=0, atol=1e-3)  # products round by the size of a batch
     assert d.reached.tolist() == [False, True, False, True]
     assert d.mean.isnan().tolist() == d.sigma.isnan().all(-1).all(-1).tolist() == [True, False, True, False]
     frame = discarding.table({"1": d}, torch.eye(4, dtype=torch.bool))

@@ -39,7 +39,7 @@ workshop: $(VENV)/.ready  ## write workshop/student and workshop/solutions: the 
 
 lab: export JUPYTER_CONFIG_PATH := $(CURDIR)/.jupyter$(addprefix :,$(JUPYTER_CONFIG_PATH))
 lab: $(VENV)/.ready  ## open the notebooks in JupyterLab
-	$(BIN)/jupyter lab notebooks
+	$(BIN)/jupyter lab --LabApp.default_url=/lab/tree/notebooks
 
 bench: $(VENV)/.ready  ## measure ours against plain references into reports/benchmarks.md (large n: python -m benchmarks.scaling)
 	$(BIN)/python -m benchmarks

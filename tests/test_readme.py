@@ -81,7 +81,7 @@ def test_make_lab_serves_the_notebooks(tmp_path):
     lab = subprocess.Popen(["make", "lab"], cwd=root(), env=environment, start_new_session=True,
                            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)  # fmt: skip
     try:
-        assert "00_start_here.ipynb" in answer(f"http://localhost:{port}/api/contents", seconds=60)
+        assert "00_start_here.ipynb" in answer(f"http://localhost:{port}/api/contents/notebooks", seconds=60)
     finally:
         os.killpg(lab.pid, signal.SIGTERM)
         lab.wait()

@@ -1,0 +1,129 @@
+"""How far runs are: a small file for each, under `progress` in the cache, which `infolib status` reads.
+
+`workbook.store.tabulate` writes it as cases end. The runner removes it once the report is in place; what a run that was
+killed has left is of a process that has ended.
+"""
+
+import json
+import os
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from workbook import folders
+
+EVERY = 1.0  # seconds between two notes
+
+
+@dataclass(frozen=True)
+class State:
+    """How far a run is.
+
+    Parameters
+    ----------
+    run : str
+        Profile and report, such as "quick/04_neuron_importance"; "a notebook" for one that is open.
+    table : str
+        Function whose cases are computed.
+    cases, done : int
+        How many there are, and how many of them have ended.
+    begun, noted : float
+        When the first began, and when the last was noted, in seconds of `time.time`.
+    ended : bool
+        Whether the process that computes them is known to have ended.
+    """
+
+    run: str
+    table: str
+    cases: int
+    done: int
+    begun: float
+    noted: float
+    ended: bool = False
+
+    @property
+    def left(self) -> float | None:
+        """Seconds that are left, if each case takes as long as those that have ended did; None if none has."""
+        return (self.noted - self.begun) / self.done * (self.cases - self.done) if self.done else None
+
+
+@contextmanager
+def noted(cache: Path, table: str, cases: int) -> Iterator[Callable[[int], None]]:
+    """A `with` block in which the cases of a function are computed; what it yields is told how many have ended.
+
+    Parameters
+    ----------
+    cache : Path
+        Folder of results.
+    table : str
+        Name of the function.
+    cases : int
+        How many there are.
+
+    Yields
+    ------
+    callable
+        A progress file that cannot be written is no error.
+    """
+    run = os.environ.get("INFOLIB_RUN", "")
+    path = _file(cache, run or f"a notebook.{table}")
+    begun, last = time.time(), [0.0]
+    whose = folders.owner()
+
+    def note(done: int) -> None:
+        now = time.time()
+        if done < cases and now - last[0] < EVERY:
+            return
+        last[0] = now
+        told = {"run": run or "a notebook", "table": table, "cases": cases, "done": done, "begun": begun, "noted": now}
+        with suppress(OSError):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            temporary = path.with_suffix(f".{os.getpid()}.tmp")
+            temporary.write_text(json.dumps(told | {"owner": whose}), encoding="utf-8")
+            temporary.replace(path)
+
+    note(0)
+    yield note
+    if not run:  # of a run, the runner knows when it has ended
+        forget(cache, f"a notebook.{table}")
+
+
+def forget(cache: Path, run: str) -> None:
+    """Remove the file of a run that has ended well.
+
+    Parameters
+    ----------
+    cache : Path
+        Folder of results.
+    run : str
+        Profile and report.
+    """
+    with suppress(OSError):
+        _file(cache, run).unlink(missing_ok=True)
+
+
+def states(cache: Path) -> list[State]:
+    """How far the runs are that go on or have broken off.
+
+    Parameters
+    ----------
+    cache : Path
+        Folder of results.
+
+    Returns
+    -------
+    list of State
+        By the name of the run; what cannot be read is left out.
+    """
+    found = []
+    for path in sorted((cache / "progress").glob("*.json")):
+        with suppress(OSError, ValueError, TypeError, KeyError):
+            told = json.loads(path.read_text(encoding="utf-8"))
+            found.append(State(ended=folders.has_ended(told.pop("owner")), **told))
+    return found
+
+
+def _file(cache: Path, run: str) -> Path:
+    return cache / "progress" / f"{run.replace('/', '.')}.json"

@@ -1,4 +1,4 @@
-"""The command line: `infolib doctor | list | data | run | look | index | verify | diff`."""
+"""The command line: `infolib doctor | list | data | run | sweep | status | look | index | verify | diff`."""
 
 import os
 import re
@@ -86,6 +86,7 @@ def data(download: tuple[str, ...]) -> None:
 @click.option("--name", metavar="NAME", help="Write reports NOTEBOOK@NAME beside the profile's own.")
 @click.option("--fresh", is_flag=True, help="Ignore cached networks and measurements.")
 @click.option("--time-limit", type=float, metavar="MINUTES", help="For each notebook [default: 20 quick, 240 paper].")
+@click.option("--scheduler", metavar="ADDRESS", help="Send cases to Dask: tcp://host:8786, or local for this machine.")
 def run(
     names: tuple[str, ...],
     profile: str,
@@ -94,6 +95,7 @@ def run(
     name: str | None,
     fresh: bool,
     time_limit: float | None,
+    scheduler: str | None,
 ) -> None:
     """Execute notebooks (all, or some: `02 05`) into reports/<profile>/ and renew the scoreboards as each ends."""
     from workbook import rule
@@ -117,7 +119,7 @@ def run(
     click.echo(f"running {', '.join(chosen)} in the {profile} profile, {jobs} at a time")
     done = runner.run(
         chosen, profile=profile, jobs=jobs, overrides=overrides, name=name, fresh=fresh, time_limit=time_limit,
-        report=report,
+        scheduler=scheduler, report=report,
     )  # fmt: skip
     from workbook import reports
 
@@ -170,6 +172,28 @@ def _read(loader: Any, node: Any, kind: Any) -> object:
         if ":" in node.value:  # YAML's base 60
             return node.value
     return loader.construct_document(node)
+
+
+@main.command()
+def status() -> None:
+    """Show the runs that go on or have broken off, the cases that are left, and the verdicts so far."""
+    from workbook import folders, progress, reports, store
+    from workbook import run as runner
+
+    states = {state.run: state for state in progress.states(store.folder())}
+    begun = {f"{profile}/{name}": ended for profile in runner.PROFILES
+             for name, ended in folders.works(runner.reports_folder(profile)).items()}  # fmt: skip
+    for run in sorted({*states, *begun}):
+        state = states.get(run)
+        ended = state.ended if state and run not in begun else begun.get(run, False)
+        cases = f"{state.done} of {state.cases} cases of {state.table}" if state else "no cases yet"
+        left = f", about {progress.spoken(state.left)} left" if state and state.left and not ended else ""
+        click.echo(f"{run}  {'broken off' if ended else 'running'}: {cases}{left}")
+    if not {*states, *begun}:
+        click.echo("nothing runs")
+    for profile in runner.PROFILES:
+        counts = reports.counted(profile, _say)
+        click.echo(f"{profile}: " + (", ".join(f"{n} {word}" for word, n in counts.items()) or "no verdicts"))
 
 
 @main.command()

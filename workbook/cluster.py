@@ -14,7 +14,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import CancelledError
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from functools import cache, lru_cache, partial
 from types import FunctionType
 from typing import Any
@@ -156,13 +156,13 @@ def check(client: Any) -> int:
     except TimeoutError as error:
         where = client.scheduler.address
         raise ValueError(f"scheduler {where} has no worker after {WAIT:g} s: start one, dask worker {where}") from error
-    found = client.get_versions(packages=ALIKE)
+    with _told(client):
+        found, threads = client.get_versions(packages=ALIKE), client.run(threads_here)
     for worker, told in found["workers"].items():
         for name in ("python", *ALIKE):
             here, there = (one["packages"][name] for one in (found["client"], told))
             if here != there:
                 raise ValueError(f"worker {worker} has {name} {there or 'not installed'}, and this process has {here}")
-    threads = client.run(threads_here)
     if len({*threads.values()}) > 1:
         told = ", ".join(f"{worker} {n}" for worker, n in threads.items())
         raise ValueError(f"OMP_NUM_THREADS must be one number on all workers, on which results depend, got {told}")
@@ -210,22 +210,30 @@ def results(
     ConnectionError
         If the scheduler has gone, or a case ends its workers.
     """
-    from distributed import KilledWorker
-
     with _by_value():
-        what = _packed(opened, "the function")
-        sent = [_packed(tuple(case), f"case {i}") for i, case in enumerate(cases)]
+        what = packed(opened, "the function")
+        sent = [packed(tuple(case), f"case {i}") for i, case in enumerate(cases)]
     environment = {name: os.environ.get(name, "") for name in SENT}
     todo = (delayed(_one)(i, what, case, environment) for i, case in enumerate(sent))
+    with _told(client), parallel_config(_backend()(client=client)):
+        yield from Parallel(return_as="generator_unordered", batch_size=1, pre_dispatch="all")(todo)
+
+
+@contextmanager
+def _told(client: Any) -> Iterator[None]:
+    """A `with` block in which a scheduler may go and workers may end."""
+    from distributed import KilledWorker
+    from distributed.comm import CommClosedError
+
+    kept = "what was computed is kept"
     try:
-        with parallel_config(_backend()(client=client)):
-            yield from Parallel(return_as="generator_unordered", batch_size=1, pre_dispatch="all")(todo)
+        yield
     except KilledWorker as error:
-        raise ConnectionError(f"a case ended its workers, such as {error.last_worker.address}: is its memory enough? "
-                              "What was computed is kept") from error  # fmt: skip
-    except CancelledError as error:
-        raise ConnectionError(f"the scheduler {client.scheduler.address} has gone; what was computed is kept: start it "
-                              "and run again") from error  # fmt: skip
+        last = error.last_worker.address
+        raise ConnectionError(f"a case ended each worker that it was given to, at last {last}: {kept}") from error
+    except (CancelledError, CommClosedError) as error:
+        where = client.scheduler.address
+        raise ConnectionError(f"scheduler {where} has gone: {kept}; start it and run again") from error
 
 
 @cache
@@ -233,7 +241,10 @@ def _backend() -> Any:
     from joblib._dask import DaskDistributedBackend
 
     class Backend(DaskDistributedBackend):
-        """One that raises for a case that is lost; joblib's waits for it."""
+        """One that raises for a case that is lost, which joblib's waits for, and sends to one worker, as to many."""
+
+        def effective_n_jobs(self, n_jobs: int) -> int:
+            return max(2, super().effective_n_jobs(n_jobs))
 
         def submit(self, func: Any, callback: Any = None) -> Any:
             future = super().submit(func, callback)
@@ -262,7 +273,25 @@ def _by_value() -> Iterator[None]:
             cloudpickle.unregister_pickle_by_value(module)
 
 
-def _packed(value: Any, what: str) -> bytes:
+def packed(value: Any, what: str) -> bytes:
+    """A value as it travels.
+
+    Parameters
+    ----------
+    value : object
+        A function, or a case.
+    what : str
+        What a message calls it.
+
+    Returns
+    -------
+    bytes
+
+    Raises
+    ------
+    ValueError
+        For what cannot travel; names what it holds.
+    """
     try:
         return cloudpickle.dumps(value)
     except Exception as error:
@@ -303,7 +332,8 @@ def _one(place: int, what: bytes, case: bytes, environment: dict[str, str]) -> t
     from threadpoolctl import threadpool_limits
 
     worker, threads, before = get_worker().address, threads_here(), torch.get_num_threads()
-    with _ONE, patch.dict(os.environ, environment), parallel_config("sequential"), threadpool_limits(threads):
+    limited = nullcontext() if os.environ.get("OMP_NUM_THREADS") else threadpool_limits(threads)
+    with _ONE, patch.dict(os.environ, environment), parallel_config("sequential"), limited:
         try:
             torch.set_num_threads(threads)
             compute, arguments = _opened(what), pickle.loads(case)
@@ -312,6 +342,6 @@ def _one(place: int, what: bytes, case: bytes, environment: dict[str, str]) -> t
         try:
             return place, compute(*arguments)
         except FileNotFoundError as error:
-            raise FileNotFoundError(f"worker {worker}: {error} (its own INFOLIB_DATA or data/cache)") from error
+            raise FileNotFoundError(f"worker {worker}: {error}, there") from error
         finally:
             torch.set_num_threads(before)

@@ -125,5 +125,31 @@ def states(cache: Path) -> list[State]:
     return found
 
 
+def spoken(seconds: float) -> str:
+    """A time in a word or two.
+
+    Parameters
+    ----------
+    seconds : float
+        How long.
+
+    Returns
+    -------
+    str
+
+    Examples
+    --------
+    >>> [spoken(seconds) for seconds in (4.2, 90, 9000)]
+    ['4 s', '2 min', '2.5 h']
+    """
+    return (
+        f"{seconds:.0f} s"
+        if seconds < 60
+        else f"{seconds / 60:.0f} min"
+        if seconds < 5400
+        else f"{seconds / 3600:.1f} h"
+    )
+
+
 def _file(cache: Path, run: str) -> Path:
     return cache / "progress" / f"{run.replace('/', '.')}.json"

@@ -277,6 +277,28 @@ def _write(name: str, sections: list[dict[str, Any]]) -> Path:
     return path
 
 
+def counted(profile: str, broken: Callable[[str], object]) -> dict[str, int]:
+    """How many claims of a profile have each word, by the present rule and the profile's own parameters.
+
+    Parameters
+    ----------
+    profile : str
+        "quick" or "paper".
+    broken : callable
+        As for `load`.
+
+    Returns
+    -------
+    dict of str to int
+        By word.
+    """
+    found = [
+        one for one in load(profile, broken=broken).values() if not one.former and not one.provenance.get("overridden")
+    ]
+    words = [word for one in found for word in one.verdicts.drop_duplicates("claim")["word"]]
+    return {word: words.count(word) for word in rule.SYMBOL | rule.CHECKED if word in words}
+
+
 def _section(profile: str) -> dict[str, Any]:
     """What the templates show of a profile; verdicts of other parameters, or under a name, are not counted."""
     broken: list[str] = []

@@ -178,7 +178,8 @@ def tabulate(
 
     if not cases:
         raise ValueError("cases is empty: give at least one")
-    remote = cluster.client()
+    if remote := cluster.client():
+        cluster.packed(function, "the function")
     shared = key(function) | {"threads": cluster.check(remote) if remote else 1, "frames": [*frames]}
     names = [fingerprint(shared | {"arguments": _arguments(case)}) for case in cases]
     done: dict[int, list[pd.DataFrame]] = {}

@@ -6,6 +6,7 @@ import sys
 from collections.abc import Mapping
 from contextlib import suppress
 from functools import partial
+from pathlib import Path
 from typing import Any, get_args, get_origin
 
 import click
@@ -136,20 +137,35 @@ def _parse(pair: str, kinds: Mapping[str, Any]) -> tuple[str, object]:
     """`name=value`, with the value read as YAML for a parameter of its kind."""
     import yaml
 
-    class Loader(yaml.SafeLoader):
-        """With its own list of what is read as a number: 1e-3 is one, as it is in JSON and Python."""
-
-    Loader.add_implicit_resolver("tag:yaml.org,2002:float", re.compile(r"[-+]?\d*\.?\d+[eE][-+]?\d+$"), "-+.0123456789")
     name, equals, text = (part.strip() for part in pair.partition("="))
     if not equals:
         raise ValueError(f"-p takes NAME=YAML, got {pair!r}")
-    loader, kind = Loader(text), kinds.get(name)
+    loader, kind = _loader(text), kinds.get(name)
     try:
         node = loader.get_single_node()
         plain = node is None or (isinstance(node, yaml.ScalarNode) and node.style is None)
         return name, text if kind is str and plain else _read(loader, node, kind)
     except yaml.YAMLError as error:
         raise ValueError(f"-p {name}: {text!r} is not YAML: {error}") from error
+
+
+def _loader(text: str) -> Any:
+    import yaml
+
+    class Loader(yaml.SafeLoader):
+        """With its own list of what is read as a number: 1e-3 is one, as it is in JSON and Python."""
+
+    Loader.add_implicit_resolver("tag:yaml.org,2002:float", re.compile(r"[-+]?\d*\.?\d+[eE][-+]?\d+$"), "-+.0123456789")
+    return Loader(text)
+
+
+def _loaded(path: str) -> object:
+    import yaml
+
+    try:
+        return _loader(Path(path).read_text(encoding="utf-8")).get_single_data()
+    except yaml.YAMLError as error:
+        raise ValueError(f"--grid {path} is not YAML: {error}") from error
 
 
 def _read(loader: Any, node: Any, kind: Any) -> object:
@@ -175,21 +191,44 @@ def _read(loader: Any, node: Any, kind: Any) -> object:
 
 
 @main.command()
+@click.argument("name")
+@click.option("--grid", required=True, type=click.Path(exists=True, dir_okay=False), help="YAML: parameter: [values].")
+@click.option("--profile", default="quick", show_default=True, help="quick or paper.")
+@click.option("--fresh", is_flag=True, help="Run all cases again, without the cache.")
+@click.option("--scheduler", metavar="ADDRESS", help="Send cases to Dask: tcp://host:8786, or local for this machine.")
+@click.option("--yes", is_flag=True, help="Run more than 10,000 cases.")
+def sweep(name: str, grid: str, profile: str, fresh: bool, scheduler: str | None, yes: bool) -> None:
+    """Execute one notebook with every combination of a grid's values; a case that has a report is not run again."""
+    from workbook import run as runner
+    from workbook import sweep as sweeper
+
+    (notebook,) = runner.select([name])
+    todo = sweeper.cases(notebook, _loaded(grid), profile, many=yes)
+    place = runner.reports_folder(profile) / "sweeps" / f"{notebook}@{Path(grid).stem}"
+
+    def report(done: runner.Run, case: dict[str, Any]) -> None:
+        mark = click.style("✓", fg="green") if done.error is None else click.style("✗", fg="red")
+        click.echo(f"{mark} {runner.described(case)}  {done.seconds:.0f} s")
+
+    click.echo(f"{notebook}: {len(todo)} cases")
+    wrong = sweeper.run(notebook, todo, place, profile=profile, fresh=fresh, scheduler=scheduler, report=report)
+    click.echo(f"table and figure: {os.path.relpath(place)}")
+    if wrong:
+        raise click.ClickException(f"{len(wrong)} of {len(todo)} cases failed, first: {wrong[0]}")
+
+
+@main.command()
 def status() -> None:
     """Show the runs that go on or have broken off, the cases that are left, and the verdicts so far."""
-    from workbook import folders, progress, reports, store
+    from workbook import progress, reports, store
     from workbook import run as runner
 
-    states = {state.run: state for state in progress.states(store.folder())}
-    begun = {f"{profile}/{name}": ended for profile in runner.PROFILES
-             for name, ended in folders.works(runner.reports_folder(profile)).items()}  # fmt: skip
-    for run in sorted({*states, *begun}):
-        state = states.get(run)
-        ended = state.ended if state and run not in begun else begun.get(run, False)
-        cases = f"{state.done} of {state.cases} cases of {state.table}" if state else "no cases yet"
-        left = f", about {progress.spoken(state.left)} left" if state and state.left and not ended else ""
-        click.echo(f"{run}  {'broken off' if ended else 'running'}: {cases}{left}")
-    if not {*states, *begun}:
+    states = progress.states(store.folder())
+    for state in states:
+        left = f", about {progress.spoken(state.left)} left" if state.left and not state.ended else ""
+        how = "broken off" if state.ended else "running"
+        click.echo(f"{state.run}  {how}: {state.done} of {state.cases} cases of {state.table}{left}")
+    if not states:
         click.echo("nothing runs")
     for profile in runner.PROFILES:
         counts = reports.counted(profile, _say)

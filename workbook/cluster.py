@@ -12,9 +12,9 @@ import os
 import pickle
 import sys
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import CancelledError
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from functools import cache, lru_cache, partial
 from types import FunctionType
 from typing import Any
@@ -49,19 +49,16 @@ def client() -> Any:
         If no scheduler answers at the address.
     """
     backend = get_active_backend()[0]
-    if kind := {"DaskDistributedBackend": "dask", "LokyBackend": ""}.get(type(backend).__name__, "own"):
-        return backend.client if kind == "dask" else None
+    if type(backend).__name__ != "LokyBackend":  # a user's own
+        return getattr(backend, "client", None)
     if "distributed" in sys.modules:
-        from distributed import default_client
-
-        try:
-            return default_client()
-        except ValueError:  # there is none
-            pass
+        with suppress(ValueError):  # there is none
+            return sys.modules["distributed"].default_client()
     address = os.environ.get("INFOLIB_SCHEDULER")
     return connected(address) if address else None
 
 
+@cache
 def connected(address: str) -> Any:
     """A client of the scheduler at an address, one for all calls of a process.
 
@@ -79,15 +76,6 @@ def connected(address: str) -> Any:
     ValueError
         If no scheduler answers within `WAIT` seconds, or if Dask is not installed.
     """
-    found = _connected(address)
-    if found.status != "running":  # it has lost its scheduler, which may have been started again
-        _connected.cache_clear()
-        found = _connected(address)
-    return found
-
-
-@cache
-def _connected(address: str) -> Any:
     try:
         from distributed import Client
 
@@ -95,10 +83,8 @@ def _connected(address: str) -> Any:
     except ImportError as error:
         raise ValueError(f"scheduler {address!r} needs Dask: pip install dask distributed") from error
     except (OSError, ValueError, TypeError) as error:
-        raise ValueError(
-            f"scheduler must be local or an address such as tcp://host:8786 where one answers within {WAIT:g} s, got "
-            f"{address!r}"
-        ) from error
+        allowed = f"local or an address such as tcp://host:8786 where one answers within {WAIT:g} s"
+        raise ValueError(f"scheduler must be {allowed}, got {address!r}") from error
 
 
 @contextmanager
@@ -157,7 +143,8 @@ def check(client: Any) -> int:
         where = client.scheduler.address
         raise ValueError(f"scheduler {where} has no worker after {WAIT:g} s: start one, dask worker {where}") from error
     with _told(client):
-        found, threads = client.get_versions(packages=ALIKE), client.run(threads_here)
+        found = client.get_versions(packages=ALIKE)
+        threads = client.run(lambda: int(os.environ.get("OMP_NUM_THREADS") or 1))
     for worker, told in found["workers"].items():
         for name in ("python", *ALIKE):
             here, there = (one["packages"][name] for one in (found["client"], told))
@@ -167,17 +154,6 @@ def check(client: Any) -> int:
         told = ", ".join(f"{worker} {n}" for worker, n in threads.items())
         raise ValueError(f"OMP_NUM_THREADS must be one number on all workers, on which results depend, got {told}")
     return max(threads.values())
-
-
-def threads_here() -> int:
-    """Threads of a case in this process.
-
-    Returns
-    -------
-    int
-        OMP_NUM_THREADS, or 1.
-    """
-    return int(os.environ.get("OMP_NUM_THREADS") or 1)
 
 
 def results(
@@ -232,6 +208,7 @@ def _told(client: Any) -> Iterator[None]:
         last = error.last_worker.address
         raise ConnectionError(f"a case ended each worker that it was given to, at last {last}: {kept}") from error
     except (CancelledError, CommClosedError) as error:
+        connected.cache_clear()  # it may be started again
         where = client.scheduler.address
         raise ConnectionError(f"scheduler {where} has gone: {kept}; start it and run again") from error
 
@@ -300,25 +277,17 @@ def packed(value: Any, what: str) -> bytes:
 
 def _culprit(value: Any, name: str) -> str:
     """The innermost part of a value that cannot be pickled: what it is, and its name."""
-    for inner, part in _parts(value):
+    parts = value if isinstance(value, dict) else getattr(value, "__dict__", {})
+    if isinstance(value, partial):
+        parts = {"": value.func} | dict(enumerate(value.args)) | value.keywords
+    elif isinstance(value, FunctionType):
+        parts = {**inspect.getclosurevars(value).globals, **inspect.getclosurevars(value).nonlocals}
+    for inner, part in enumerate(value) if isinstance(value, list | tuple) else parts.items():
         try:
             cloudpickle.dumps(part)
         except Exception:
-            return _culprit(part, inner or name)
+            return _culprit(part, inner if inner and isinstance(inner, str) else name)
     return f"a {type(value).__name__} `{name}`"
-
-
-def _parts(value: Any) -> Iterator[tuple[str, Any]]:
-    """What a value holds, by name where it has one."""
-    if isinstance(value, partial):
-        value = {"": value.func} | dict(enumerate(value.args)) | value.keywords
-    elif isinstance(value, FunctionType):
-        read = inspect.getclosurevars(value)
-        value = {**read.globals, **read.nonlocals, **(value.__kwdefaults__ or {}), 0: value.__defaults__}
-    elif not isinstance(value, dict | list | tuple):
-        value = getattr(value, "__dict__", {})
-    for name, part in value.items() if isinstance(value, Mapping) else enumerate(value):
-        yield name if isinstance(name, str) else "", part
 
 
 @lru_cache(4)
@@ -331,7 +300,8 @@ def _one(place: int, what: bytes, case: bytes, environment: dict[str, str]) -> t
     from distributed import get_worker
     from threadpoolctl import threadpool_limits
 
-    worker, threads, before = get_worker().address, threads_here(), torch.get_num_threads()
+    worker, before = get_worker().address, torch.get_num_threads()
+    threads = int(os.environ.get("OMP_NUM_THREADS") or 1)
     limited = nullcontext() if os.environ.get("OMP_NUM_THREADS") else threadpool_limits(threads)
     with _ONE, patch.dict(os.environ, environment), parallel_config("sequential"), limited:
         try:

@@ -126,23 +126,6 @@ def sweep(folder: Path) -> None:
                 _clear(work)
 
 
-def works(folder: Path) -> dict[str, bool]:
-    """The reports that are being worked on.
-
-    Parameters
-    ----------
-    folder : Path
-        Reports of a profile.
-
-    Returns
-    -------
-    dict of str to bool
-        Whether the process is known to have ended, by the name of the report.
-    """
-    found = sorted(work for work in folder.glob(".[0-9][0-9]_*.*") if (work / "owner.json").is_file())
-    return {work.stem[1:]: has_ended(_owner(work)) for work in found}
-
-
 def _clear(work: Path) -> None:
     former, target = work / "former", work.parent / work.stem[1:]
     if os.path.lexists(former) and not os.path.lexists(target):

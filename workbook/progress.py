@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from workbook import folders
 
@@ -24,7 +25,7 @@ class State:
     Parameters
     ----------
     run : str
-        Profile and report, such as "quick/04_neuron_importance"; "a notebook" for one that is open.
+        Profile and report, such as "quick/04_neuron_importance"; "a notebook's ..." of one that is open.
     table : str
         Function whose cases are computed.
     cases, done : int
@@ -67,27 +68,29 @@ def noted(cache: Path, table: str, cases: int) -> Iterator[Callable[[int], None]
     callable
         A progress file that cannot be written is no error.
     """
-    run = os.environ.get("INFOLIB_RUN", "")
-    path = _file(cache, run or f"a notebook.{table}")
-    begun, last = time.time(), [0.0]
-    whose = folders.owner()
+    run = os.environ.get("INFOLIB_RUN") or f"a notebook's {table}"
+    path, temporary = _file(cache, run), _file(cache, f"{run}.{os.getpid()}").with_suffix(".tmp")
+    told: dict[str, Any] = {
+        "run": run,
+        "table": table,
+        "cases": cases,
+        "begun": time.time(),
+        "noted": 0.0,
+        "owner": folders.owner(),
+    }
 
     def note(done: int) -> None:
-        now = time.time()
-        if done < cases and now - last[0] < EVERY:
-            return
-        last[0] = now
-        told = {"run": run or "a notebook", "table": table, "cases": cases, "done": done, "begun": begun, "noted": now}
-        with suppress(OSError):
-            path.parent.mkdir(parents=True, exist_ok=True)
-            temporary = path.with_suffix(f".{os.getpid()}.tmp")
-            temporary.write_text(json.dumps(told | {"owner": whose}), encoding="utf-8")
-            temporary.replace(path)
+        if done in (0, cases) or time.time() - told["noted"] > EVERY:
+            told.update(done=done, noted=time.time())
+            with suppress(OSError):
+                path.parent.mkdir(parents=True, exist_ok=True)
+                temporary.write_text(json.dumps(told), encoding="utf-8")
+                temporary.replace(path)
 
     note(0)
     yield note
-    if not run:  # of a run, the runner knows when it has ended
-        forget(cache, f"a notebook.{table}")
+    if not os.environ.get("INFOLIB_RUN"):  # of a run, the runner knows when it has ended
+        forget(cache, run)
 
 
 def forget(cache: Path, run: str) -> None:

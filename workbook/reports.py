@@ -183,7 +183,7 @@ def load(
     without : collection of str
         Notebooks whose reports are not read.
     named : bool
-        Whether to read the reports with a name of their own, `<notebook>@<name>`, too.
+        Whether to read the reports with a name of their own, `<notebook>@<name>`, too; not those of a sweep.
     broken : callable, optional
         Called with a message for each folder that is not a whole report, which is passed over.
 
@@ -198,7 +198,7 @@ def load(
     """
     found = {}
     for folder in sorted(runner.reports_folder(profile).glob("[0-9][0-9]_*")):
-        if folder.name not in without and (named or "@" not in folder.name):
+        if folder.name not in without and (named or "@" not in folder.name) and "@sweep-" not in folder.name:
             try:
                 found[folder.name] = _load(folder)
             except ValueError as error:

@@ -38,6 +38,8 @@ if TYPE_CHECKING:
 __all__ = ["cached", "content", "fingerprint", "folder", "key", "tabulate", "trained"]
 Model = TypeVar("Model", bound=nn.Module)
 Result = TypeVar("Result")
+Cases = Sequence[Sequence[Any]]
+Tables = Iterator[tuple[int, list["pd.DataFrame"]]]
 
 
 def folder() -> Path:
@@ -238,9 +240,7 @@ def _kind(function: Any) -> str:
     return getattr(function, "__name__", type(function).__name__).strip("_<>")
 
 
-def _from_here(
-    function: Callable[..., Any], cases: Sequence[Sequence[Any]], names: Sequence[str], frames: Sequence[str]
-) -> "Iterator[tuple[int, list[pd.DataFrame]]]":
+def _from_here(function: Callable[..., Any], cases: Cases, names: list[str], frames: Sequence[str]) -> Tables:
     """Tables of the cases, each as it ends, from processes of this machine; new ones, once, if one was killed."""
     left = dict(enumerate(names))
     for again in (True, False):
@@ -258,18 +258,14 @@ def _from_here(
 
 
 def _from_workers(
-    remote: Any,
-    function: Callable[..., Any],
-    cases: Sequence[Sequence[Any]],
-    names: Sequence[str],
-    frames: Sequence[str],
-) -> "Iterator[tuple[int, list[pd.DataFrame]]]":
+    remote: Any, function: Callable[..., Any], cases: Cases, names: list[str], frames: Sequence[str]
+) -> Tables:
     """Tables of the cases from the cache, and of the others from workers of Dask, kept here as each ends."""
     todo, kind = [], _kind(function)
     for i, name in enumerate(names):
         try:
             yield _case(i, kind, _missing, name, frames)
-        except _MissingError:
+        except LookupError:  # of `_missing`
             todo.append(i)
     opened = partial(_at_worker, function, frames, _code(function))
     sent = [(names[i], *cases[i]) for i in todo]
@@ -280,12 +276,8 @@ def _from_workers(
         yield todo[place], [_as_table(safetensors.torch.load(file)) for file in entries.values()]
 
 
-class _MissingError(Exception):
-    """No entry that can be read."""
-
-
 def _missing() -> NoReturn:
-    raise _MissingError
+    raise LookupError("no entry that can be read")
 
 
 def _code(function: Callable[..., Any]) -> dict[str, str]:
@@ -304,9 +296,7 @@ def _at_worker(function: Callable[..., Any], frames: Sequence[str], code: dict[s
     return partial(_made, function, frames)
 
 
-def _made(
-    function: Callable[..., Any], frames: Sequence[str], name: str, *case: Any
-) -> tuple[dict[str, bytes], list[dict[str, Any]]]:
+def _made(function: Callable[..., Any], frames: Sequence[str], name: str, *case: Any) -> tuple[dict, list]:
     """Entries of a case by name, as files of the cache, and the lines of the journal."""
     with journal.collected() as lines:
         made = {}
@@ -316,16 +306,12 @@ def _made(
     return made, lines
 
 
-def _case(
-    place: int, kind: str, compute: Callable[[], Any], name: str, frames: Sequence[str]
-) -> tuple[int, list["pd.DataFrame"]]:
+def _case(place: int, kind: str, compute: Callable[[], Any], name: str, frames: Sequence[str]) -> tuple[int, list]:
     """The place of a case, and its tables, from the cache or computed once."""
     return place, [_kept(kind, entry, make, _as_table) for entry, make in _entries(compute, name, frames).items()]
 
 
-def _entries(
-    compute: Callable[[], Any], name: str, frames: Sequence[str]
-) -> dict[str, Callable[[], dict[str, Tensor]]]:
+def _entries(compute: Callable[[], Any], name: str, frames: Sequence[str]) -> dict[str, Callable[..., Any]]:
     """What makes each entry of a case, by its name."""
     if not frames:
         return {name: partial(_as_tensors, compute)}

@@ -21,7 +21,6 @@ from typing import Any
 from unittest.mock import patch
 
 import cloudpickle  # joblib's, and Dask's
-import torch
 from joblib import Parallel, delayed, parallel_config
 from joblib.parallel import get_active_backend
 
@@ -297,6 +296,7 @@ def _opened(what: bytes) -> Callable[..., Any]:
 
 def _one(place: int, what: bytes, case: bytes, environment: dict[str, str]) -> tuple[int, Any]:
     """A case, in the process of a worker."""
+    import torch  # late: a scheduler imports this module too
     from distributed import get_worker
     from threadpoolctl import threadpool_limits
 

@@ -77,10 +77,10 @@ def connected(address: str) -> Any:
     """
     try:
         from distributed import Client
-
-        return Client(address, timeout=WAIT, set_as_default=False)
     except ImportError as error:
         raise ValueError(f"scheduler {address!r} needs Dask: pip install dask distributed") from error
+    try:
+        return Client(f"tcp://{address}" if "://" not in address else address, timeout=WAIT, set_as_default=False)
     except (OSError, ValueError, TypeError) as error:
         allowed = f"local or an address such as tcp://host:8786 where one answers within {WAIT:g} s"
         raise ValueError(f"scheduler must be {allowed}, got {address!r}") from error

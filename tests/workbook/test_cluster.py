@@ -15,7 +15,8 @@ import pytest
 import torch
 from joblib import parallel_config
 
-from workbook import cluster, datasets, journal, records, store
+from infolib.measures import neuron_importance
+from workbook import cluster, datasets, journal, models, records, store
 from workbook.experiments import nb04_neuron_importance as importance
 
 distributed = pytest.importorskip("distributed")
@@ -150,31 +151,31 @@ def test_a_killed_process_costs_its_case_a_retry(apart, place, tmp_path, monkeyp
     assert (tmp_path / "flag").exists()
 
 
-def measure(network, seed, protocol):
-    splits, model = importance.train(network, seed, protocol)
-    return importance.layerwise(model, splits, network, protocol, seed)
+def measure(network, seed):
+    """A case of notebook 04."""
+    splits = datasets.load("digits", n_val=449, n_test=449, seed=seed)
+    model = store.trained(
+        models.mlp([64, *network.hidden, 10], seed=seed), splits.train, epochs=2, batch_size=64, lr=1e-3, seed=seed
+    )
+    how = {"quantise": network.fires, "seed": seed, "random": 1, "points": 2, "permutations": 2}
+    return neuron_importance.analyse(model, splits, network.layers, **how)
 
 
 def test_results_are_equal_here_on_workers_of_this_process_and_on_those_apart(apart, sent, tmp_path, monkeypatch):
     network = importance.Network("digits", (6,), "relu", 1e-3, 2, 2, 64)
-    cases = [(network.alone, seed, importance.Protocol(449, 449, 2, 1)) for seed in records.seeds(2)]
+    how = {"cases": [(network.alone, seed) for seed in records.seeds(2)], "frames": ("scores", "curves")}
     with parallel_config("dask", client=apart):
-        there = store.tabulate(measure, cases)
+        there = store.tabulate(measure, **how)
     monkeypatch.setenv("INFOLIB_CACHE", str(tmp_path / "sent"))
-    local = store.tabulate(measure, cases)
+    local = store.tabulate(measure, **how)
     monkeypatch.setenv("INFOLIB_CACHE", str(tmp_path / "here"))
     monkeypatch.delenv("INFOLIB_SCHEDULER")
     monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
-    here = store.tabulate(measure, cases)
+    here = store.tabulate(measure, **how)
     assert sent
-    assert len(here) > 4
-    for found in (there, local):
-        pd.testing.assert_frame_equal(found, here, check_exact=True)
-    assert len({*map(names, ("here", "sent"), [tmp_path] * 2)}) == 1
-
-
-def names(place, folder):
-    return tuple(sorted(path.name for path in (folder / place / "measure").glob("*.safetensors")))
+    assert min(map(len, here)) > 4
+    for found, expected in zip([*there, *local], [*here, *here], strict=True):
+        pd.testing.assert_frame_equal(found, expected, check_exact=True)
 
 
 def test_a_worker_without_a_data_set_says_which_and_how_to_give_it(apart):
@@ -249,11 +250,11 @@ def waits(a, flag):
 
 def test_a_scheduler_that_ends_is_named_and_what_was_computed_is_kept(apart, tmp_path):
     """The last one: it ends the scheduler."""
-    (pid,) = {info["pid"] for info in [apart.run_on_scheduler(lambda: {"pid": os.getpid()})]}
+    pid = apart.run_on_scheduler(os.getpid)
     flag = tmp_path / "flag"
 
     def end():
-        while not flag.exists() or len(flag.read_text()) < 4:
+        while len(list((store.folder() / "waits").glob("*.safetensors"))) < 2 or len(flag.read_text()) < 4:
             time.sleep(0.05)
         os.kill(pid, signal.SIGKILL)
 

@@ -56,7 +56,8 @@ BELONGS = {
     "matplotlib": {"charts"}, "seaborn": {"charts"}, "ipywidgets": {"charts"}, "distributed": {"cluster"},
     "cloudpickle": {"cluster"},
 }  # fmt: skip
-LATE = {"torchvision", "sklearn", "papermill", "nbconvert", "pooch", "jinja2", "ipywidgets", "distributed"}  # slow: inside functions
+LATE = {"torchvision", "sklearn", "papermill", "nbconvert", "pooch", "jinja2", "ipywidgets",
+        "distributed"}  # slow: inside functions  # fmt: skip
 
 LIBRARY_PROJECT, WORKBOOK_PROJECT = (
     tomllib.loads((root() / name).read_text())["project"] for name in ("pyproject.toml", "workbook/pyproject.toml")

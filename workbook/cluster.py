@@ -8,6 +8,7 @@ on as many threads as OMP_NUM_THREADS gives it there, or on one.
 """
 
 import inspect
+import logging
 import os
 import pickle
 import sys
@@ -113,8 +114,8 @@ def serving(scheduler: str | None) -> Iterator[dict[str, str]]:
     else:
         from distributed import LocalCluster
 
-        own = {"INFOLIB_ROOT": str(root())}
-        with LocalCluster(threads_per_worker=1, memory_limit=0, dashboard_address="127.0.0.1:0", env=own) as cluster:
+        how = {"threads_per_worker": 1, "memory_limit": 0, "dashboard_address": "127.0.0.1:0"}
+        with LocalCluster(env={"INFOLIB_ROOT": str(root())}, silence_logs=logging.ERROR, **how) as cluster:
             yield {"INFOLIB_SCHEDULER": cluster.scheduler_address}
 
 

@@ -115,12 +115,15 @@ def test_the_journal_has_what_the_workers_did(tmp_path, monkeypatch):
 
 
 def where(a):
-    return pd.DataFrame({"a": [a], "process": os.getpid()})
+    return pd.DataFrame({"a": [a], "process": os.getpid(), "seed": records.seeds(1)[0]})
 
 
 def test_a_users_own_dask_is_taken_and_other_backends_are_not(apart, monkeypatch):
+    monkeypatch.setenv("INFOLIB_SEED_SHIFT", "7")
     with parallel_config("dask", client=apart):
-        assert os.getpid() not in store.tabulate(where, [(1,)])["process"].tolist()
+        found = store.tabulate(where, [(1,)])
+    assert found["process"].item() != os.getpid()
+    assert found["seed"].item() == 7  # of the caller's environment, not of the worker's
     monkeypatch.setattr(distributed, "default_client", distributed.client.default_client)
     with apart.as_current():
         assert os.getpid() not in store.tabulate(where, [(2,)])["process"].tolist()
@@ -210,7 +213,13 @@ def stub(packages=(), threads=(1, 1)):
                            get_versions=lambda **_: {"client": {"packages": own}, "workers": workers})  # fmt: skip
 
 
-def test_workers_must_have_the_same_packages_and_threads():
+def test_workers_must_be_there_and_have_the_same_packages_and_threads():
+    def nobody(n, timeout):
+        raise TimeoutError(n, timeout)
+
+    empty = SimpleNamespace(wait_for_workers=nobody, scheduler=SimpleNamespace(address="tcp://s"))
+    with pytest.raises(ValueError, match="scheduler tcp://s has no worker after 10 s: start one, dask worker tcp://s"):
+        cluster.check(empty)
     assert cluster.check(stub()) == 1
     assert cluster.check(stub(threads=(3, 3))) == 3
     with pytest.raises(ValueError, match="worker tcp://w1 has torch 2, and this process has 1"):

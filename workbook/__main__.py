@@ -1,4 +1,4 @@
-"""The command line: `infolib doctor | list | data | new | run | look | index | verify | diff | workshop`."""
+"""The command line: `infolib doctor | list | data | new | run | sweep | status | look | index | verify | …`."""
 
 import os
 import re
@@ -6,6 +6,7 @@ import sys
 from collections.abc import Mapping
 from contextlib import suppress
 from functools import partial
+from pathlib import Path
 from typing import Any, get_args, get_origin
 
 import click
@@ -98,6 +99,7 @@ def new(name: str, title: str | None) -> None:
 @click.option("--name", metavar="NAME", help="Write reports NOTEBOOK@NAME beside the profile's own.")
 @click.option("--fresh", is_flag=True, help="Ignore cached networks and measurements.")
 @click.option("--time-limit", type=float, metavar="MINUTES", help="For each notebook [default: 20 quick, 240 paper].")
+@click.option("--scheduler", metavar="ADDRESS", help="Send cases to Dask: tcp://host:8786, or local for this machine.")
 def run(
     names: tuple[str, ...],
     profile: str,
@@ -106,6 +108,7 @@ def run(
     name: str | None,
     fresh: bool,
     time_limit: float | None,
+    scheduler: str | None,
 ) -> None:
     """Execute notebooks (all, or some: `02 05`) into reports/<profile>/ and renew the scoreboards as each ends."""
     from workbook import rule
@@ -129,7 +132,7 @@ def run(
     click.echo(f"running {', '.join(chosen)} in the {profile} profile, {jobs} at a time")
     done = runner.run(
         chosen, profile=profile, jobs=jobs, overrides=overrides, name=name, fresh=fresh, time_limit=time_limit,
-        report=report,
+        scheduler=scheduler, report=report,
     )  # fmt: skip
     from workbook import reports
 
@@ -146,20 +149,35 @@ def _parse(pair: str, kinds: Mapping[str, Any]) -> tuple[str, object]:
     """`name=value`, with the value read as YAML for a parameter of its kind."""
     import yaml
 
-    class Loader(yaml.SafeLoader):
-        """With its own list of what is read as a number: 1e-3 is one, as it is in JSON and Python."""
-
-    Loader.add_implicit_resolver("tag:yaml.org,2002:float", re.compile(r"[-+]?\d*\.?\d+[eE][-+]?\d+$"), "-+.0123456789")
     name, equals, text = (part.strip() for part in pair.partition("="))
     if not equals:
         raise ValueError(f"-p takes NAME=YAML, got {pair!r}")
-    loader, kind = Loader(text), kinds.get(name)
+    loader, kind = _loader(text), kinds.get(name)
     try:
         node = loader.get_single_node()
         plain = node is None or (isinstance(node, yaml.ScalarNode) and node.style is None)
         return name, text if kind is str and plain else _read(loader, node, kind)
     except yaml.YAMLError as error:
         raise ValueError(f"-p {name}: {text!r} is not YAML: {error}") from error
+
+
+def _loader(text: str) -> Any:
+    import yaml
+
+    class Loader(yaml.SafeLoader):
+        """With its own list of what is read as a number: 1e-3 is one, as it is in JSON and Python."""
+
+    Loader.add_implicit_resolver("tag:yaml.org,2002:float", re.compile(r"[-+]?\d*\.?\d+[eE][-+]?\d+$"), "-+.0123456789")
+    return Loader(text)
+
+
+def _loaded(path: str) -> object:
+    import yaml
+
+    try:
+        return _loader(Path(path).read_text(encoding="utf-8")).get_single_data()
+    except yaml.YAMLError as error:
+        raise ValueError(f"--grid {path} is not YAML: {error}") from error
 
 
 def _read(loader: Any, node: Any, kind: Any) -> object:
@@ -182,6 +200,51 @@ def _read(loader: Any, node: Any, kind: Any) -> object:
         if ":" in node.value:  # YAML's base 60
             return node.value
     return loader.construct_document(node)
+
+
+@main.command()
+@click.argument("name")
+@click.option("--grid", required=True, type=click.Path(exists=True, dir_okay=False), help="YAML: parameter: [values].")
+@click.option("--profile", default="quick", show_default=True, help="quick or paper.")
+@click.option("--fresh", is_flag=True, help="Run all cases again, without the cache.")
+@click.option("--scheduler", metavar="ADDRESS", help="Send cases to Dask: tcp://host:8786, or local for this machine.")
+@click.option("--yes", is_flag=True, help="Run more than 10,000 cases.")
+def sweep(name: str, grid: str, profile: str, fresh: bool, scheduler: str | None, yes: bool) -> None:
+    """Execute one notebook with every combination of a grid's values; a case that has a report is not run again."""
+    from workbook import run as runner
+    from workbook import sweep as sweeper
+
+    (notebook,) = runner.select([name])
+    todo = sweeper.cases(notebook, _loaded(grid), profile, many=yes)
+    place = runner.reports_folder(profile) / "sweeps" / f"{notebook}@{Path(grid).stem}"
+
+    def report(done: runner.Run, case: dict[str, Any]) -> None:
+        mark = click.style("✓", fg="green") if done.error is None else click.style("✗", fg="red")
+        click.echo(f"{mark} {runner.described(case)}  {done.seconds:.0f} s")
+
+    click.echo(f"{notebook}: {len(todo)} cases")
+    wrong = sweeper.run(notebook, todo, place, profile=profile, fresh=fresh, scheduler=scheduler, report=report)
+    click.echo(f"table and figure: {os.path.relpath(place)}")
+    if wrong:
+        raise click.ClickException(f"{len(wrong)} of {len(todo)} cases failed, first: {wrong[0]}")
+
+
+@main.command()
+def status() -> None:
+    """Show the runs that go on or have broken off, the cases that are left, and the verdicts so far."""
+    from workbook import progress, reports, store
+    from workbook import run as runner
+
+    states = progress.states(store.folder())
+    for state in states:
+        left = f", about {progress.spoken(state.left)} left" if state.left and not state.ended else ""
+        how = "broken off" if state.ended else "running"
+        click.echo(f"{state.run}  {how}: {state.done} of {state.cases} cases of {state.table}{left}")
+    if not states:
+        click.echo("nothing runs")
+    for profile in runner.PROFILES:
+        counts = reports.counted(profile, _say)
+        click.echo(f"{profile}: " + (", ".join(f"{n} {word}" for word, n in counts.items()) or "no verdicts"))
 
 
 @main.command()

@@ -140,6 +140,41 @@ def tally(table: pd.DataFrame, *, by: str) -> Figure:
     return figure
 
 
+def facets(table: pd.DataFrame, names: Sequence[str]) -> Figure:
+    """The number of each claim over a grid of parameters: the first across, the second by colour, others by column.
+
+    Parameters
+    ----------
+    table : DataFrame
+        Columns claim, data, ours, low, high and a column for each parameter.
+    names : sequence of str
+        The parameters.
+
+    Returns
+    -------
+    Figure
+        A row for each claim and data set; bars are the intervals over seeds.
+    """
+    import seaborn as sns
+
+    shown = table.dropna(subset="ours")
+    more = ["\n".join(f"{name} = {row[name]}" for name in names[2:]) for row in shown.to_dict("records")]
+    shown = shown.assign(case=more, claim=(shown["claim"] + " " + shown["data"]).str.strip())
+    colour = names[1] if len(names) > 1 else None
+    grid = sns.FacetGrid(shown, row="claim", col="case", hue=colour, sharey="row", height=1.9, aspect=1.8)
+    grid.map_dataframe(_number, names[0])
+    grid.set_titles("{row_name}  {col_name}", size=8).set_axis_labels(names[0], "mean, 95 % interval")
+    if colour:
+        grid.add_legend(title=colour)
+    plt.close(grid.figure)
+    return grid.figure
+
+
+def _number(across: str, *, data: pd.DataFrame, **style: Any) -> None:
+    ends = [data["ours"] - data["low"], data["high"] - data["ours"]]
+    plt.gca().errorbar(data[across], data["ours"], np.nan_to_num(ends).clip(0), marker="o", ms=4, lw=1, **style)
+
+
 def explore(draw: Callable[..., Figure], **controls: tuple[Sequence[Any], Any]) -> Any:
     """A figure with a slider for each argument where a server runs the notebook, such as JupyterLab's; else the figure.
 

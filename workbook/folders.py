@@ -11,8 +11,9 @@ import os
 import platform
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import psutil
 from filelock import FileLock, Timeout
@@ -71,9 +72,7 @@ def temporary(target: Path) -> Iterator[Path]:
     """
     work = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
     try:
-        own = psutil.Process()
-        owner = _machine() | {"pid": own.pid, "started": own.create_time()}
-        (work / "owner.json").write_text(json.dumps(owner), encoding="utf-8")
+        (work / "owner.json").write_text(json.dumps(owner()), encoding="utf-8")
         sockets(work).mkdir(0o700)
         (work / "report").mkdir()
         yield work
@@ -123,7 +122,7 @@ def sweep(folder: Path) -> None:
     """
     with lock():
         for work in folder.glob(".[0-9][0-9]_*.*"):
-            if not work.is_symlink() and _has_ended(work):
+            if not work.is_symlink() and has_ended(_owner(work)):
                 _clear(work)
 
 
@@ -144,10 +143,39 @@ def _machine() -> dict[str, str]:
     return found
 
 
-def _has_ended(work: Path) -> bool:
-    """Whether the process that a temporary folder is of is known to have ended."""
+def _owner(work: Path) -> dict[str, Any]:
+    """What a temporary folder says of the process that it is of; nothing if it cannot be read."""
+    with contextlib.suppress(OSError, ValueError):
+        found = json.loads((work / "owner.json").read_text(encoding="utf-8"))
+        return found if isinstance(found, dict) else {}
+    return {}
+
+
+def owner() -> dict[str, Any]:
+    """What tells this process from others, for `has_ended`.
+
+    Returns
+    -------
+    dict of str to object
+    """
+    own = psutil.Process()
+    return _machine() | {"pid": own.pid, "started": own.create_time()}
+
+
+def has_ended(owner: Mapping[str, Any]) -> bool:
+    """Whether a process is known to have ended.
+
+    Parameters
+    ----------
+    owner : mapping of str to object
+        What the process had from `owner`.
+
+    Returns
+    -------
+    bool
+        False if that cannot be known here.
+    """
     try:
-        owner = json.loads((work / "owner.json").read_text(encoding="utf-8"))
         if {name: owner[name] for name in _machine()} != _machine():
             return False
         process = psutil.Process(owner["pid"])
@@ -155,5 +183,5 @@ def _has_ended(work: Path) -> bool:
         return other or process.status() == psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:
         return True
-    except (OSError, ValueError, KeyError, TypeError, psutil.Error):
+    except (KeyError, TypeError, ValueError, psutil.Error):
         return False

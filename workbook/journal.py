@@ -71,6 +71,7 @@ class Clock:
 
 _PROCESS = Clock()
 _NOW: ContextVar[Clock] = ContextVar("clock", default=_PROCESS)
+_LINES: ContextVar[list[dict[str, Any]] | None] = ContextVar("lines", default=None)
 
 
 @contextmanager
@@ -118,7 +119,43 @@ def waiting() -> Iterator[None]:
         now.within = before + time.perf_counter() - start
 
 
+@contextmanager
+def collected() -> Iterator[list[dict[str, Any]]]:
+    """A `with` block whose lines are not written: a process of another machine sends them to the run.
+
+    Yields
+    ------
+    list of dict
+        The lines, for `received`.
+    """
+    lines: list[dict[str, Any]] = []
+    token = _LINES.set(lines)
+    now = _NOW.set(_PROCESS)
+    try:
+        yield lines
+    finally:
+        _LINES.reset(token)
+        _NOW.reset(now)
+
+
+def received(lines: list[dict[str, Any]]) -> None:
+    """Write lines that another process `collected`.
+
+    Parameters
+    ----------
+    lines : list of dict
+        What it did for results.
+    """
+    now = _NOW.get()
+    for line in lines:
+        now.seconds |= line["seconds"]
+        _append(line | {"inside": line["inside"] or now is not _PROCESS})
+
+
 def _append(line: dict[str, Any]) -> None:
+    if (lines := _LINES.get()) is not None:
+        lines.append(line)
+        return
     if "INFOLIB_REPORT" not in os.environ:
         return
     with suppress(OSError):

@@ -185,7 +185,7 @@ def load(
     without : collection of str
         Notebooks whose reports are not read.
     named : bool
-        Whether to read the reports with a name of their own, `<notebook>@<name>`, too.
+        Whether to read the reports with a name of their own, `<notebook>@<name>`, too; not those of a sweep.
     broken : callable, optional
         Called with a message for each folder that is not a whole report, which is passed over.
 
@@ -200,7 +200,7 @@ def load(
     """
     found = {}
     for folder in sorted(runner.reports_folder(profile).glob("[0-9][0-9]_*")):
-        if folder.name not in without and (named or "@" not in folder.name):
+        if folder.name not in without and (named or "@" not in folder.name) and "@sweep-" not in folder.name:
             try:
                 found[folder.name] = _load(folder)
             except ValueError as error:
@@ -266,6 +266,28 @@ def index(broken: Callable[[str], object] = lambda _: None) -> Path:
         pages.write("README.md", {"sections": sections, "simulated": simulated})
         page = {"sections": sections, "names": NAMES, "choices": _choices(sections)}
         return pages.write("index.html", page | pages.assets())
+
+
+def counted(profile: str, broken: Callable[[str], object]) -> dict[str, int]:
+    """How many claims of a profile have each word, by the present rule and the profile's own parameters.
+
+    Parameters
+    ----------
+    profile : str
+        "quick" or "paper".
+    broken : callable
+        As for `load`.
+
+    Returns
+    -------
+    dict of str to int
+        By word.
+    """
+    found = [
+        one for one in load(profile, broken=broken).values() if not one.former and not one.provenance.get("overridden")
+    ]
+    words = [word for one in found for word in one.verdicts.drop_duplicates("claim")["word"]]
+    return {word: words.count(word) for word in rule.SYMBOL | rule.CHECKED if word in words}
 
 
 def _section(profile: str) -> dict[str, Any]:

@@ -31,7 +31,21 @@ import psutil
 from joblib import Parallel, delayed
 
 from infolib import checks
-from workbook import MARK, child, claims, execution, folders, journal, provenance, records, root, rule
+from workbook import (
+    MARK,
+    child,
+    claims,
+    cluster,
+    execution,
+    folders,
+    journal,
+    progress,
+    provenance,
+    records,
+    root,
+    rule,
+    store,
+)
 
 PROFILES = ("quick", "paper")
 TIME_LIMIT = {"quick": 20.0, "paper": 240.0}  # minutes for one notebook
@@ -379,6 +393,7 @@ def run(
     name: str | None = None,
     fresh: bool = False,
     time_limit: float | None = None,
+    scheduler: str | None = None,
     report: Callable[[Run], None] = lambda _: None,
 ) -> list[Run]:
     """Execute notebooks into `reports/<profile>/`.
@@ -403,6 +418,8 @@ def run(
         Whether to compute everything again instead of reading the cache.
     time_limit : float, optional
         Minutes for each notebook; `TIME_LIMIT` if it is not given.
+    scheduler : str, optional
+        Address of a Dask scheduler that takes the cases of all notebooks, or "local" for one on this machine.
     report : callable
         Called with the `Run` of each notebook as it ends.
 
@@ -414,7 +431,7 @@ def run(
     Raises
     ------
     ValueError
-        For a bad name, parameter or profile.
+        For a bad name, parameter or profile, and as `cluster.serving` does.
     OSError
         If the reports folder cannot be written, or is locked for too long.
     """
@@ -443,7 +460,8 @@ def run(
 
     order = sorted(todo, key=lambda notebook: (notebook in reading, -minutes(notebook, profile)))
     try:
-        with tempfile.TemporaryDirectory() as place:
+        with tempfile.TemporaryDirectory() as place, cluster.serving(scheduler) as served:
+            environment |= served
             running = Path(place) / "running"
             running.touch() if awaited else None
             done = Parallel(jobs, backend="threading")(delayed(one)(i, name, running) for i, name in enumerate(order))
@@ -457,18 +475,19 @@ def _run_one(
     job: _Job, position: int, environment: dict[str, str], limit: float, children: set[psutil.Process]
 ) -> str | None:
     """Execute one notebook and publish its report; the error message if there is one."""
-    name, start = job.target.name, time.monotonic()
+    name, start, run = job.target.name, time.monotonic(), f"{job.target.parent.name}/{job.target.name}"
     try:
         with folders.temporary(job.target) as work:
             first = provenance.before(job.notebook)
             spec = {"notebook": str(notebooks()[job.notebook]), "parameters": job.values, "position": position}
             spec |= {"runner": os.getpid(), "sockets": str(folders.sockets(work))}
-            error = _execute(work / "report", name, spec, environment, limit, children)
+            error = _execute(work / "report", name, spec, environment | {"INFOLIB_RUN": run}, limit, children)
             if error is None:
                 error = _complete(work / "report", job, first, time.monotonic() - start)
             if error is not None:
                 return _keep_failed(work / "report", job, error)
             folders.publish(work, job.target)
+            progress.forget(store.folder(), run)
     except OSError as failed:  # a full disk, a folder taken away: the former report stands
         return f"{name}: {failed}"
     return None

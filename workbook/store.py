@@ -9,6 +9,7 @@ import json
 import os
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures.process import BrokenProcessPool
 from functools import lru_cache, partial
 from importlib.metadata import version
 from itertools import chain
@@ -24,7 +25,8 @@ from joblib import Parallel, delayed, parallel_config
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from workbook import journal, records, root
+from infolib import __version__
+from workbook import cluster, journal, progress, records, root
 from workbook.reach import content
 
 if TYPE_CHECKING:
@@ -36,6 +38,8 @@ if TYPE_CHECKING:
 __all__ = ["cached", "content", "fingerprint", "folder", "key", "tabulate", "trained"]
 Model = TypeVar("Model", bound=nn.Module)
 Result = TypeVar("Result")
+Cases = Sequence[Sequence[Any]]
+Tables = Iterator[tuple[int, list["pd.DataFrame"]]]
 
 
 def folder() -> Path:
@@ -147,6 +151,9 @@ def tabulate(
     Each is cached once it is computed, under its `key`, so that a run that was interrupted goes on. A case is computed
     on one thread, however many there are, so that its numbers do not depend on the machine's cores.
 
+    Cases go to processes of this machine, or to the workers of Dask if there is a client (`cluster.client`). There a
+    case has the threads that OMP_NUM_THREADS gives the worker, or one. A process that is killed costs its case a retry.
+
     Parameters
     ----------
     function : callable
@@ -164,20 +171,27 @@ def tabulate(
     Raises
     ------
     ValueError
-        For no cases, for a column of anything else, before it is kept, and as `key` and the function do.
+        For no cases, for a column of anything else, before it is kept, for a scheduler or workers that will not do
+        (`cluster.check`), for what cannot travel to them, and as `key` and the function do.
+    ConnectionError
+        If the scheduler ends meanwhile.
     """
     import pandas as pd  # late: the command line starts without it
 
     if not cases:
         raise ValueError("cases is empty: give at least one")
-    shared = key(function) | {"threads": 1, "frames": [*frames]}
+    if remote := cluster.client():
+        cluster.packed(function, "the function")
+    shared = key(function) | {"threads": cluster.check(remote) if remote else 1, "frames": [*frames]}
     names = [fingerprint(shared | {"arguments": _arguments(case)}) for case in cases]
-    todo = (delayed(_case)(partial(function, *case), name, frames) for case, name in zip(cases, names, strict=True))
-    with parallel_config("loky", inner_max_num_threads=1):
-        jobs = Parallel(n_jobs=torch.get_num_threads(), return_as="generator")(todo)
-    with journal.waiting(), warnings.catch_warnings():
+    done: dict[int, list[pd.DataFrame]] = {}
+    found = partial(_from_workers, remote) if remote else _from_here
+    with journal.waiting(), progress.noted(folder(), _kind(function), len(cases)) as note, warnings.catch_warnings():
         warnings.filterwarnings("ignore", "A worker stopped while some jobs")  # a worker grown by 100 MB is renewed
-        tables = [pd.concat(part, ignore_index=True) for part in zip(*tqdm(jobs, total=len(cases)), strict=True)]
+        for i, tables in tqdm(found(function, cases, names, frames), total=len(cases)):
+            done[i] = tables
+            note(len(done))
+    tables = [pd.concat(part, ignore_index=True) for part in zip(*map(done.get, range(len(cases))), strict=True)]
     return tables if frames else tables[0]
 
 
@@ -226,14 +240,84 @@ def _kind(function: Any) -> str:
     return getattr(function, "__name__", type(function).__name__).strip("_<>")
 
 
-def _case(compute: partial, name: str, frames: Sequence[str]) -> list["pd.DataFrame"]:
-    """The tables of one case, from the cache or computed once."""
+def _from_here(function: Callable[..., Any], cases: Cases, names: list[str], frames: Sequence[str]) -> Tables:
+    """Tables of the cases, each as it ends, from processes of this machine; new ones, once, if one was killed."""
+    left = dict(enumerate(names))
+    for again in (True, False):
+        todo = (delayed(_case)(i, _kind(function), partial(function, *cases[i]), left[i], frames) for i in [*left])
+        with parallel_config("loky", inner_max_num_threads=1):
+            jobs = Parallel(n_jobs=torch.get_num_threads(), return_as="generator_unordered")(todo)
+        try:
+            for i, tables in jobs:
+                del left[i]
+                yield i, tables
+            return
+        except BrokenProcessPool:
+            if not again:
+                raise
+
+
+def _from_workers(
+    remote: Any, function: Callable[..., Any], cases: Cases, names: list[str], frames: Sequence[str]
+) -> Tables:
+    """Tables of the cases from the cache, and of the others from workers of Dask, kept here as each ends."""
+    todo, kind = [], _kind(function)
+    for i, name in enumerate(names):
+        try:
+            yield _case(i, kind, _missing, name, frames)
+        except LookupError:  # of `_missing`
+            todo.append(i)
+    opened = partial(_at_worker, function, frames, _code(function))
+    sent = [(names[i], *cases[i]) for i in todo]
+    for place, (entries, lines) in cluster.results(remote, opened, sent) if todo else ():
+        journal.received(lines)
+        for name, file in entries.items():
+            _keep(folder() / kind / f"{name}.safetensors", file)
+        yield todo[place], [_as_table(safetensors.torch.load(file)) for file in entries.values()]
+
+
+def _missing() -> NoReturn:
+    raise LookupError("no entry that can be read")
+
+
+def _code(function: Callable[..., Any]) -> dict[str, str]:
+    """What a function takes of the two packages, which a worker has to have alike."""
+    told = content(function, "function")
+    found = told[2].items() if isinstance(told, list) and told[0] == "reaching" else ()
+    ours = {name: fingerprint(part) for name, part in found if name.startswith(("infolib.", "workbook."))}
+    return {f"infolib {__version__}": ""} | ours
+
+
+def _at_worker(function: Callable[..., Any], frames: Sequence[str], code: dict[str, str]) -> Callable[..., Any]:
+    """What computes a case there, once the worker's code is known to be the caller's."""
+    own = _code(function)
+    if other := [name for name in code if own.get(name) != code[name]]:
+        raise ValueError(f"its code differs in {', '.join(other[:3])}: install the same version there")
+    return partial(_made, function, frames)
+
+
+def _made(function: Callable[..., Any], frames: Sequence[str], name: str, *case: Any) -> tuple[dict, list]:
+    """Entries of a case by name, as files of the cache, and the lines of the journal."""
+    with journal.collected() as lines:
+        made = {}
+        for entry, compute in _entries(partial(function, *case), name, frames).items():
+            with journal.timed(_kind(function), entry) as clock:
+                made[entry] = _file(entry, _plain(compute()), clock)
+    return made, lines
+
+
+def _case(place: int, kind: str, compute: Callable[[], Any], name: str, frames: Sequence[str]) -> tuple[int, list]:
+    """The place of a case, and its tables, from the cache or computed once."""
+    return place, [_kept(kind, entry, make, _as_table) for entry, make in _entries(compute, name, frames).items()]
+
+
+def _entries(compute: Callable[[], Any], name: str, frames: Sequence[str]) -> dict[str, Callable[..., Any]]:
+    """What makes each entry of a case, by its name."""
     if not frames:
-        return [_kept(_kind(compute), name, partial(_as_tensors, compute), _as_table)]
+        return {name: partial(_as_tensors, compute)}
     once = lru_cache(compute)
     parts = {part: partial(lambda part: getattr(once(), part, None), part) for part in frames}
-    places = {part: fingerprint(name, part) for part in frames}
-    return [_kept(_kind(compute), places[part], partial(_as_tensors, parts[part]), _as_table) for part in frames]
+    return {fingerprint(name, part): partial(_as_tensors, make) for part, make in parts.items()}
 
 
 def _kept(kind: str, name: str, compute: Callable[[], dict[str, Tensor]], read: Callable[..., Result]) -> Result:
@@ -244,13 +328,16 @@ def _kept(kind: str, name: str, compute: Callable[[], dict[str, Tensor]], read: 
         if found is not None:
             return found
         tensors = _plain(compute())
-        made = clock.computed()
-        try:
-            _write(path, name, tensors, made)
-        except OSError as error:
-            # One text for the whole folder, so that Python shows it once.
-            warnings.warn(f"results are not cached in {folder()}: {error.strerror}", stacklevel=3)
+        _keep(path, _file(name, tensors, clock))
         return read(tensors)
+
+
+def _keep(path: Path, content: bytes) -> None:
+    try:
+        _write(path, content)
+    except OSError as error:
+        # One text for the whole folder, so that Python shows it once.
+        warnings.warn(f"results are not cached in {folder()}: {error.strerror}", stacklevel=4)
 
 
 def _as_tensors(compute: Callable[[], Any]) -> dict[str, Tensor]:
@@ -389,13 +476,18 @@ def _found(path: Path, name: str, read: Callable[..., Result], clock: journal.Cl
     return None
 
 
-def _write(path: Path, name: str, tensors: dict[str, Tensor], made: str) -> None:
-    """Write the entry, with when it was made, whole or not at all, whoever else is writing it."""
+def _file(name: str, tensors: dict[str, Tensor], clock: journal.Clock) -> bytes:
+    """An entry, with when it was made, which is now."""
+    notes = {"key and content": f"{name} {fingerprint(tensors)}", "made": clock.computed()}
+    return safetensors.torch.save(tensors, notes)
+
+
+def _write(path: Path, content: bytes) -> None:
+    """Write the entry whole or not at all, whoever else is writing it."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f"{path.name}.{uuid4().hex}.tmp")
     try:
-        notes = {"key and content": f"{name} {fingerprint(tensors)}", "made": made}
-        temporary.write_bytes(safetensors.torch.save(tensors, notes))
+        temporary.write_bytes(content)
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)

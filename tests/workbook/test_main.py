@@ -294,7 +294,10 @@ def test_doctor_names_a_package_of_the_library_or_the_workbook_that_is_missing(m
             "from infolib import activations, plotting; from workbook import claims, datasets, models, provenance",
             ["torchvision", "sklearn", "papermill", "nbformat"],
         ),
-        ("from workbook import run, reports", ["torchvision", "sklearn", "papermill", "rfc3987_syntax.syntax_helpers"]),
+        (
+            "from workbook import run, reports, store",
+            ["torchvision", "sklearn", "papermill", "rfc3987_syntax.syntax_helpers", "distributed", "dask"],
+        ),
     ],
 )
 def test_imports_stay_light(statement, heavy):

@@ -38,7 +38,10 @@ def folder(tmp_path, monkeypatch):
             del sys.modules[name]
 
 
-@pytest.mark.parametrize("path", [path for path in PAGES if blocks(path)], ids=lambda path: path.stem)
+ALONE = [path for path in PAGES if blocks(path) and path.stem != "cluster"]  # which needs machines: test_cluster.py
+
+
+@pytest.mark.parametrize("path", ALONE, ids=lambda path: path.stem)
 def test_the_code_of_a_page_runs_in_its_order(path, folder, capsys):
     names = {"__name__": path.stem}
     for language, code in blocks(path):

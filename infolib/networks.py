@@ -465,7 +465,7 @@ def _matches(pattern: str | re.Pattern[str], layer: str) -> bool:
 def blocks(model: nn.Module) -> list[str]:
     """The repeated blocks of a network: modules of one class that come several times, and not inside of another such.
 
-    Of a network without them, its layers with weights.
+    A stage, which is a list of blocks, is none. Of a network without blocks, its layers with weights.
 
     Parameters
     ----------
@@ -492,6 +492,11 @@ def blocks(model: nn.Module) -> list[str]:
              and any(module.children()) and any(True for _ in module.parameters())}  # fmt: skip
     number = Counter(whole.values())
     repeated = {name: kind for name, kind in whole.items() if number[kind] > 1}
+    lists = ((type(modules[name]), part) for name in repeated for part in modules[name].children())
+    inside = ((kind, {type(m) for m in part.children()}) for kind, part in lists if type(part) in CONTAINERS)
+    block = {kind for kind in repeated.values() if not issubclass(kind, CONTAINERS)}  # no convolution with its norm
+    stages = {kind for kind, kinds in inside if len(kinds) == 1 and kinds <= block}
+    repeated = {name: kind for name, kind in repeated.items() if kind not in stages}
     inner = Counter(kind for name, kind in repeated.items() if any(outer in repeated for outer in _above(name)))
     found = [name for name, kind in repeated.items() if 2 * inner[kind] <= number[kind]]
     found = [name for name in found if not set(_above(name)) & set(found)]

@@ -118,6 +118,20 @@ def test_blocks_of_transformers_mixers_and_chains(bert):
     assert networks.blocks(chain) == ["0.0", "1.0", "2.0"]  # a Sequential is no block
 
 
+class Stage(nn.Module):
+    """Some blocks, as a hierarchical network has."""
+
+    def __init__(self, depth):
+        super().__init__()
+        self.down = nn.Linear(4, 4)
+        self.blocks = nn.Sequential(*[Mixer() for _ in range(depth)])
+
+
+def test_blocks_of_stages_are_blocks_and_stages_are_none():
+    net = nn.Sequential(*[Stage(depth) for depth in (2, 1, 3)])
+    assert networks.blocks(net) == [f"{i}.blocks.{j}" for i, depth in enumerate((2, 1, 3)) for j in range(depth)]
+
+
 def test_two_kinds_of_blocks_are_both_blocks():
     net = of_torchvision("efficientnet_v2_s")
     kinds = [type(net.get_submodule(block)).__name__ for block in networks.blocks(net)]

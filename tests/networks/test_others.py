@@ -59,7 +59,7 @@ def wrapped(model):
 def finite(table, layers):
     assert set(table["layer"]) == set(layers)
     assert table[table["quantity"].isin(["I(X;T)", "I(T;Y)"])]["value"].between(0, 10).all()
-    assert set(table["quantity"]) == {"I(X;T)", "I(T;Y)"}
+    assert {"I(X;T)", "I(T;Y)"} <= set(table["quantity"]) <= {"I(X;T)", "I(T;Y)", "I(X;T) aligned", "I(T;Y) aligned"}
 
 
 @pytest.mark.parametrize(("make", "blocks"), [(bert, "bert.encoder.layer"), (gpt2, "transformer.h")])
@@ -113,7 +113,7 @@ def test_vision_transformers_of_transformers(images):
     [
         ("convnext_atto", {}),
         ("vit_tiny_patch16_224", {"img_size": 32, "patch_size": 8}),
-        ("mixer_s32_224", {"img_size": 32, "patch_size": 8}),
+        ("mixer_s32_224", {"img_size": 32}),
         ("efficientnet_b0", {}),
         ("resnet18", {}),
     ],

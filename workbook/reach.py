@@ -59,7 +59,7 @@ _STATELESS = (WeakKeyDictionary, type(threading.RLock()))  # caches and locks of
 _MADE = {
     "__module__", "__dict__", "__weakref__", "__doc__", "__annotations__", "__firstlineno__", "__static_attributes__",
     "__orig_bases__", "__parameters__", "__type_params__", "__dataclass_fields__", "__dataclass_params__", "_abc_impl",
-    "_autograd_function_id",
+    "_autograd_function_id", "__slotnames__",  # the last once an object was copied or pickled
 }  # fmt: skip  # attributes of a class that Python makes
 _BLIND = {
     "eval", "exec", "globals", "__import__", "__globals__", "f_globals", "importlib.import_module", "sys.modules",

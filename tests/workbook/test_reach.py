@@ -1,5 +1,6 @@
 """What a key reaches: for each way to change a result the key is another, for each other change it is the same."""
 
+import copy
 import importlib
 import re
 import subprocess
@@ -830,3 +831,18 @@ def test_a_module_that_is_imported_late_counts_alike_before_and_after():
     )
     said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     assert said.split() == ["True", "False", "True"]
+
+
+def test_a_class_counts_alike_before_and_after_an_object_of_it_was_copied():
+    """`copy` and `pickle` leave a mark on the class."""
+
+    class Held:
+        n = 1
+
+    def made():
+        return Held().n
+
+    before = fingerprint(key(made))
+    copy.copy(Held())
+    assert "__slotnames__" in vars(Held)
+    assert fingerprint(key(made)) == before

@@ -263,8 +263,9 @@ def index(broken: Callable[[str], object] = lambda _: None) -> Path:
             broken(message)
         table = root() / "reports" / "rule.md"
         simulated = table.read_text(encoding="utf-8") if table.exists() else ""
-        pages.write("README.md", {"sections": sections, "simulated": simulated})
-        page = {"sections": sections, "names": NAMES, "choices": _choices(sections)}
+        page = {"sections": sections, "stable": (root() / "reports" / "stability.md").exists()}
+        pages.write("README.md", page | {"simulated": simulated})
+        page |= {"names": NAMES, "choices": _choices(sections)}
         return pages.write("index.html", page | pages.assets())
 
 

@@ -1,6 +1,5 @@
 """The site: README, reports and board as committed, and the reference. Nothing is executed, nothing is fetched."""
 
-import csv
 import json
 import re
 from pathlib import Path
@@ -86,21 +85,6 @@ def plain(_app, _what, _name, _obj, _options, lines):
     lines[:] = out
 
 
-def anchored(text):
-    """The board with an anchor for each claim; rows that have one already stay."""
-    if 'id="claim-' in text:
-        return text
-    for path in sorted(ROOT.glob("reports/paper/*/verdicts.csv")):
-        with path.open(encoding="utf-8", newline="") as file:
-            for row in csv.DictReader(file):
-                statement = row["statement"].replace("|", "\\|")
-                anchor = f"claim-{row['claim']}"
-                if f'id="{anchor}"' not in text:
-                    link = f'<a id="{anchor}" href="#{anchor}" aria-label="link to {row["claim"]}">#</a> '
-                    text = text.replace(f"\n| {statement}", f"\n| {link}{statement}", 1)
-    return text
-
-
 def adapt(app, docname, source):
     """Texts as they are in the repository, with links that lead to pages of the site."""
     text = source[0]
@@ -114,8 +98,6 @@ def adapt(app, docname, source):
         text += "\n" + contents.replace("WORKSHOP\n", "workshop/README\n" if WORKSHOP.exists() else "")
     if docname == "docs/explore":
         text = re.sub(r"^EXPLORABLE:(\d\d)$", explorable, text, flags=re.M) + SCRIPT
-    if docname == "reports/README":
-        text = anchored(text)
     source[0] = text
 
 

@@ -14,7 +14,7 @@ import urllib.request
 
 import nbformat
 import pytest
-from playwright.sync_api import expect, sync_playwright
+from playwright.sync_api import expect
 
 from workbook import exercises, root, run
 
@@ -94,14 +94,6 @@ def wait_for(address, server, log):
             assert server.poll() is None, log.read_text()
             time.sleep(0.1)
     raise AssertionError(log.read_text())
-
-
-@pytest.fixture(scope="module")
-def browser():
-    if not (path := shutil.which("chromium") or shutil.which("google-chrome")):
-        pytest.skip("neither chromium nor google-chrome is installed")
-    with sync_playwright() as play:
-        yield play.chromium.launch(executable_path=path, args=["--no-sandbox"] if os.getuid() == 0 else [])
 
 
 @pytest.fixture

@@ -1,13 +1,11 @@
 """The board and the pages of reports in a real browser: both colour schemes, the width of a desk and of a phone."""
 
-import os
 import re
 import shutil
 from urllib.parse import unquote, urldefrag
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import sync_playwright
 
 from workbook import reports, root
 
@@ -27,14 +25,6 @@ def folder(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("INFOLIB_ROOT", str(place))
         return reports.index().parent
-
-
-@pytest.fixture(scope="module")
-def browser():
-    if not (path := shutil.which("chromium") or shutil.which("google-chrome")):
-        pytest.skip("neither chromium nor google-chrome is installed")
-    with sync_playwright() as play:
-        yield play.chromium.launch(executable_path=path, args=["--no-sandbox"] if os.getuid() == 0 else [])
 
 
 @pytest.fixture

@@ -9,13 +9,11 @@ import inspect
 import json
 import pkgutil
 import re
-import shutil
 import subprocess
 from urllib.parse import unquote
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import sync_playwright
 from sphinx.util.inventory import InventoryFile
 
 import infolib
@@ -35,15 +33,6 @@ def site():
     if not (SITE / "index.html").exists():
         subprocess.run(["make", "docs"], cwd=root(), check=True)
     return SITE
-
-
-@pytest.fixture(scope="session")
-def browser():
-    with sync_playwright() as playwright:
-        path = shutil.which("chromium") or shutil.which("google-chrome")
-        browser = playwright.chromium.launch(executable_path=path, args=["--no-sandbox"])
-        yield browser
-        browser.close()
 
 
 @pytest.fixture

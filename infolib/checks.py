@@ -9,16 +9,18 @@ from difflib import get_close_matches
 from functools import partial, wraps
 from itertools import chain, repeat
 from types import NoneType, UnionType
-from typing import Any, Literal, TypeVar, Union, get_args, get_origin, is_typeddict
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, Union, get_args, get_origin, is_typeddict
 
 import numpy as np
-import torch
-from torch import Tensor, nn
+
+if TYPE_CHECKING:  # words, numbers and names are checked without torch, which takes over a second
+    import torch
+    from torch import Tensor, nn
 
 T = TypeVar("T")
 
 
-def floats(name: str, value: Any, *, min_ndim: int = 1, finite: bool = True) -> Tensor:
+def floats(name: str, value: Any, *, min_ndim: int = 1, finite: bool = True) -> "Tensor":
     """`value` as a tensor of real numbers.
 
     Parameters
@@ -50,6 +52,8 @@ def floats(name: str, value: Any, *, min_ndim: int = 1, finite: bool = True) -> 
     Traceback (most recent call last):
     ValueError: x must be finite, got NaN or infinity
     """
+    import torch
+
     tensor = _tensor(name, value, "numbers", None if hasattr(value, "dtype") else torch.float64)
     if not tensor.is_floating_point():
         tensor = tensor.double()
@@ -58,7 +62,7 @@ def floats(name: str, value: Any, *, min_ndim: int = 1, finite: bool = True) -> 
     return _filled(name, tensor, min_ndim, finite=finite)
 
 
-def integers(name: str, value: Any, *, min_ndim: int = 1) -> Tensor:
+def integers(name: str, value: Any, *, min_ndim: int = 1) -> "Tensor":
     """`value` as a tensor of integers; floats are an error, whole or not.
 
     Parameters
@@ -88,6 +92,8 @@ def integers(name: str, value: Any, *, min_ndim: int = 1) -> Tensor:
     Traceback (most recent call last):
     ValueError: codes must be integers, got torch.float32
     """
+    import torch
+
     tensor = _tensor(name, value, "integers")
     if tensor.is_floating_point():
         raise ValueError(f"{name} must be integers, got {tensor.dtype}")
@@ -95,7 +101,7 @@ def integers(name: str, value: Any, *, min_ndim: int = 1) -> Tensor:
     return tensor.to(torch.uint8) if tensor.dtype in (torch.bool, torch.uint8) else tensor.long()
 
 
-def samples(name: str, value: Any, *, empty: bool = False) -> Tensor:
+def samples(name: str, value: Any, *, empty: bool = False) -> "Tensor":
     """`value` as samples for a network; a tensor keeps its dtype, so token numbers stay integers.
 
     Parameters
@@ -122,8 +128,10 @@ def samples(name: str, value: Any, *, empty: bool = False) -> Tensor:
     >>> samples("x", [[0.5, 1.0]])
     tensor([[0.5000, 1.0000]])
     """
+    import torch
+
     tensor = _tensor(name, value, "numbers")
-    if not isinstance(value, Tensor) and tensor.dtype == torch.float64:
+    if not isinstance(value, torch.Tensor) and tensor.dtype == torch.float64:
         tensor = tensor.to(torch.get_default_dtype())
     return _filled(name, tensor, 1, empty=empty)
 
@@ -167,7 +175,7 @@ def inputs(name: str, value: Any, *, empty: bool = False) -> Any:
     return found
 
 
-def leaves(x: Any) -> list[Tensor]:
+def leaves(x: Any) -> "list[Tensor]":
     """The tensors that inputs consist of.
 
     Parameters
@@ -181,13 +189,14 @@ def leaves(x: Any) -> list[Tensor]:
 
     Examples
     --------
+    >>> import torch
     >>> leaves({"a": torch.tensor(1), "b": torch.tensor(2)})
     [tensor(1), tensor(2)]
     """
     return list(x.values()) if isinstance(x, Mapping) else list(x) if isinstance(x, tuple) else [x]
 
 
-def each(change: Callable[[Tensor], Tensor], x: Any) -> Any:
+def each(change: "Callable[[Tensor], Tensor]", x: Any) -> Any:
     """Inputs with a function of every tensor in its place.
 
     Parameters
@@ -204,6 +213,7 @@ def each(change: Callable[[Tensor], Tensor], x: Any) -> Any:
 
     Examples
     --------
+    >>> import torch
     >>> each(torch.neg, (torch.tensor(1), torch.tensor(2)))
     (tensor(-1), tensor(-2))
     """
@@ -236,7 +246,7 @@ def nearest(name: str | re.Pattern[str], names: Sequence[str]) -> str:
     return f"; the nearest are {', '.join(map(repr, found))}" if found else ""
 
 
-def labels(name: str, value: Any, n: int | None = None) -> Tensor:
+def labels(name: str, value: Any, n: int | None = None) -> "Tensor":
     """`value` as class labels.
 
     Parameters
@@ -271,7 +281,7 @@ def labels(name: str, value: Any, n: int | None = None) -> Tensor:
     return tensor
 
 
-def targets(name: str, value: Any) -> Tensor:
+def targets(name: str, value: Any) -> "Tensor":
     """`value` as what a network is asked for: classes, several labels of each sample, or numbers.
 
     Parameters
@@ -541,7 +551,7 @@ def names(name: str, values: Iterable[str]) -> list[str]:
     return list(dict.fromkeys(found))
 
 
-def network(name: str, value: Any) -> nn.Module:
+def network(name: str, value: Any) -> "nn.Module":
     """`value` if it is a network.
 
     Parameters
@@ -567,6 +577,8 @@ def network(name: str, value: Any) -> nn.Module:
     Traceback (most recent call last):
     ValueError: model must be a torch.nn.Module, got str
     """
+    from torch import nn
+
     return of_type(name, value, nn.Module, "a torch.nn.Module")
 
 
@@ -605,7 +617,7 @@ def of_type(name: str, value: T, kind: Any, words: str) -> T:
     return value
 
 
-def no_gram(name: str, x: Tensor, advice: str) -> Tensor:
+def no_gram(name: str, x: "Tensor", advice: str) -> "Tensor":
     """`x` if it is no Gram or distance matrix in the place of samples.
 
     Parameters
@@ -630,12 +642,13 @@ def no_gram(name: str, x: Tensor, advice: str) -> Tensor:
 
     Examples
     --------
+    >>> import torch
     >>> no_gram("x", torch.ones(16, 16) + torch.eye(16), "gram_entropy takes it")
     Traceback (most recent call last):
     ValueError: x must be samples, got a symmetric 16 x 16 matrix with a constant diagonal; gram_entropy takes it
     """
     n = len(x)
-    square = n >= 16 and x.shape == (n, n) and (x.diagonal() == x[0, 0]).all() and torch.equal(x, x.mT)
+    square = n >= 16 and x.shape == (n, n) and (x.diagonal() == x[0, 0]).all() and x.equal(x.mT)
     if square and x.count_nonzero() > n and (x != x[0, 0]).any():
         what = f"a symmetric {n} x {n} matrix with a constant diagonal"
         raise ValueError(f"{name} must be samples, got {what}; {advice}")
@@ -658,6 +671,7 @@ def guard(module: dict[str, Any], *, classes: bool = True) -> None:
 
     Examples
     --------
+    >>> from torch import nn
     >>> def halved(model: nn.Module, share: float, *, name: str = "") -> float:
     ...     return share / 2
     >>> space = {"__name__": halved.__module__, "halved": halved}
@@ -717,6 +731,8 @@ def _rule(hint: Any, some: bool = False) -> Callable[[str, Any], Any] | None:
 
     None where the function has to see for itself.
     """
+    from torch import Tensor, nn
+
     if get_origin(hint) in (Union, UnionType):
         kinds = [one for one in get_args(hint) if one is not NoneType]
         if len(kinds) < len(get_args(hint)):
@@ -807,11 +823,13 @@ def _plain(value: Any) -> Any:
     return None if isinstance(value, bool) else value
 
 
-def _tensor(name: str, value: Any, kind: str, dtype: torch.dtype | None = None) -> Tensor:
+def _tensor(name: str, value: Any, kind: str, dtype: "torch.dtype | None" = None) -> "Tensor":
+    import torch
+
     try:
         if isinstance(value, np.ma.MaskedArray):
             raise TypeError("its mask would be lost")
-        if hasattr(value, "__array__") and not isinstance(value, Tensor):
+        if hasattr(value, "__array__") and not isinstance(value, torch.Tensor):
             value = np.require(np.asarray(value), requirements=["C", "W"])  # torch needs a contiguous, writeable one
         tensor = torch.as_tensor(value, dtype=dtype)
     except (TypeError, ValueError, RuntimeError, OverflowError) as error:
@@ -821,7 +839,7 @@ def _tensor(name: str, value: Any, kind: str, dtype: torch.dtype | None = None) 
     return tensor
 
 
-def _filled(name: str, tensor: Tensor, min_ndim: int, *, empty: bool = False, finite: bool = True) -> Tensor:
+def _filled(name: str, tensor: "Tensor", min_ndim: int, *, empty: bool = False, finite: bool = True) -> "Tensor":
     """The tensor, if it has so many dimensions, numbers in it, and only finite ones."""
     if tensor.ndim < min_ndim:
         raise ValueError(f"{name} needs at least {min_ndim} dimension(s), got shape {tuple(tensor.shape)}")

@@ -33,3 +33,15 @@ def root() -> Path:
         if (folder / MARK).is_file():
             return folder
     raise ValueError(f"there is no workbook here: set INFOLIB_ROOT to the folder that holds {MARK}")
+
+
+def cache_folder() -> Path:
+    """Folder of downloads and results: INFOLIB_CACHE (from the workbook, if relative), else data/cache in the workbook.
+
+    Returns
+    -------
+    Path
+        It need not exist.
+    """
+    named = Path(os.environ.get("INFOLIB_CACHE") or "data/cache")
+    return named if named.is_absolute() else root() / named  # without a workbook an absolute one will do

@@ -12,7 +12,7 @@ from typing import Any, get_args, get_origin
 import click
 
 from infolib import __version__
-from workbook import root
+from workbook import cache_folder, root
 
 # Heavy imports stand inside the commands that need them: `infolib --help` answers at once.
 
@@ -232,10 +232,10 @@ def sweep(name: str, grid: str, profile: str, fresh: bool, scheduler: str | None
 @main.command()
 def status() -> None:
     """Show the runs that go on or have broken off, the cases that are left, and the verdicts so far."""
-    from workbook import progress, reports, store
+    from workbook import progress, reports
     from workbook import run as runner
 
-    states = progress.states(store.folder())
+    states = progress.states(cache_folder())
     for state in states:
         left = f", about {progress.spoken(state.left)} left" if state.left and not state.ended else ""
         how = "broken off" if state.ended else "running"

@@ -14,7 +14,6 @@ from importlib.metadata import PackageNotFoundError, requires, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
-import torch
 from packaging.requirements import Requirement
 
 import infolib
@@ -178,6 +177,7 @@ def _affinity() -> list[int | None]:
 
 def _blas() -> list[str]:
     """The loaded libraries of linear algebra, with the kind of processor that they take this one for."""
+    import torch
     from threadpoolctl import threadpool_info
 
     found = [one for one in threadpool_info() if one["user_api"] == "blas"]
@@ -187,6 +187,8 @@ def _blas() -> list[str]:
 
 def _device() -> str:
     """The device on which tensors have been in this process: the accelerator, if it has given memory to any."""
+    import torch
+
     if torch.cuda.is_available() and torch.cuda.max_memory_allocated():
         return torch.cuda.get_device_name()
     return "mps" if torch.backends.mps.is_available() and torch.mps.driver_allocated_memory() else "cpu"
@@ -203,6 +205,8 @@ def describe() -> dict[str, Any]:
         how many processors this process may use, of how many; "blas", libraries of linear algebra; "device", that of
         the tensors so far; threads and versions of packages.
     """
+    import torch
+
     return _repository() | {
         "profile": os.environ.get("INFOLIB_PROFILE", "quick"),
         "seed_shift": records.seeds(1)[0],
@@ -345,6 +349,7 @@ def _packages() -> tuple[bool, str]:
 
 
 def _vision() -> tuple[bool, str]:
+    import torch
     import torchvision
 
     torchvision.ops.nms(torch.eye(1, 4), torch.ones(1), 0.5)  # an operator of its own fails where the builds differ

@@ -40,7 +40,6 @@ from functools import cache
 from typing import Annotated, Any, Literal, NamedTuple
 
 import numpy as np
-from scipy import stats
 
 from infolib import checks
 from workbook import records
@@ -208,6 +207,8 @@ class Claim:
 
 def _rank_correlation(value: np.ndarray) -> float:
     """Spearman's, of a sequence with its index; a constant sequence has none, so 0."""
+    from scipy import stats
+
     if np.ptp(value) == 0:
         return 0.0
     with np.errstate(invalid="ignore"):  # of two numbers scipy also wants a p-value
@@ -273,7 +274,9 @@ def interval(values: Iterable[float], most: float = math.inf) -> Interval:
 @cache
 def _quantiles() -> np.ndarray:
     """Of Student's t, for a 95 % interval of the mean of 2, 3, ... `MANY` numbers."""
-    return np.asarray(stats.t.ppf(0.975, np.arange(1, MANY)))
+    from scipy.special import stdtrit
+
+    return np.asarray(stdtrit(np.arange(1, MANY), 0.975))
 
 
 class Verdict(NamedTuple):

@@ -33,6 +33,7 @@ from joblib import Parallel, delayed
 from infolib import checks
 from workbook import (
     MARK,
+    cache_folder,
     child,
     claims,
     cluster,
@@ -44,7 +45,6 @@ from workbook import (
     records,
     root,
     rule,
-    store,
 )
 
 PROFILES = ("quick", "paper")
@@ -487,7 +487,7 @@ def _run_one(
             if error is not None:
                 return _keep_failed(work / "report", job, error)
             folders.publish(work, job.target)
-            progress.forget(store.folder(), run)
+            progress.forget(cache_folder(), run)
     except OSError as failed:  # a full disk, a folder taken away: the former report stands
         return f"{name}: {failed}"
     return None

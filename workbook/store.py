@@ -26,7 +26,8 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from infolib import __version__
-from workbook import cluster, journal, progress, records, root
+from workbook import cache_folder as folder
+from workbook import cluster, journal, progress, records
 from workbook.reach import content
 
 if TYPE_CHECKING:
@@ -40,18 +41,6 @@ Model = TypeVar("Model", bound=nn.Module)
 Result = TypeVar("Result")
 Cases = Sequence[Sequence[Any]]
 Tables = Iterator[tuple[int, list["pd.DataFrame"]]]
-
-
-def folder() -> Path:
-    """Folder of downloads and results: INFOLIB_CACHE (from the workbook, if relative), else data/cache in the workbook.
-
-    Returns
-    -------
-    Path
-        It need not exist.
-    """
-    named = Path(os.environ.get("INFOLIB_CACHE") or "data/cache")
-    return named if named.is_absolute() else root() / named  # without a workbook an absolute one will do
 
 
 def fingerprint(*parts: Any) -> str:

@@ -671,7 +671,7 @@ def test_what_a_killed_run_leaves_is_swept_with_its_sockets_and_a_cut_swap_is_me
 @pytest.mark.parametrize(
     "changes",
     [{"machine": "another"}, {"namespace": "pid:[1]"}, {"pid": os.getpid()}, {"pid": "x"}, None, "[]", "{", "{}"],
-    ids=str,
+    ids=["machine", "namespace", "this process", "no number", "no file", "a list", "half a file", "nothing in it"],
 )
 def test_what_is_not_known_to_be_of_an_ended_run_stays(root, ended, changes):
     work = leave(root, ended | changes if isinstance(changes, dict) else changes or "")

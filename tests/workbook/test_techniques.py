@@ -259,7 +259,6 @@ def test_what_a_technique_starts_from_stays_as_it_is(net, splits):
         (lambda net, data: techniques.distilled(net, net, data, temperature=0, **HOW), "temperature must be positive"),
         (lambda net, data: techniques.finetuned(net, data, epochs=1, lr=0, seed=0), "lr must be positive, got 0"),
     ],
-    ids=str,
 )
 def test_refusals(net, splits, call, message):
     with pytest.raises(ValueError, match=message):

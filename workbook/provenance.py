@@ -273,6 +273,9 @@ def save(
     book.verdicts.to_csv(folder / "verdicts.csv", index=False)
     book.values.to_csv(folder / "values.csv", index=False)
     for name, figure in figures.items():
+        places = [(ax.get_position(True), ax.get_subplotspec()) for ax in figure.axes]
+        if any(of and place.bounds != of.get_position(figure).bounds for place, of in places):
+            figure.set_layout_engine("none")  # it was shown, so it is laid out: that takes as long as to draw it
         figure.savefig(folder / "figures" / f"{name}.png", dpi=150, bbox_inches="tight")
     sets = {source.name: dict(source.sha256) for source in data}
     record = describe() | {"rule": rule.RULE, "data": sets, "figures": list(figures), "cache": journal.closed(folder)}

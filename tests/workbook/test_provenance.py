@@ -5,6 +5,8 @@ import os
 import re
 import subprocess
 
+import matplotlib.pyplot as plt
+import numpy as np
 import pandas as pd
 import pytest
 import torch
@@ -177,3 +179,17 @@ def test_a_report_tells_what_was_computed_and_what_was_read(tmp_path, monkeypatc
 
 def torch_zero():
     return {"a": torch.zeros(1)}
+
+
+def test_a_figure_that_was_shown_keeps_its_layout_and_looks_as_one_that_was_not(tmp_path, monkeypatch):
+    monkeypatch.setenv("INFOLIB_REPORT", str(tmp_path))
+    drawn = {}
+    for name in ("kept", "shown"):
+        drawn[name], axes = plt.subplots(2, 2, layout="constrained", figsize=(5, 3), dpi=72)
+        axes[0, 1].set_ylabel("a label that takes room")
+    drawn["shown"].savefig(tmp_path / "inline.png", bbox_inches="tight")
+    provenance.save(results=pd.DataFrame(), book=claims.Book([]), figures=drawn)
+    kept, shown = (plt.imread(tmp_path / "figures" / f"{name}.png") for name in drawn)
+    assert np.array_equal(kept, shown)
+    assert type(drawn["shown"].get_layout_engine()).__name__ == "PlaceHolderLayoutEngine"
+    assert type(drawn["kept"].get_layout_engine()).__name__ == "ConstrainedLayoutEngine"

@@ -9,7 +9,7 @@ os.environ.setdefault("MPLBACKEND", "agg")
 
 
 def pytest_collection_modifyitems(items):
-    """Each file to one process, for its fixtures; first the reports, and after them the notebooks that read their cache.
+    """Each file to one process, for its fixtures; the reports first, and then the notebooks, which read their cache.
 
     What is said here is for `pytest -n 2 --dist loadgroup --no-loadscope-reorder`, as `make test` runs it.
     """

@@ -18,7 +18,7 @@ test: $(VENV)/.ready  ## lint, types, unit tests, nbval
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/pytest -n logical --maxprocesses 4 --dist loadgroup --no-loadscope-reorder
+	$(BIN)/pytest -n logical --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
 test-networks: export HF_HUB_OFFLINE = 1
 test-networks: $(VENV)-networks/.ready  ## try the real timm, transformers and lightning, in an environment of their own

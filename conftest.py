@@ -1,22 +1,37 @@
-"""Figures that tests and examples draw: without a window, and closed afterwards. Which tests run in one process."""
+"""Figures that tests and examples draw: without a window, and closed afterwards. The order of the tests."""
 
 import os
 import sys
 
 import pytest
+from filelock import FileLock
 
 os.environ.setdefault("MPLBACKEND", "agg")
 
 
 def pytest_collection_modifyitems(items):
-    """Each file to one process, for its fixtures; the reports first, and then the notebooks, which read their cache.
+    """First `make reports`, which takes longest, last the notebooks: `make test` gives out the files in this order."""
+    items.sort(key=lambda item: (item.path.suffix == ".ipynb", item.path.name != "test_readme.py"))
 
-    What is said here is for `pytest -n 2 --dist loadgroup --no-loadscope-reorder`, as `make test` runs it.
-    """
-    for item in items:
-        reports = item.path.suffix == ".ipynb" or item.path.name == "test_readme.py"
-        item.add_marker(pytest.mark.xdist_group("reports" if reports else item.nodeid.partition("::")[0]))
-    items.sort(key=lambda item: item.get_closest_marker("xdist_group").args != ("reports",))
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item):
+    """A notebook waits for `make reports` in another process, which takes two processors, and reads what it kept."""
+    if item.path.suffix == ".ipynb":
+        with being_reported(item.config):
+            pass
+
+
+def being_reported(config):
+    """The lock that `make reports` holds."""
+    return FileLock(config.cache.mkdir("reports") / "lock")
+
+
+@pytest.fixture
+def reporting(pytestconfig):
+    """While it lasts, other processes begin no notebook."""
+    with being_reported(pytestconfig):
+        yield
 
 
 @pytest.fixture(autouse=True)

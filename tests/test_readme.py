@@ -54,6 +54,7 @@ def test_make_lists_the_targets_that_the_readme_names():
     assert {name for name in re.findall(r"\bmake ([a-z]+)", TEXT) if f"\n{name} " not in f"\n{listed}"} == set()
 
 
+@pytest.mark.usefixtures("reporting")
 def test_make_reports_executes_the_whole_workbook():
     done = run("make reports")
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]

@@ -312,6 +312,15 @@ def test_lock_is_exact_hashed_without_addresses_and_covers_every_dependency():
     assert {re.match(r"[\w.-]+", w)[0] for w in requirements()} <= locked
 
 
+def test_files_of_tests_go_to_processes_whole_make_reports_first_and_notebooks_last(request):
+    how = "$(BIN)/pytest -n logical --maxprocesses 4 --dist loadfile --no-loadscope-reorder"
+    assert f"{how}\n" in (root() / "Makefile").read_text()
+    items = request.session.items  # those that are run now
+    order = [item.path.suffix == ".ipynb" or -(item.path.name == "test_readme.py") for item in items]
+    assert order == sorted(order)
+    assert [item.nodeid for item in items if " at 0x" in item.nodeid] == []  # the same in every process
+
+
 @pytest.mark.parametrize("path", TESTS, ids=lambda p: p.name)
 def test_no_test_throws_a_comparison_away(path):
     """`np.allclose(a, b)` or `a == b` on a line of its own checks nothing."""

@@ -24,7 +24,7 @@ def pytest_runtest_setup(item):
 
 def being_reported(config):
     """The lock that `make reports` holds."""
-    return FileLock(config.cache.mkdir("reports") / "lock")
+    return FileLock(config.rootpath / "reports" / ".making")
 
 
 @pytest.fixture

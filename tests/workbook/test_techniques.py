@@ -16,10 +16,17 @@ def splits():
     return datasets.load("digits", n_train=400, n_val=0, seed=0)
 
 
-@pytest.fixture
-def net(splits):
+@pytest.fixture(scope="module")
+def taught(splits, tmp_path_factory):
     net = models.vgg6(width=3, in_shape=(1, 8, 8), seed=0)
-    return store.trained(net, splits.train, epochs=10, batch_size=32, lr=5e-3, seed=0)
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setenv("INFOLIB_CACHE", str(tmp_path_factory.mktemp("cache")))
+        return store.trained(net, splits.train, epochs=10, batch_size=32, lr=5e-3, seed=0)
+
+
+@pytest.fixture
+def net(taught):
+    return copy.deepcopy(taught)
 
 
 def weights(model):

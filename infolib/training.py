@@ -224,13 +224,14 @@ def minimise(
     n, epochs = checks.at_least("n", n, 1), checks.at_least("epochs", epochs, 0)
     batch_size, seed = checks.at_least("batch_size", batch_size, 1), checks.at_least("seed", seed, 0)
     update = _optimiser(model, optimizer, lr=lr, momentum=momentum, weight_decay=weight_decay)
-    device = device_of(model)
+    device, modules = device_of(model), list(model.modules())
     # disable=None: silent where the output is no terminal
     bar = tqdm(range(1, epochs + 1), unit="epoch", disable=None if progress else True)
     batches = ((e, batch) for e in bar for batch in _batches(torch.randperm(n), batch_size))
 
     def in_training(batch: tuple[int, Tensor]) -> Tensor:
-        model.train()
+        if not all(module.training for module in modules):  # the caller may have measured between two steps
+            model.train()
         return loss(batch[1])
 
     steps = _apart(descend(update, in_training, batches), seed, device)

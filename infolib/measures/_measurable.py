@@ -275,7 +275,7 @@ def _fault(t: Any, two: Any) -> str:
     if isinstance(t, ValueError):
         return str(t)
     if not isinstance(t, Tensor) or not isinstance(two, Tensor):
-        return f"its output is no tensor but {type(t).__name__}: {activations.TAKE}"
+        return f"its output must be a tensor, got {type(t).__name__}: {activations.TAKE}"
     if t.ndim < 2 or len(t) != 3 or len(two) != 2:
         return f"its output is not batched: for 3 images it has shape {tuple(t.shape)}, for 2 {tuple(two.shape)}"
     if not t.is_floating_point() or not t.isfinite().all():

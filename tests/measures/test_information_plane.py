@@ -91,7 +91,7 @@ def test_trajectory_measures_at_the_steps_asked_for_and_then_stops(batch):
 @pytest.mark.parametrize("at", [[], [3, 1], [1, 1], [-1, 2]])
 def test_steps_that_do_not_increase_are_refused(batch, at):
     net = models.mlp([5, 4, 2], seed=0)
-    with pytest.raises(ValueError, match="at must rise from 0 or more"):
+    with pytest.raises(ValueError, match="at must be integers that increase from at least 0"):
         information_plane.trajectory(net, fit(net, batch), *batch, ["output"], at=at, input_width=1.0)
 
 

@@ -667,8 +667,8 @@ def test_an_estimate_that_is_no_number_has_a_reason(net, data, monkeypatch):
         ("unused", "layer 'unused' is not reached by the forward pass; layers that can be measured: conv.0"),
         (
             "pair",
-            "layer 'pair' cannot be measured: its output is no tensor but tuple: say which of its "
-            r"tensors counts: Network\(model, take=0\), a place, a key or a function; layers that can be measured",
+            "layer 'pair' cannot be measured: its output must be a tensor, got tuple: choose one of "
+            r"its tensors with Network\(model, take=...\): an index, a key or a function; layers that can be measured",
         ),
         ("flipped", r"its output is not batched: for 3 images it has shape \(4, 3, 8\), for 2 \(4, 2, 8\); layers"),
         ("chance", "its output for a sample depends on the other samples, or on chance; layers"),

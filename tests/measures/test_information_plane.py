@@ -436,14 +436,14 @@ def test_training_ends_with_the_last_plane(batch):
         ({"estimator": partial(matrix_based, ratio=1.0, centred=True)}, "centred and bins must be left out with ratio"),
         ({"estimator": partial(matrix_based, ratio=1.0, search="published")}, "must be left out with ratio=1"),
         ({"estimator": partial(matrix_based, ratio=1.0, search="finest")}, "unknown search 'finest'; allowed: refined"),
-        ({"estimator": partial(matrix_based, ratio=1.0, low=1.0)}, "low is no option of search='refined', got 1"),
+        ({"estimator": partial(matrix_based, ratio=1.0, low=1.0)}, "low must be left out with search='refined', got 1"),
         (
             {"estimator": partial(matrix_based, input_width=1.0, search="published", centred=True)},
-            "centred is no option of search='published', got True",
+            "centred must be left out with search='published', got True",
         ),
         (
             {"estimator": partial(matrix_based, input_width=1.0), "settled": (40, 50)},
-            "points is no option of search='refined', got 50",
+            "points must be left out with search='refined', got 50",
         ),
         ({"estimator": partial(binned, bins=8, k=3)}, "unknown option 'k' of binned; allowed: bins, low, high$"),
         ({"estimator": partial(binned, bins=8), "momentum": 0.9}, "unknown option 'widths' of binned"),

@@ -81,7 +81,7 @@ def compare(
         if isinstance(value, Mapping) and set(value) != set(models):
             raise ValueError(f"{given} must have the names of models, {', '.join(models)}, got {', '.join(value)}")
     if unfit := [name for name in ("network", *SAVED) if name in options]:
-        raise ValueError(f"{unfit[0]} is an option of look for a single network, which compare does not take")
+        raise ValueError(f"{unfit[0]} is an option of look for one network, which compare does not take")
     tables, shapes, depths = [], {}, {}
     chosen = {}
     for name, model in models.items():

@@ -153,7 +153,7 @@ def _loaded(step: float, checkpoint: Any, model: nn.Module | None, own: nn.Modul
 
 def _no_saved(options: Mapping[str, Any]) -> None:
     if given := [name for name in (*SAVED, "network") if name in options]:
-        raise ValueError(f"{given[0]} is an option of look for a single network and step, which is not allowed here")
+        raise ValueError(f"{given[0]} is an option of look for one network and step, which is not allowed here")
 
 
 class Watch:

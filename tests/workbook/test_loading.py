@@ -169,7 +169,7 @@ class Evil:
         ({"epoch": 3}, "state 'w.pth' must hold tensors by name, alone or as state_dict, got epoch"),
         ({}, "state 'w.pth' must hold tensors by name, alone or as state_dict, got none"),
         ({0: torch.zeros(2)}, "state 'w.pth' must hold tensors by name, alone or as state_dict, got 0"),
-        (perceptron(), r"must be a file of weights alone, as torch.save\(net.state_dict\(\), file\) makes: Weights only load"),
+        (perceptron(), r"must be a file of weights alone, as torch.save\(net.state_dict\(\), file\) makes: Weights"),
         (
             {"output.weight": torch.zeros(9, 9)},
             "state 'w.pth' does not fit the model: 3 missing: hidden1.linear.weight",

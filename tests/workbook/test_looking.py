@@ -182,7 +182,7 @@ def test_other_pictures_and_a_file_that_nobody_described_are_refused(folder):
         (["mynets:net", "birds", "--normalize", "mine"], "unknown normalize 'mine'; allowed: none, imagenet"),
         (["mynets:net", "birds", "--size", "0"], "size must be an integer of at least 1, got 0"),
         (["mynets:net", "birds", "--size", "12", "-o", "out.txt"], "output must be a .csv file"),
-        (["mynets:net", "birds", "--size", "12", "-o", "no/out.csv"], "output must be a .csv file in an existing folder"),
+        (["mynets:net", "birds", "--size", "12", "-o", "no/out.csv"], "output must be a .csv file in an existing"),
         (["mynets:net", "birds", "--size", "9", "--layers", "0"], "model cannot take x of shape"),
     ],
 )

@@ -253,7 +253,7 @@ def test_what_is_replaced_is_put_back_in_its_place(bert):
     with activations.upto(net, layer) as run:
         assert torch.equal(run(x), kept[layer])
     function = networks.Network(bert, take=lambda out: out[0])
-    refused = pytest.raises(ValueError, match=f"take must be a place or a key where layer '{layer}' is changed")
+    refused = pytest.raises(ValueError, match=f"take must be an index or a key where layer '{layer}' is changed")
     with refused, activations.replace(function, {layer: torch.zeros_like}):
         activations.forward(bert, x)
 
@@ -335,7 +335,7 @@ def test_networks_of_half_precision_are_measured_like_their_float32(dtype):
 
 @pytest.mark.parametrize(("how", "message"), [
     ({"mask": "attention_mask", "input_of": "embeddings"},
-     r"layer 'encoder.layer.0' cannot be measured: its output is no tensor but tuple: say which .* take=0"),
+     r"layer 'encoder.layer.0' cannot be measured: its output must be a tensor, got tuple: choose one .* take="),
     ({**HOW, "take": "logits"}, "take='logits' does not fit the output of layer 'encoder.layer.0', a tuple"),
     ({**HOW, "take": {"": "score", "**": 0}}, "take='score' does not fit the output of the model, a dict of logits"),
     ({**HOW, "mask": "mask"}, "mask='mask' does not fit the inputs: 'mask'"),
@@ -346,7 +346,7 @@ def test_networks_of_half_precision_are_measured_like_their_float32(dtype):
      r"x of data must be floats, .* got 2 inputs; name the layer .* Network\(model, input_of="),
     ({**HOW, "input_of": "embedding"}, "input_of must be a layer, got 'embedding'; the nearest are 'embeddings'"),
     ({**HOW, "units": "neurons"}, "unknown units 'neurons'; allowed: features, channels, tokens"),
-    ({**HOW, "take": 1.5}, "take must be a place, a key, a function, or a mapping to these, got float"),
+    ({**HOW, "take": 1.5}, "take must be an index, a key, a function, or a mapping to these, got float"),
     ({**HOW, "forward": lambda model, x: model(x)}, "model cannot take x of shape {'input_ids': .*give Network"),
 ])  # fmt: skip
 def test_a_network_that_is_run_wrongly_is_refused_before_the_first_lens(bert, how, message, monkeypatch):

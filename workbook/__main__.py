@@ -18,7 +18,7 @@ from workbook import root
 
 
 class _PlainErrors(click.Group):
-    """Commands that show a user's mistake, or a file that cannot be read or written, as one message."""
+    """Commands that print one message for a user's mistake, or for a file that cannot be read or written."""
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
@@ -30,12 +30,12 @@ class _PlainErrors(click.Group):
 @click.group(cls=_PlainErrors)
 @click.version_option(__version__, prog_name="infolib")
 def main() -> None:
-    """Measure what a network keeps, drops and shares: run and check the workbook."""
+    """Measure what a network retains, discards and shares: run and check the workbook."""
 
 
 @main.command()
 def doctor() -> None:
-    """Check this environment and say how to mend it."""
+    """Check this environment and print fixes."""
     from workbook import provenance
 
     checks = provenance.check_environment()
@@ -69,7 +69,7 @@ def list_() -> None:
 @main.command()
 @click.option("--download", metavar="NAME", multiple=True, help="Fetch a data set into data/cache and verify it.")
 def data(download: tuple[str, ...]) -> None:
-    """Show the data sets that are here, verified; download one that is not."""
+    """List and verify local data sets; download a missing one."""
     from workbook import datasets
 
     for name in download:
@@ -165,7 +165,7 @@ def _loader(text: str) -> Any:
     import yaml
 
     class Loader(yaml.SafeLoader):
-        """With its own list of what is read as a number: 1e-3 is one, as it is in JSON and Python."""
+        """A loader that reads 1e-3 as a number, as JSON and Python do."""
 
     Loader.add_implicit_resolver("tag:yaml.org,2002:float", re.compile(r"[-+]?\d*\.?\d+[eE][-+]?\d+$"), "-+.0123456789")
     return Loader(text)
@@ -231,7 +231,7 @@ def sweep(name: str, grid: str, profile: str, fresh: bool, scheduler: str | None
 
 @main.command()
 def status() -> None:
-    """Show the runs that go on or have broken off, the cases that are left, and the verdicts so far."""
+    """Show the runs in progress or interrupted, the cases that are left, and the verdicts so far."""
     from workbook import progress, reports, store
     from workbook import run as runner
 
@@ -285,7 +285,7 @@ def index() -> None:
 @click.option("--profile", default="paper", show_default=True, help="quick or paper.")
 @click.option("--strict", is_flag=True, help="A report of the former rule fails too.")
 def verify(names: tuple[str, ...], profile: str, strict: bool) -> None:
-    """Hold reports (all, or some: `02 05`) against their files, their values, their claims and the history."""
+    """Check reports (all, or some: `02 05`) against their files, their values, their claims and the history."""
     from workbook import verify as verifier
 
     found = verifier.verify(names, profile=profile)

@@ -24,7 +24,7 @@ SIZE, LEFT, WIDTH, LINE, ROW = 10.0, 4.9, 3.2, 0.135, 0.32  # inches: figure, le
 
 
 def verdicts(table: pd.DataFrame) -> Figure:
-    """Each claim's interval over seeds, that of its control, and its accepted range, each claim on its own scale.
+    """Each claim's interval over seeds, its control's interval, and its accepted range, each claim on its own scale.
 
     Parameters
     ----------
@@ -63,7 +63,7 @@ def _statement(rows: pd.DataFrame) -> str:
 
 
 def _intervals(ax: Axes, rows: pd.DataFrame) -> None:
-    """The data sets of one claim under one another."""
+    """The data sets of one claim, one below the other."""
     first, positions = rows.iloc[0], -np.arange(len(rows))
     bands = [(first["accepted_low"], first["accepted_high"])]
     bands += [(-np.inf, -bands[0][0])] if first["kind"] == "differs" else []
@@ -107,7 +107,7 @@ def _bar(ax: Axes, y: float, ends: list[float], marker: str, **style: Any) -> No
 
 
 def tally(table: pd.DataFrame, *, by: str) -> Figure:
-    """Number of claims with each word: of findings one of six, of checks whether they pass.
+    """Number of claims with each word: one of six for findings, passes or fails for checks.
 
     Parameters
     ----------
@@ -178,7 +178,7 @@ def _number(across: str, *, data: pd.DataFrame, **style: Any) -> None:
 def explore(draw: Callable[..., Figure], **controls: tuple[Sequence[Any], Any]) -> Any:
     """A figure with a slider for each argument where a server runs the notebook, such as JupyterLab's; else the figure.
 
-    A run without a server, as by papermill, nbconvert or nbval, has nobody who could move a slider.
+    Nobody can move a slider in a run without a server, such as by papermill, nbconvert or nbval.
 
     Parameters
     ----------
@@ -195,7 +195,7 @@ def explore(draw: Callable[..., Figure], **controls: tuple[Sequence[Any], Any]) 
     Raises
     ------
     ValueError
-        For a control whose first value to show is none of its values.
+        For a control whose first value to show is not among its values.
     """
     for name, (values, start) in controls.items():
         checks.choice(name, start, values)

@@ -70,7 +70,7 @@ def mlp(
         For an option out of range.
     """
     if len(sizes) < 2:
-        raise ValueError(f"sizes needs at least an input and an output, got {list(sizes)}")
+        raise ValueError(f"sizes must have at least an input and an output, got {list(sizes)}")
     for size in sizes:
         checks.at_least("sizes", size, 1)
     if batch_norm is not None:
@@ -405,7 +405,7 @@ def transformer(p: int, *, width: int = 64, hidden: int = 128, heads: int = 4, s
     Raises
     ------
     ValueError
-        As `embedding_mlp`, and for a width that is no multiple of the heads.
+        As `embedding_mlp`, and for a width that is not a multiple of the heads.
 
     Examples
     --------

@@ -1,7 +1,7 @@
-"""What else is done to networks: distilling, pruning, damaging, adversarial training, decoding a layer's activations.
+"""Changes to networks: distilling, pruning, damaging, adversarial training, decoding a layer's activations.
 
-All return a new network in eval mode and leave theirs as it is. Those that train take the options of a `Schedule`; what
-they train is cached (`store`).
+All return a new network in eval mode and leave the given one unchanged. Those that train take the options of a
+`Schedule`; what they train is cached (`store`).
 """
 
 import copy
@@ -272,7 +272,7 @@ def damaged(model: Model, layer: str, *, share: float = 0.5, seed: int) -> Model
 
 
 def rescaled(model: Model, layer: str, following: str, factor: float) -> Model:
-    """A copy of a network with activations of another scale in one layer, and the same function.
+    """A copy of a network that computes the same, with activations of another scale in one layer.
 
     The weights of the layer that follows are divided by the factor; a ReLU lets a positive factor through.
 

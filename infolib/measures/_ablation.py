@@ -22,7 +22,7 @@ AT_ONCE = 32  # samples whose outputs before a layer are held at once
 
 
 def accuracy(model: nn.Module, data: Data) -> tuple[float | str, str]:
-    """Accuracy, or the reason why there is none; and the reason why there is no accuracy that has a meaning, or ''."""
+    """Accuracy, or the reason why there is none; then the reason why it has no meaning, or ''."""
     y, why = data.y, ""
     logits = output(model, data[:2].x)
     shape = f"of shape {tuple(logits.shape)}" if isinstance(logits, Tensor) else type(logits).__name__
@@ -188,7 +188,7 @@ def _before(layer: str, order: Sequence[str]) -> list[str]:
 
 @contextmanager
 def _replayed(model: nn.Module, known: Mapping[str, Tensor]) -> Iterator[None]:
-    """Modules give what they gave before, and compute nothing."""
+    """Modules return their former outputs, and compute nothing."""
     modules = [model.get_submodule(name) for name in known]
     own = [{name: value for name, value in vars(module).items() if name == "forward"} for module in modules]
     try:

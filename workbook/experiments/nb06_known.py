@@ -1,7 +1,7 @@
 """Positive controls of notebook 06: its measures, on images of which it is known what transfers.
 
-A known image has one lit pixel, beside noise too faint to matter, by which no two are alike. Its kind, the pixel, has one
-class: whoever has seen a kind knows the class of its images, and nobody else does. There are `KINDS` kinds of each
+A known image has one lit pixel, beside noise too faint to matter, by which no two are alike. Its kind, the pixel, has
+one class: whoever has seen a kind knows the class of its images, and nobody else does. There are `KINDS` kinds of each
 class, and as many `other` ones.
 """
 
@@ -9,7 +9,7 @@ import copy
 from collections.abc import Sequence
 from dataclasses import replace
 from itertools import product
-from typing import Any, Literal, get_args
+from typing import Any, Literal, NamedTuple, get_args
 
 import pandas as pd
 import torch
@@ -270,7 +270,25 @@ def checks(seed: int, *, network: Network, coding: Coding) -> pd.DataFrame:
     return pd.concat(tables).assign(data="known")
 
 
-def answers(seed: int, *, network: Network, coding: Coding, layers: Sequence[str] = ()) -> pd.DataFrame:
+class Answers(NamedTuple):
+    """All other experiments with a known answer.
+
+    Parameters
+    ----------
+    sizes, widths, pairs, increments, features, layers, forgetting : DataFrame
+        Of the functions here and their measures; `layers` is of other features where none are named.
+    """
+
+    sizes: pd.DataFrame
+    widths: pd.DataFrame
+    pairs: pd.DataFrame
+    increments: pd.DataFrame
+    features: pd.DataFrame
+    layers: pd.DataFrame
+    forgetting: pd.DataFrame
+
+
+def answers(seed: int, *, network: Network, coding: Coding, layers: Sequence[str] = ()) -> Answers:
     """All other experiments with a known answer, for one seed.
 
     Parameters
@@ -278,31 +296,33 @@ def answers(seed: int, *, network: Network, coding: Coding, layers: Sequence[str
     seed, network, coding
         As `checks` takes them.
     layers : sequence of str
-        Names of layers for features; none: without them.
+        Names of layers for features; none: those of two networks again.
 
     Returns
     -------
-    DataFrame
-        The columns of the measures, and experiment: sizes, widths, pairs, increments, features, layers, forgetting.
+    Answers
     """
     how = _at_once(network, coding)
-    found = {"sizes": [sizes(noise, 1, seed, **how) for noise in (0, 0.2, 0.5, 1)]}
-    widths = [found["sizes"][0], sizes(0, 4, seed, **how)]
-    found["widths"] = [table[table["n"] == SIZES[-1]] for table in widths]
-    sides = list(product(get_args(Relation), get_args(Direction)))
-    found["pairs"] = [of_pair(relation, seed, direction, **how) for relation, direction in sides]
-    found["increments"] = [increments(relation, seed, **how) for relation in ("same", "permuted pixels")]
-    found["features"] = [features(NETWORKS, seed, **how).assign(task="known", labels="true")]
-    if layers:
-        table = features(layers, seed, **how).rename(columns={"features": "layer"})
-        found["layers"] = [table.assign(weights="trained", source="known")]
-    found["forgetting"] = [forgetting(seed, **how)]
-    tables = [table.assign(experiment=name) for name, each in found.items() for table in each]
-    every = pd.concat(tables).assign(data="known", seed=seed)
-    return every.fillna(dict.fromkeys(every.select_dtypes(exclude="number"), ""))
+    levels = [sizes(noise, 1, seed, **how) for noise in (0, 0.2, 0.5, 1)]
+    widths = pd.concat([levels[0], sizes(0, 4, seed, **how)])
+    sides = product(get_args(Relation), get_args(Direction))
+    told = features(NETWORKS, seed, **how)
+    parts = {
+        "sizes": pd.concat(levels),
+        "widths": widths[widths["n"] == SIZES[-1]],
+        "pairs": pd.concat([of_pair(relation, seed, direction, **how) for relation, direction in sides]),
+        "increments": pd.concat([increments(relation, seed, **how) for relation in ("same", "permuted pixels")]),
+        "features": told.assign(task="known", labels="true"),
+        "layers": (features(layers, seed, **how) if layers else told).assign(weights="known", source="known"),
+        "forgetting": forgetting(seed, **how),
+    }
+    return Answers(**{name: table.assign(data="known").reset_index(drop=True) for name, table in parts.items()})
 
 
 def _at_once(network: Network, coding: Coding) -> dict[str, Any]:
-    """Both schedules for networks that are trained at once, in as many steps: so small, they are several times as fast."""
-    return {name: replace(one, at_once=True, epochs=0.0, steps=max(1, one.steps, round(one.epochs * SIZES[-1] / one.batch_size)))
-            for name, one in (("network", network), ("coding", coding))}  # fmt: skip
+    """Both schedules for networks that are trained at once in as many steps, which is faster where they are small."""
+    found: dict[str, Any] = {"network": network, "coding": coding}
+    for name, one in found.items():
+        steps = max(1, one.steps, round(one.epochs * SIZES[-1] / one.batch_size))
+        found[name] = replace(one, at_once=True, epochs=0.0, steps=steps)
+    return found

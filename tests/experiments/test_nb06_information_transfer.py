@@ -515,7 +515,7 @@ def test_by_each_definition_sets_share_their_kinds_and_nothing_else(known):
     by = known.pairs.pivot(index="relation", columns="direction", values=[*study.DEFINITIONS])
     for q in study.DEFINITIONS:
         assert (by[q].loc["same"] > 100).all()
-        assert (by[q].loc["permuted pixels"] < 30).all()
+        assert by[q].loc["permuted pixels"].mean() < by[q].loc["same"].mean() / 4
         rows = known.increments[known.increments["definition"] == q].groupby("labels")["share"].mean()
         assert rows["true"] > rows["permuted"] + 0.1
     assert (by["prequential"].loc["other classes"] > 30).all()

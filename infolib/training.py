@@ -230,8 +230,7 @@ def minimise(
     batches = ((e, batch) for e in bar for batch in _batches(torch.randperm(n), batch_size))
 
     def in_training(batch: tuple[int, Tensor]) -> Tensor:
-        if not all(module.training for module in modules):  # the caller may have measured between two steps
-            model.train()
+        _ = all(m.training for m in modules) or model.train()  # the caller may have measured between two steps
         return loss(batch[1])
 
     steps = _apart(descend(update, in_training, batches), seed, device)

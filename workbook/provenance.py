@@ -186,7 +186,7 @@ def _blas() -> list[str]:
 
 
 def _device() -> str:
-    """The device of networks, if it is not the processor; else the accelerator, if it has given memory to any tensor."""
+    """The device of networks, if it is not the processor; else the accelerator, if it gave memory to any tensor."""
     if (asked := store.device_name()) != "cpu":  # where others than this process may have computed
         return asked
     if torch.cuda.is_available() and torch.cuda.max_memory_allocated():

@@ -95,7 +95,9 @@ def looked(
             for group in (left[i : i + size] for i in range(0, len(left), size)):
                 bar.set_description(f"{name} {group[0]}{' …' if len(group) > 1 else ''}")
                 for layer, rows in _measured(name, lens, parts, networks, group).groupby("layer", sort=False):
-                    rows = rows.assign(depth=layers.index(layer) + 1, network=network, seed=run.seed, options=asked[name])
+                    rows = rows.assign(
+                        depth=layers.index(layer) + 1, network=network, seed=run.seed, options=asked[name]
+                    )
                     found[name, layer] = rows
                     for row in rows.to_dict("records") if run.on_row else []:
                         run.on_row(row)  # type: ignore[misc]
@@ -191,7 +193,9 @@ def _done(
             n = sorted(rows["n"].unique().tolist())
             checks.hold(f"n of {name} in done", n, n == [sizes[name]], f"[{sizes[name]}], as it is asked for")
             same = rows["options"].eq(asked[name]).all()
-            checks.hold(f"layer of {name} in done", layer, same, "one of the options, repeats and baselines asked for now")
+            checks.hold(
+                f"layer of {name} in done", layer, same, "one of the options, repeats and baselines asked for now"
+            )
             found[name, layer] = rows.assign(depth=layers.index(layer) + 1)
     return found
 

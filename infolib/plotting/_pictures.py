@@ -82,8 +82,9 @@ def heat_maps(
     """
     x = checks.floats("x", x, min_ndim=3).cpu()
     checks.at_least("the number of maps", len(maps), 1)
+    maps = {name: checks.floats(f"maps[{name!r}]", given, min_ndim=3).detach().cpu() for name, given in maps.items()}
     for name, pictures in maps.items():
-        if len(checks.floats(f"maps[{name!r}]", pictures, min_ndim=3)) != len(x):
+        if len(pictures) != len(x):
             raise ValueError(f"maps[{name!r}] must have {len(x)} maps, one for each image of x, got {len(pictures)}")
     checks.hold("the number of rows", len(rows), len(rows) in (0, len(x)), f"0 or {len(x)}, one for each image of x")
     figure, axes = plt.subplots(len(x), len(maps) + 1, squeeze=False, layout="constrained", dpi=80)

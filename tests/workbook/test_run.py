@@ -139,7 +139,7 @@ def test_a_device_is_refused_before_a_kernel_starts(root, monkeypatch):
             runner.run()
     monkeypatch.setattr(runner.store, "device", lambda: torch.device("cuda:0"))
     with pytest.raises(
-        ValueError, match="INFOLIB_DEVICE must be cpu, for what 02_good makes is not moved, got 'cuda:0"
+        ValueError, match="must be cpu, for what 02_good makes is not moved, got 'cuda:0"
     ):
         runner.run()
     (root / "notebooks" / "profiles.toml").write_text("[02_good]\ncards = true\n")

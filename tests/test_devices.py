@@ -92,7 +92,8 @@ def test_the_networks_of_notebook_03_learn_on_the_card():
 
 @pytest.mark.usefixtures("on_card")
 def test_the_networks_of_notebook_04_are_changed_on_the_card():
-    splits, model = datasets.load("digits", n_train=64, n_val=64, n_test=64, seed=0), models.mlp([64, 6, 6, 10], seed=0)
+    splits = datasets.load("digits", n_train=64, n_val=64, n_test=64, seed=0)
+    model = models.mlp([64, 6, 6, 10], seed=0).eval()
     scores = neuron_importance.scores(model, splits.val, ["hidden2"], permutations=1, seed=0)
     for kind, layer in (("idle units", "hidden1"), ("copies", "hidden2"), ("zero near the mean", "hidden1"),
                         ("zero far off", "hidden1")):  # fmt: skip

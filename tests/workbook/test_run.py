@@ -138,9 +138,7 @@ def test_a_device_is_refused_before_a_kernel_starts(root, monkeypatch):
         with pytest.raises(ValueError, match=message):
             runner.run()
     monkeypatch.setattr(runner.store, "device", lambda: torch.device("cuda:0"))
-    with pytest.raises(
-        ValueError, match="must be cpu, for what 02_good makes is not moved, got 'cuda:0"
-    ):
+    with pytest.raises(ValueError, match="must be cpu, for what 02_good makes is not moved, got 'cuda:0"):
         runner.run()
     (root / "notebooks" / "profiles.toml").write_text("[02_good]\ncards = true\n")
     with pytest.raises(ValueError, match="02_good with device = cuda:0 would replace the report of the paper profile"):

@@ -571,6 +571,45 @@ def network(name: str, value: Any) -> nn.Module:
     return of_type(name, value, nn.Module, "a torch.nn.Module")
 
 
+def device(name: str, value: torch.device | str) -> torch.device:
+    """`value` as a device that torch can use here, and that has float64.
+
+    Parameters
+    ----------
+    name : str
+        Name of the argument, for the error message.
+    value : torch.device or str
+        Such as "cpu" or "cuda:1".
+
+    Returns
+    -------
+    torch.device
+        With its number, where the device has one.
+
+    Raises
+    ------
+    ValueError
+        For any other device, and for MPS, which has no float64.
+
+    Examples
+    --------
+    >>> device("device", "cpu")
+    device(type='cpu')
+    >>> device("device", "mps")
+    Traceback (most recent call last):
+    ValueError: device must have float64, which mps does not: give 'cpu'
+    """
+    try:
+        there = torch.device(value)
+        if there.type == "mps":
+            raise ValueError(f"{name} must have float64, which mps does not: give 'cpu'")
+        number = torch.zeros((), dtype=torch.float64, device=there)
+        number.item()  # of "meta" there is none
+        return number.device
+    except (RuntimeError, TypeError, AssertionError) as error:
+        raise ValueError(f"{name} must be one that torch has here, got {value!r}: {error}") from error
+
+
 def of_type(name: str, value: T, kind: Any, words: str) -> T:
     """`value` if it is an instance of a type.
 

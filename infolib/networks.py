@@ -232,18 +232,24 @@ class Network(nn.Module):
         Raises
         ------
         ValueError
-            Where `take` is a function, which does not name an index or key.
+            Where `take` is a function that makes a tensor of its own, which has no place in the output.
 
         Examples
         --------
         >>> Network(nn.Identity(), take=0).put("0", (1, 2), torch.zeros(1))
         (tensor([0.]), 2)
+        >>> a, b, new = torch.zeros(3, 1)
+        >>> Network(nn.Identity(), take=lambda output: output["x"][-1]).put("0", {"x": (a, b)}, new)["x"][1] is new
+        True
         """
         rule = None if isinstance(output, Tensor) else _ruled(self.take, layer)
         if rule is None:
             return tensor
         if callable(rule):
-            raise ValueError(f"take must be an index or a key where layer {layer!r} is changed, got a function")
+            changed = _swapped(output, rule(output), tensor)
+            what = "a place, a key, or a function that picks one of the tensors there are"
+            checks.hold(f"take, where layer {layer!r} is changed,", rule, changed is not output, what)
+            return changed
         if isinstance(output, tuple):
             parts = list(output)
             parts[rule if isinstance(rule, int) else output._fields.index(rule)] = tensor  # type: ignore[attr-defined]
@@ -289,6 +295,22 @@ class Network(nn.Module):
             got = tuple(mask.shape) if isinstance(mask, Tensor) else type(mask).__name__
             raise ValueError(f"mask must have shape (n, tokens) with n={n}, got {got}")
         return mask.to(torch.bool)
+
+
+def _swapped(part: Any, old: Any, new: Tensor) -> Any:
+    """A nested output with another tensor in the place of one of its own; the same object where it is not in it."""
+    if part is old:
+        return new
+    if isinstance(part, tuple | list):
+        ones = [_swapped(one, old, new) for one in part]
+        same = all(a is b for a, b in zip(ones, part, strict=True))
+        return part if same else type(part)(*ones) if hasattr(part, "_fields") else type(part)(ones)
+    held = part if isinstance(part, Mapping) else {} if isinstance(part, Tensor) else getattr(part, "__dict__", {})
+    parts = {name: _swapped(one, old, new) for name, one in held.items()}
+    changed = part if all(parts[name] is held[name] for name in held) else copy.copy(part)
+    for name in held if changed is not part else ():
+        changed.__setitem__(name, parts[name]) if held is part else setattr(changed, name, parts[name])
+    return changed
 
 
 def _ruled(given: Any, layer: str) -> Any:

@@ -100,6 +100,9 @@ def new(name: str, title: str | None) -> None:
 @click.option("--fresh", is_flag=True, help="Ignore cached networks and measurements.")
 @click.option("--time-limit", type=float, metavar="MINUTES", help="For each notebook [default: 20 quick, 240 paper].")
 @click.option("--scheduler", metavar="ADDRESS", help="Send cases to Dask: tcp://host:8786, or local for this machine.")
+@click.option(
+    "--device", default="", metavar="DEVICE", help="Where networks are, such as cuda [default: INFOLIB_DEVICE]."
+)
 def run(
     names: tuple[str, ...],
     profile: str,
@@ -109,6 +112,7 @@ def run(
     fresh: bool,
     time_limit: float | None,
     scheduler: str | None,
+    device: str,
 ) -> None:
     """Execute notebooks (all, or some: `02 05`) into reports/<profile>/ and renew the scoreboards as each ends."""
     from workbook import rule
@@ -124,6 +128,7 @@ def run(
         if done.error is not None:
             click.echo(done.error, err=True)
 
+    os.environ |= {"INFOLIB_DEVICE": device} if device else {}  # as the notebooks' processes are to have it
     chosen = runner.select(names)
     kinds = {key: parameter.type for one in chosen for key, parameter in runner.parameters(one).items()}
     overrides = dict(_parse(pair, kinds) for pair in pairs)
@@ -260,6 +265,7 @@ def status() -> None:
 @click.option("--size", default=224, show_default=True, help="Pixels a side of the images of a folder.")
 @click.option("--normalize", default="none", show_default=True, help="What the model expects: none or imagenet.")
 @click.option("--seed", default=0, show_default=True, help="Of what is drawn.")
+@click.option("--device", default="cpu", show_default=True, help="Where the network is measured, such as cuda.")
 @click.option("-o", "--output", default="", metavar="FILE.csv", help="Keep each row at once, and go on from there.")
 def look(model: str, data: str, beside: tuple[str, ...], output: str, **given: Any) -> None:
     """Measure a network, MODULE:CALLABLE or a TorchScript file, on a folder of images, a .npz or a data set."""

@@ -35,6 +35,7 @@ def look(
     size: int = 224,
     normalize: str = "none",
     seed: int = 0,
+    device: str = "cpu",
     output: str = "",
 ) -> pd.DataFrame:
     """The table of `lenses.look`: each row is written as soon as it is measured, and never measured again.
@@ -59,6 +60,8 @@ def look(
         "none", or "imagenet": means and deviations that the model expects. Images stay in [0, 1] before it.
     seed : int
         Of what is drawn, and of random weights.
+    device : str
+        Where the network is measured, such as "cuda".
     output : str
         A file of comma-separated values; empty for none.
 
@@ -80,9 +83,9 @@ def look(
     names = select(net, _layers(net, layers))
     of = {"model": model, "state": _hashed(state), "data": images.sha256, "layers": names, "lens": list(lens),
           "beside": None if beside is None else list(beside), "n": len(images.y), "size": list(images.x.shape[1:]),
-          "normalize": normalize, "seed": seed}  # fmt: skip
+          "normalize": normalize, "seed": seed, "device": device}  # fmt: skip
     file = _File(Path(output), of) if output else None
-    given: dict[str, Any] = {"network": model, "seed": seed, "progress": True}
+    given: dict[str, Any] = {"network": model, "seed": seed, "device": device, "progress": True}
     given |= {} if beside is None else {"beside": tuple(beside)}
     if ":" in model and not state:
         given["untrained"] = lambda fresh: _prepared(model, "", normalize, fresh)
@@ -107,7 +110,7 @@ class _File:
         if path.suffix != ".csv" or not path.absolute().parent.is_dir():
             raise ValueError(f"output must be a .csv file in an existing folder, got {str(path)!r}")
         if path.exists():
-            former = json.loads(said.read_text()) if said.exists() else {}
+            former = {"device": "cpu"} | json.loads(said.read_text()) if said.exists() else {}
             if other := [name for name in of if former.get(name, "unknown") != of[name]]:
                 changed = "; ".join(f"{name} {former.get(name, 'unknown')}, now {of[name]}" for name in other)
                 raise ValueError(f"output {path.name!r} is of another run: {changed}; name another file")

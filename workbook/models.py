@@ -21,7 +21,7 @@ from torch.nn.functional import interpolate, max_pool2d, pad, relu, scaled_dot_p
 from torch.random import fork_rng
 
 from infolib import checks
-from workbook import datasets
+from workbook import datasets, store
 
 ACTIVATIONS = {"relu": nn.ReLU, "tanh": nn.Tanh, "sigmoid": nn.Sigmoid}
 DEPTHS = (20, 32, 44, 56)
@@ -541,7 +541,7 @@ def _initialised(model: nn.Sequential, activation: Activation, seed: int) -> nn.
             nn.init.xavier_uniform_(module.weight, nn.init.calculate_gain(activation), generator=generator)
         if module.bias is not None:
             nn.init.zeros_(module.bias)
-    return model
+    return model.to(store.device())
 
 
 def _fan_in(model: nn.Sequential, seed: int) -> nn.Sequential:
@@ -552,7 +552,7 @@ def _fan_in(model: nn.Sequential, seed: int) -> nn.Sequential:
             nn.init.normal_(parameter, std=1 / math.sqrt(parameter.shape[1]), generator=generator)
         else:
             nn.init.zeros_(parameter)
-    return model
+    return model.to(store.device())
 
 
 def _act(activation: Activation) -> nn.Module:

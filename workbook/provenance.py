@@ -19,7 +19,7 @@ from packaging.requirements import Requirement
 
 import infolib
 import workbook
-from workbook import MARK, journal, records, root, rule
+from workbook import MARK, journal, records, root, rule, store
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -186,7 +186,9 @@ def _blas() -> list[str]:
 
 
 def _device() -> str:
-    """The device of this process's tensors: the accelerator, if any memory was allocated on it."""
+    """The device of networks, if it is not the processor; else the accelerator, if it gave memory to any tensor."""
+    if (asked := store.device_name()) != "cpu":  # where others than this process may have computed
+        return asked
     if torch.cuda.is_available() and torch.cuda.max_memory_allocated():
         return torch.cuda.get_device_name()
     return "mps" if torch.backends.mps.is_available() and torch.mps.driver_allocated_memory() else "cpu"

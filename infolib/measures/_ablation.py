@@ -123,6 +123,18 @@ def curves(
     return pd.DataFrame(rows, columns=["layer", "direction", "share", "accuracy"])
 
 
+def fixed(model: nn.Module, x: Any, layers: Sequence[str]) -> dict[str, str]:
+    """The layers whose output cannot be changed, and why: a `Network` takes of it what is none of its tensors."""
+    found: dict[str, str] = {}
+    for layer in layers if isinstance(model, Network) else ():
+        try:
+            with activations.replace(model, {layer: lambda t: t}):
+                output(model, x)
+        except ValueError as error:
+            found[layer] = str(error)
+    return found
+
+
 def area(accuracy: pd.Series) -> float:
     """The mean under a curve of accuracies by share."""
     return float(np.trapezoid(accuracy, accuracy.index) / np.ptp(accuracy.index))

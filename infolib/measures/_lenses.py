@@ -57,7 +57,7 @@ def look(
     progress: bool = False,
     **options: Unpack[Options],
 ) -> pd.DataFrame:
-    """All five lenses of a network: their tables one below the other, with the columns `network` and `seed`.
+    """All five lenses of a network: their tables one below the other, with the columns network, seed and options.
 
     All arguments are checked before the first lens measures. A lens that fails afterwards has its error as the reason
     in the table, and the others go on.
@@ -95,8 +95,9 @@ def look(
     on_row : callable, optional
         Called with each finished row, a dict, at once.
     done : DataFrame, optional
-        A former table of the same network, data, options, repeats and baselines, of which network, seed and n are
-        checked: layers that are complete in it are not measured again. From a file, read layers and network as words.
+        A former table of the same network, data, options, repeats and baselines: layers that are complete in it are not
+        measured again. The name of the network is checked, seed, n, and the fingerprint in the column options, to which
+        a function counts by its name; the data are not. From a file, read layers and network as words.
     progress : bool
         Whether to show a bar.
     **options
@@ -105,7 +106,7 @@ def look(
     Returns
     -------
     DataFrame
-        The columns at the head of this module, network and seed.
+        The columns at the head of this module, network, seed and options, a fingerprint of what was asked of the lens.
 
     Raises
     ------
@@ -388,7 +389,10 @@ def class_information(
             found[layer, "class information"] = _cell([float(one[layer][0].mean()) for one in scored])
         found |= dict.fromkeys(product(layers, ["ablation area", "ablation gap"]), reason)
         if not isinstance(intact, str) and not reason:
-            of = [_areas(curves(model, batch[size:], one, units, shares, intact)) for one in scored[:2]]
+            whole = _ablation.fixed(model, batch[:2].x, layers)
+            found |= {key: whole[key[0]] for key in product(whole, ["ablation area", "ablation gap"])}
+            free = [{layer: one[layer] for layer in one if layer not in whole} for one in scored[:2]]
+            of = [_areas(curves(model, batch[size:], one, units, shares, intact)) for one in free]
             found |= {key: _cell([one[key] for one in of]) for key in of[0]}
     settings = f"one bit per unit, at its median; clamped to the mean{fitted('class_information', n, size)}"
     return table("class_information", layers, found, size, settings, {})

@@ -503,7 +503,7 @@ def test_all_five_lenses_give_one_tidy_table_in_the_order_of_the_forward_pass(ne
     sizes = {"information": {"n": N}, "redundancy": {"n": N}, "class_information": {"n": N}, "codelength": {"n": N}}
     few = {"n": 8, "boxed": True, "error": 0.05}
     table = lenses.look(net, data, LAYERS[::-1], network="mine", seed=7, discarding=few, **sizes)
-    assert table.columns.tolist() == [*lenses.COLUMNS, "network", "seed"]
+    assert table.columns.tolist() == [*lenses.COLUMNS, "network", "seed", "options"]
     assert table["lens"].unique().tolist() == list(lenses.LENSES)
     depth = table.groupby("layer")["depth"].unique().map(list)
     assert depth.to_dict() == {layer: [i] for i, layer in enumerate(LAYERS, start=1)}

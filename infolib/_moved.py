@@ -1,4 +1,4 @@
-"""Where public names of version 0.1 are now: an old name raises an ImportError that says the new one."""
+"""Where public names of version 0.1 are now: an old name raises an ImportError with the new one."""
 
 import sys
 from collections.abc import Callable
@@ -67,7 +67,7 @@ class Finder:
 
 
 def _refuse(name: str) -> None:
-    """Raise for a name that has moved; what a module that has moved left elsewhere is said too."""
+    """Raise for a name that has moved; the message also has what a moved module left elsewhere."""
     if name in MOVED:
         rows = [f"{old} is now {new}" for old, new in MOVED.items() if f"{old}.".startswith(f"{name}.")]
         where = " (workbook is in the repository only)" if MOVED[name].startswith("workbook") else ""

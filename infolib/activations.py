@@ -26,7 +26,7 @@ pass. Outside of a pass, as in `model.encode(x)`, a module may be called once, u
 Contexts nest in the order in which they are entered. An inner one gets a layer's output as the outer ones changed it.
 An outer one gets it without the changes of the inner ones. Each counts for itself.
 
-Compiled and scripted networks may pass hooks over, and are refused.
+Compiled and scripted networks may skip hooks, and are refused.
 """
 
 import re
@@ -50,7 +50,7 @@ _PLOTTED = re.compile(r"(conv|hidden|fc)\d+|stem|stage\d+\.block\d+|output")
 _SEVERAL = "layer {0!r} is called more than once in a forward pass; name one call: '{0}#1', '{0}#2' and so on"
 _BEFORE = "give the network as it was before: model._orig_mod, or copy.deepcopy(model) after model.compile()"
 
-TAKE = "say which of its tensors counts: Network(model, take=0), a place, a key or a function"
+TAKE = "choose one of its tensors with Network(model, take=...): an index, a key or a function"
 
 Action = Callable[[str, Any], Any]
 
@@ -64,11 +64,11 @@ def record(model: nn.Module, layers: Layers, *, detach: bool = True) -> Iterator
     Parameters
     ----------
     model : nn.Module
-        Any network; a `networks.Network` says what of its outputs counts.
+        Any network; a `networks.Network` chooses the tensor of each output that counts.
     layers : sequence of str or re.Pattern, one pattern, or int
         As `networks.select` takes them: names, with `#k` for the k-th call, patterns, or a number of blocks.
     detach : bool
-        Whether the copies are detached from the graph.
+        Whether the copies are detached from the autograd graph.
 
     Yields
     ------
@@ -135,7 +135,7 @@ def replace(model: nn.Module, changes: Mapping[str, Callable[[Tensor], Tensor]])
         before = tensor_of(model, layer, output)
         result = function(before.clone())
         if not isinstance(result, Tensor):
-            raise ValueError(f"the replacement of layer {layer!r} is no tensor but {type(result).__name__}")
+            raise ValueError(f"the replacement of layer {layer!r} must be a tensor, got {type(result).__name__}")
         if (result.shape, result.dtype) != (before.shape, before.dtype):
             raise ValueError(
                 f"the replacement of layer {layer!r} must be {before.dtype} of shape {tuple(before.shape)}, "
@@ -156,7 +156,7 @@ def collect(model: nn.Module, x: Any, layers: Layers, *, batch_size: int = 1024)
     Parameters
     ----------
     model : nn.Module
-        Any network; each module's mode is restored. A `networks.Network` says how it is called, and what counts.
+        Any network; each module's mode is restored. A `networks.Network` defines how it is called and what counts.
     x : Tensor, shape (n, ...), or tuple or mapping of these
         Samples; an array becomes a tensor. Floats get the type of the model's weights.
     layers : sequence of str or re.Pattern, one pattern, or int
@@ -199,7 +199,7 @@ def collect(model: nn.Module, x: Any, layers: Layers, *, batch_size: int = 1024)
 def upto(model: nn.Module, layer: str) -> Iterator[Callable[[Tensor], Tensor]]:
     """A function from samples to the output of a layer; it does not run the layers after it.
 
-    Its first call alone runs through the whole model before, in eval mode, to count the layer's calls.
+    Only its first call runs the whole model once more, in eval mode, to count the layer's calls.
 
     Parameters
     ----------
@@ -211,7 +211,7 @@ def upto(model: nn.Module, layer: str) -> Iterator[Callable[[Tensor], Tensor]]:
     Yields
     ------
     callable
-        From x (n, ...) to the layer's output with its graph. It works inside the `with` only.
+        From x (n, ...) to the layer's output with its autograd graph. It works inside the `with` only.
 
     Raises
     ------
@@ -308,7 +308,7 @@ def _calls(model: nn.Module, x: Any) -> tuple[list[nn.Module], Exception | None]
 
 
 def forward(model: nn.Module, x: Any) -> Any:
-    """What a model makes of samples.
+    """The output of a model for samples.
 
     Parameters
     ----------
@@ -379,7 +379,7 @@ def hooked(model: nn.Module, actions: Mapping[str, Action], *, every: bool = Fal
         Any network; its hooks are removed at the end, whatever happens.
     actions : mapping of str to callable
         Dotted name of a layer, with `#k` for the k-th call -> function of this name and the layer's output; "" is the
-        model itself. The output may be of any type. What the function returns replaces the output, but for None.
+        model itself. The output may be of any type. What the function returns replaces the output, unless it is None.
     every : bool
         Whether a forward pass that does not reach one of the layers is an error.
 
@@ -391,7 +391,7 @@ def hooked(model: nn.Module, actions: Mapping[str, Action], *, every: bool = Fal
     ------
     ValueError
         For a layer that the model does not have, and a network that is compiled, scripted or spread over devices. On
-        the forward pass: for a bare name of a module that is called several times, and a call that there is not.
+        the forward pass: for a bare name of a module that is called several times, and a call that does not occur.
 
     Examples
     --------
@@ -442,7 +442,7 @@ class _Calls:
             if call is None and self.done[module] > 1:
                 raise ValueError(_SEVERAL.format(layer))
             if call is not None and self.depth == 0:
-                raise ValueError(f"layer {layer!r} is called outside of a forward pass of model, where no call counts")
+                raise ValueError(f"layer {layer!r} is called outside of a forward pass of model, which counts no calls")
             if call in (None, self.done[module]):
                 changed = self.actions[layer](layer, output)
                 output = output if changed is None else changed
@@ -470,7 +470,7 @@ def _modules(model: nn.Module) -> dict[str, nn.Module]:
     for module in (*modules.values(), *([model.model] if isinstance(model, Network) else [])):
         compiled = module._compiled_call_impl or hasattr(module.forward, "_torchdynamo_orig_callable")
         if compiled or isinstance(module, torch.jit.ScriptModule):
-            raise ValueError(f"model is compiled or scripted, where hooks may be passed over; {_BEFORE}")
+            raise ValueError(f"model is compiled or scripted, so that hooks may be skipped; {_BEFORE}")
         if isinstance(module, nn.DataParallel) and len(module.device_ids) > 1:
             raise ValueError("model is spread over devices, each with some of the samples; give model.module")
     return modules
@@ -500,7 +500,7 @@ def tensor_of(model: nn.Module, layer: str, output: Any) -> Tensor:
     Parameters
     ----------
     model : nn.Module
-        Any network; a `networks.Network` says which one it is.
+        Any network; a `networks.Network` chooses the tensor.
     layer : str
         Dotted name.
     output : any
@@ -513,7 +513,7 @@ def tensor_of(model: nn.Module, layer: str, output: Any) -> Tensor:
     Raises
     ------
     ValueError
-        For an output that is no tensor, of which nothing is said.
+        For an output that is not a tensor, where no `take` chooses one of its tensors.
 
     Examples
     --------
@@ -522,7 +522,7 @@ def tensor_of(model: nn.Module, layer: str, output: Any) -> Tensor:
     """
     output = model.taken(layer, output) if isinstance(model, Network) else output
     if not isinstance(output, Tensor):
-        raise ValueError(f"the output of layer {layer!r} is no tensor but {type(output).__name__}; {TAKE}")
+        raise ValueError(f"the output of layer {layer!r} must be a tensor, got {type(output).__name__}; {TAKE}")
     return output
 
 
@@ -530,7 +530,7 @@ def final(model: nn.Module) -> nn.Module:
     """The module whose output is the output of a model, wherever it is declared.
 
     It is found without data: from the order of `nn.Sequential`, and by a symbolic trace of other modules (`torch.fx`).
-    Identities and dropout behind it do not count.
+    Identities and dropout after it do not count.
 
     Parameters
     ----------
@@ -540,13 +540,13 @@ def final(model: nn.Module) -> nn.Module:
     Returns
     -------
     nn.Module
-        The module itself, of those of `torch.nn`.
+        The module itself, of a class of `torch.nn`.
 
     Raises
     ------
     ValueError
-        Where the output is that of no module or of one with a second call, and where no trace can be made, as where the
-        pass depends on values.
+        Where the output does not come from a module, or from one that is called again, and where no trace can be made,
+        as where the forward pass depends on values.
 
     Examples
     --------
@@ -627,7 +627,7 @@ def evaluating(model: nn.Module) -> Iterator[None]:
     Raises
     ------
     ValueError
-        For what is no network.
+        For anything but a network.
 
     Examples
     --------
@@ -668,7 +668,7 @@ def device_of(model: nn.Module, default: torch.device | str = "cpu") -> torch.de
     Raises
     ------
     ValueError
-        For what is no network or no device.
+        For anything but a network, and anything but a device.
 
     Examples
     --------

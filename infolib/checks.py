@@ -42,7 +42,7 @@ def floats(name: str, value: Any, *, min_ndim: int = 1, finite: bool = True) -> 
     Raises
     ------
     ValueError
-        For values that are no real numbers, NaN, infinity, an empty array or too few dimensions.
+        For values that are not real numbers, NaN, infinity, an empty array or too few dimensions.
 
     Examples
     --------
@@ -82,7 +82,7 @@ def integers(name: str, value: Any, *, min_ndim: int = 1) -> "Tensor":
     Raises
     ------
     ValueError
-        For values that are no integers, an empty array or too few dimensions.
+        For values that are not integers, an empty array or too few dimensions.
 
     Examples
     --------
@@ -109,7 +109,7 @@ def samples(name: str, value: Any, *, empty: bool = False) -> "Tensor":
     name : str
         Name of the argument, for the error message.
     value : array_like, shape (n, ...)
-        Finite real numbers. Of what is no tensor, such as an array or a data frame, float64 becomes torch's default.
+        Finite real numbers. float64 of an array or a data frame becomes torch's default; a tensor is left as it is.
     empty : bool
         Whether there may be no samples.
 
@@ -121,7 +121,7 @@ def samples(name: str, value: Any, *, empty: bool = False) -> "Tensor":
     Raises
     ------
     ValueError
-        For values that are no real numbers, NaN, infinity, a single number, and no samples unless `empty`.
+        For values that are not real numbers, NaN, infinity, a single number, and no samples unless `empty`.
 
     Examples
     --------
@@ -137,7 +137,7 @@ def samples(name: str, value: Any, *, empty: bool = False) -> "Tensor":
 
 
 def inputs(name: str, value: Any, *, empty: bool = False) -> Any:
-    """`value` as inputs of a network: samples, or several such in a tuple of arrays or a mapping.
+    """`value` as inputs of a network: samples, or several inputs in a tuple of arrays or a mapping.
 
     Parameters
     ----------
@@ -197,7 +197,7 @@ def leaves(x: Any) -> "list[Tensor]":
 
 
 def each(change: "Callable[[Tensor], Tensor]", x: Any) -> Any:
-    """Inputs with a function of every tensor in its place.
+    """Inputs of the same form, with a function applied to every tensor.
 
     Parameters
     ----------
@@ -223,14 +223,14 @@ def each(change: "Callable[[Tensor], Tensor]", x: Any) -> Any:
 
 
 def nearest(name: str | re.Pattern[str], names: Sequence[str]) -> str:
-    """Advice for a name that is none of those that there are; empty where none is near.
+    """Advice for an unknown name: the known names that are similar; empty where there are none.
 
     Parameters
     ----------
     name : str or re.Pattern
-        What was asked for.
+        The name or pattern that was asked for.
     names : sequence of str
-        What there is.
+        The known names.
 
     Returns
     -------
@@ -282,7 +282,7 @@ def labels(name: str, value: Any, n: int | None = None) -> "Tensor":
 
 
 def targets(name: str, value: Any) -> "Tensor":
-    """`value` as what a network is asked for: classes, several labels of each sample, or numbers.
+    """`value` as the targets of a network: classes, several labels for each sample, or numbers.
 
     Parameters
     ----------
@@ -300,7 +300,8 @@ def targets(name: str, value: Any) -> "Tensor":
     Raises
     ------
     ValueError
-        For what is no array of finite numbers, other shapes, labels that are not 0 or 1, and several numbers a sample.
+        For anything but an array of finite numbers, other shapes, labels that are not 0 or 1, and several numbers for
+        a sample.
 
     Examples
     --------
@@ -333,7 +334,7 @@ def positive(name: str, value: float) -> float:
     Returns
     -------
     float
-        The value as a number of Python.
+        The value as a Python number.
 
     Raises
     ------
@@ -359,12 +360,12 @@ def at_least(name: str, value: int, least: int) -> int:
     name : str
         Name of the argument, for the error message.
     value, least : int
-        The value, of Python's or NumPy's integers, and the smallest allowed one.
+        The value, an integer of Python or NumPy; the smallest allowed value.
 
     Returns
     -------
     int
-        The value as an integer of Python.
+        The value as a Python integer.
 
     Raises
     ------
@@ -434,7 +435,7 @@ def within(name: str, value: float, least: float, most: float = math.inf) -> flo
     Returns
     -------
     float
-        The value as a number of Python.
+        The value as a Python number.
 
     Raises
     ------
@@ -473,7 +474,7 @@ def increasing(name: str, values: Sequence[int], least: int) -> Sequence[int]:
     Raises
     ------
     ValueError
-        For no values, a first one below `least`, and values that do not rise.
+        For no values, a first value below `least`, and values that do not increase.
 
     Examples
     --------
@@ -483,12 +484,12 @@ def increasing(name: str, values: Sequence[int], least: int) -> Sequence[int]:
     found = [_plain(value) for value in values] if isinstance(values, Iterable) else []
     whole = all(isinstance(value, int) for value in found)
     if not found or not whole or found[0] < least or found != sorted(set(found)):
-        raise ValueError(f"{name} must rise from {least} or more, got {found or values!r}")
+        raise ValueError(f"{name} must be integers that increase from at least {least}, got {found or values!r}")
     return values
 
 
 def hold(name: str, value: Any, holds: Any, what: str) -> None:
-    """Refuse a value for which something does not hold.
+    """Raise ValueError for a value that does not meet a condition.
 
     Parameters
     ----------
@@ -497,14 +498,14 @@ def hold(name: str, value: Any, holds: Any, what: str) -> None:
     value : object
         What was given, for the error message.
     holds : object
-        Whether it may be so.
+        Whether the condition is met.
     what : str
-        What it must be, in words.
+        The condition in words, after "must be".
 
     Raises
     ------
     ValueError
-        If it may not.
+        If the condition is not met.
 
     Examples
     --------
@@ -534,7 +535,7 @@ def names(name: str, values: Iterable[str]) -> list[str]:
     Raises
     ------
     ValueError
-        For a single string, which is no sequence of names, and for anything else.
+        For a single string and for anything else that is not a sequence of names.
 
     Examples
     --------
@@ -582,8 +583,49 @@ def network(name: str, value: Any) -> "nn.Module":
     return of_type(name, value, nn.Module, "a torch.nn.Module")
 
 
+def device(name: str, value: "torch.device | str") -> "torch.device":
+    """`value` as a device that torch can use here, and that has float64.
+
+    Parameters
+    ----------
+    name : str
+        Name of the argument, for the error message.
+    value : torch.device or str
+        Such as "cpu" or "cuda:1".
+
+    Returns
+    -------
+    torch.device
+        With its number, where the device has one.
+
+    Raises
+    ------
+    ValueError
+        For any other device, and for MPS, which has no float64.
+
+    Examples
+    --------
+    >>> device("device", "cpu")
+    device(type='cpu')
+    >>> device("device", "mps")
+    Traceback (most recent call last):
+    ValueError: device must have float64, which mps does not: give 'cpu'
+    """
+    import torch
+
+    try:
+        there = torch.device(value)
+        if there.type == "mps":
+            raise ValueError(f"{name} must have float64, which mps does not: give 'cpu'")
+        number = torch.zeros((), dtype=torch.float64, device=there)
+        number.item()  # of "meta" there is none
+        return number.device
+    except (RuntimeError, TypeError, AssertionError) as error:
+        raise ValueError(f"{name} must be one that torch has here, got {value!r}: {error}") from error
+
+
 def of_type(name: str, value: T, kind: Any, words: str) -> T:
-    """`value` if it is of a type.
+    """`value` if it is an instance of a type.
 
     Parameters
     ----------
@@ -592,9 +634,9 @@ def of_type(name: str, value: T, kind: Any, words: str) -> T:
     value : any
         The value.
     kind : type
-        What it has to be.
+        The allowed type.
     words : str
-        The same in words, for the error message.
+        The type in words, for the error message.
 
     Returns
     -------
@@ -618,7 +660,7 @@ def of_type(name: str, value: T, kind: Any, words: str) -> T:
 
 
 def no_gram(name: str, x: "Tensor", advice: str) -> "Tensor":
-    """`x` if it is no Gram or distance matrix in the place of samples.
+    """`x` unless it is a Gram or distance matrix in place of samples.
 
     Parameters
     ----------
@@ -627,7 +669,7 @@ def no_gram(name: str, x: "Tensor", advice: str) -> "Tensor":
     x : Tensor, shape (n, ...)
         Samples.
     advice : str
-        What takes a matrix, for the error message.
+        Which function takes a matrix, for the error message.
 
     Returns
     -------
@@ -637,8 +679,8 @@ def no_gram(name: str, x: "Tensor", advice: str) -> "Tensor":
     Raises
     ------
     ValueError
-        For a symmetric n x n matrix with a constant diagonal, unless it is diagonal or constant. One with n below 16
-        may well be samples and is taken for them.
+        For a symmetric n x n matrix with a constant diagonal, unless it is diagonal or constant. A matrix with n below
+        16 may well hold samples and is accepted.
 
     Examples
     --------
@@ -656,16 +698,16 @@ def no_gram(name: str, x: "Tensor", advice: str) -> "Tensor":
 
 
 def guard(module: dict[str, Any], *, classes: bool = True) -> None:
-    """Have the public functions and data classes of a module refuse what their annotations do not allow.
+    """Make the public functions and data classes of a module check their arguments against the annotations.
 
-    One call at the end of a module, and a function that is added to it is checked too: networks, numbers, words, names,
-    functions, tensors of finite numbers, tables with rows in them. What is annotated as `Any`, and ranges, are left to
-    the functions. Of a table a missing column is said by the table's name, and by that of the argument which names it.
+    One call at the end of a module covers every function that is added to it. Checked are networks, numbers, words,
+    names, functions, tensors of finite numbers, and tables with rows in them. What is annotated as `Any`, and ranges,
+    are left to the functions. An error about a missing column names the table and the argument that names the column.
 
     Parameters
     ----------
     module : dict
-        Its `globals()`; of a package, it counts what the package imports from its own modules.
+        Its `globals()`; in a package also what the package imports from its own modules.
     classes : bool
         Whether its data classes too.
 
@@ -703,7 +745,7 @@ def _guarded(function: Callable) -> Callable:
         places += [p.name] if p.kind == p.POSITIONAL_OR_KEYWORD else []
         rest = p.name if p.kind == p.VAR_POSITIONAL else rest
 
-    if "bits" in rules:  # a price of the user's own may take labels that are no classes
+    if "bits" in rules:  # a codelength of the user's own may take labels that are not classes
         rules |= {name: partial(_data, whole=False) for name, rule in rules.items() if rule is _data}
         rules |= {"pool": partial(_optional, partial(_data, whole=False))} if "pool" in rules else {}
 
@@ -727,7 +769,7 @@ def _guarded(function: Callable) -> Callable:
 
 
 def _rule(hint: Any, some: bool = False) -> Callable[[str, Any], Any] | None:
-    """What refuses a value that a type hint does not allow, or an empty one where there must be `some` in it.
+    """The check of a value against a type hint; an empty value is refused where there must be `some` entries.
 
     None where the function has to see for itself.
     """
@@ -783,7 +825,7 @@ def _number(name: str, value: Any) -> Any:
 def _held(
     kind: type, each: Callable[[str, Any], Any] | None, some: bool, size: int | None, name: str, value: Any
 ) -> None:
-    """Refuse what is no mapping or no sequence, an array being one, and what may not be in it."""
+    """Refuse anything but a mapping or a sequence (an array is one), and entries that are not allowed."""
     if each is names:
         names(name, value)
     elif isinstance(value, str | bytes) or isinstance(value, Mapping) != (kind is Mapping) or not _sized(value):

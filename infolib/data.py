@@ -30,7 +30,7 @@ class Data:
     Raises
     ------
     ValueError
-        For x and y of different lengths, and for what is no array of numbers.
+        For x and y of different lengths, and for anything but arrays of numbers.
 
     Examples
     --------
@@ -101,7 +101,7 @@ class Data:
         return Data(self.x, self.shuffled(generator).y)
 
     def noisy_labels(self, share: float, *, classes: int = 10, generator: torch.Generator) -> "Data":
-        """The same samples, a share of them with labels drawn at random from all classes.
+        """The same samples, a fraction of them with labels drawn at random from all classes.
 
         Parameters
         ----------
@@ -110,7 +110,7 @@ class Data:
         classes : int
             How many classes to draw from.
         generator : torch.Generator
-            It draws which labels, and then the labels.
+            It draws which labels change, and then the new labels.
 
         Returns
         -------
@@ -120,7 +120,7 @@ class Data:
         Raises
         ------
         ValueError
-            For a share that is no probability, and for no classes.
+            For a share that is not a probability, and for no classes.
 
         Examples
         --------
@@ -140,7 +140,7 @@ class Data:
         Parameters
         ----------
         seed : int
-            Of the order.
+            Seed of the order.
 
         Returns
         -------
@@ -164,7 +164,7 @@ class Data:
         classes : sequence of int
             Labels, each once.
         renumber : bool
-            Whether labels become places in `classes`, which begin at 0; else they stay.
+            Whether labels become indices into `classes`, from 0; otherwise they stay.
 
         Returns
         -------
@@ -226,8 +226,8 @@ def labelled(name: str, data: Any, *, empty: bool = False) -> Data:
     Raises
     ------
     ValueError
-        For anything but `Data`, no samples unless `empty`, samples that are no finite real numbers, and labels that are
-        no integers of shape (n,) or are below 0, such as -100.
+        For anything but `Data`, no samples unless `empty`, samples that are not finite real numbers, and labels that
+        are not integers of shape (n,) or are below 0, such as -100.
 
     Examples
     --------
@@ -264,7 +264,7 @@ def gathered(name: str, data: Any) -> Data:
     Raises
     ------
     ValueError
-        For data in another form, too many samples or none, samples that are no finite numbers, and as
+        For data in another form, too many samples or none, samples that are not finite numbers, and as
         `checks.targets`.
 
     Examples
@@ -339,7 +339,7 @@ class Splits:
         Raises
         ------
         ValueError
-            For a seed that is no integer of at least 0.
+            For a seed that is not an integer of at least 0.
 
         Examples
         --------
@@ -375,16 +375,16 @@ class Splits:
     def cluttered(self, *, patches: int = 8, seed: int = 0) -> "Splits":
         """The images in the centre of a canvas 1.5 times their side, with clutter around them.
 
-        So the object's box is known. Clutter are squares of half an image's side, cut out of other images of the same
-        part and laid along the edges of the canvas, the brightest on top. None covers the object's box, the canvas'
-        central two thirds.
+        So the object's box is known: the central two thirds of the canvas. The clutter consists of squares of half an
+        image's side, cut out of other images of the same part and placed along the edges of the canvas; where they
+        overlap, the brighter pixel counts. None covers the object's box.
 
         Parameters
         ----------
         patches : int
-            Squares around each image.
+            Number of squares around each image.
         seed : int
-            Of what is cut out and where it lies.
+            Seed of what is cut out and where it is placed.
 
         Returns
         -------
@@ -413,7 +413,7 @@ def stratified_order(y: Tensor, generator: torch.Generator) -> Tensor:
     """A random order of samples in which every prefix has about the class proportions of the whole.
 
     The i-th sample of a class of size m has the place (i + 1/2) / m, Webster's rule of apportionment. With C classes,
-    none above a fraction 1 / (C - 2), each prefix has each class in its proportion to within one sample.
+    none above a fraction 1 / (C - 2), each prefix has the right number of each class to within one sample.
 
     Parameters
     ----------
@@ -430,7 +430,7 @@ def stratified_order(y: Tensor, generator: torch.Generator) -> Tensor:
     Raises
     ------
     ValueError
-        For labels that are no integers of shape (n,), no labels, and for another kind of generator.
+        For labels that are not integers of shape (n,), no labels, and for another kind of generator.
 
     Examples
     --------
@@ -455,7 +455,7 @@ def stratified_order(y: Tensor, generator: torch.Generator) -> Tensor:
 def _clutter(x: Tensor, patches: int, generator: torch.Generator) -> Tensor:
     n, side = len(x), x.shape[-1]
     if side % 2 or x.shape[-2] != side or n == 1:
-        raise ValueError(f"images must be square, of an even side, and more than one, got shape {tuple(x.shape)}")
+        raise ValueError(f"images must be square, with an even side, and more than one, got shape {tuple(x.shape)}")
     draw = partial(torch.randint, generator=generator)
     size, border = side // 2, side // 4
     canvas = x.new_zeros(*x.shape[:-2], side + 2 * border, side + 2 * border)

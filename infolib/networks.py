@@ -1,7 +1,7 @@
-"""How a network is run, and which of its layers are meant: for networks that are no plain image classifier.
+"""How a network is run, and which of its layers are chosen: for networks that are not plain image classifiers.
 
-A network that takes several inputs, returns a tuple, or starts from token numbers is wrapped in a `Network`, which says
-how it is called and what of its outputs counts. Every function of the library takes it in the place of the model:
+A network that takes several inputs, returns a tuple, or starts from token numbers is wrapped in a `Network`. It defines
+how the network is called and which of its outputs count. Every function of the library takes it in place of the model:
 
 >>> net = nn.LSTM(4, 3, batch_first=True)
 >>> Network(net, take=0)(torch.zeros(2, 5, 4)).shape  # (outputs, states) is what it returns
@@ -41,25 +41,25 @@ class Network(nn.Module):
     Parameters
     ----------
     model : nn.Module
-        Any network. Of a `Network`, what is not given here is kept.
+        Any network. A `Network` keeps the arguments that are not given here.
     forward : callable, optional
         From the model and a batch to what the model returns, such as `lambda model, x: model.encode(x)`.
     take : int, str, callable or mapping, optional
-        Which tensor of an output that is none counts: its place, its key or attribute, or a function of the output. A
-        mapping from names, wildcards or regular expressions of layers to these, of which the first that fits counts;
-        the output of the model itself has the name "".
+        Which tensor counts where an output is not a tensor: its index, its key or attribute, or a function of the
+        output. Or a mapping from names, wildcards or regular expressions of layers to these, of which the first that
+        fits counts; the output of the model itself has the name "".
     units : str or mapping, optional
         What the units of layers with outputs of three or more dimensions are: "features", the last dimension,
-        "channels" or "tokens", the second. A mapping as of `take`. Without it they are told by the type of the layer.
+        "channels" or "tokens", the second. Or a mapping, as for `take`. Without it, the type of the layer decides.
     mask : str, int or callable, optional
-        Which tokens count: the key or place of a mask (n, tokens) in the inputs, or a function from a batch to it.
+        Which tokens count: key or index of a mask (n, tokens) in the inputs, or a function from a batch to the mask.
     input_of : str, optional
         Layer whose output is the input that kernels and noise are about, such as that of the embeddings.
 
     Raises
     ------
     ValueError
-        For arguments of another type, units of another name, a layer that there is not, and a compiled model.
+        For arguments of another type, unknown units, an unknown layer, and a compiled model.
 
     Examples
     --------
@@ -94,10 +94,10 @@ class Network(nn.Module):
         names = [name for name, _ in model.named_modules()]
         checks.of_type("forward", forward, Callable | None, "a function of the model and a batch")
         for one in take.values() if isinstance(take, Mapping) else [take]:
-            checks.of_type("take", one, PLACE, "a place, a key, a function, or a mapping to these")
+            checks.of_type("take", one, PLACE, "an index, a key, a function, or a mapping to these")
         for word in units.values() if isinstance(units, Mapping) else [] if units is None else [units]:
             checks.choice("units", word, UNITS)
-        checks.of_type("mask", mask, PLACE, "a key, a place, or a function of a batch")
+        checks.of_type("mask", mask, PLACE, "a key, an index, or a function of a batch")
         if input_of is not None and str(input_of).partition("#")[0] not in names:
             raise ValueError(f"input_of must be a layer, got {input_of!r}{checks.nearest(str(input_of), names)}")
         given = {"how": forward, "take": take, "units": units, "mask": mask, "input_of": input_of}
@@ -114,7 +114,7 @@ class Network(nn.Module):
         self.model.training = mode
 
     def forward(self, x: Any) -> Any:
-        """What counts of the model's output.
+        """The tensor of the model's output that counts.
 
         Parameters
         ----------
@@ -134,7 +134,7 @@ class Network(nn.Module):
 
     @staticmethod
     def run(model: nn.Module, x: Any) -> Any:
-        """What a model returns for a batch: a tensor, a tuple of arguments, or a mapping of keywords.
+        """What a model returns for a batch, which is a tensor, a tuple of arguments, or a mapping of keywords.
 
         Parameters
         ----------
@@ -169,7 +169,7 @@ class Network(nn.Module):
         Returns
         -------
         any
-            A tensor, or the output as it is where `take` does not speak of the layer.
+            A tensor, or the output as it is where `take` has no entry for the layer.
 
         Raises
         ------
@@ -194,7 +194,7 @@ class Network(nn.Module):
             raise ValueError(f"take={rule!r} does not fit {what}, a {type(output).__name__}{keys}: {error}") from error
 
     def units_of(self, layer: str) -> str | None:
-        """What the units of a layer are, where `units` speaks of it.
+        """What the units of a layer are, where `units` has an entry for it.
 
         Parameters
         ----------
@@ -222,7 +222,7 @@ class Network(nn.Module):
         output : any
             What the layer returned.
         tensor : Tensor
-            In the place of what `taken` gives.
+            Replaces the tensor that `taken` gives.
 
         Returns
         -------
@@ -232,18 +232,24 @@ class Network(nn.Module):
         Raises
         ------
         ValueError
-            Where `take` is a function, which names no place.
+            Where `take` is a function that makes a tensor of its own, which has no place in the output.
 
         Examples
         --------
         >>> Network(nn.Identity(), take=0).put("0", (1, 2), torch.zeros(1))
         (tensor([0.]), 2)
+        >>> a, b, new = torch.zeros(3, 1)
+        >>> Network(nn.Identity(), take=lambda output: output["x"][-1]).put("0", {"x": (a, b)}, new)["x"][1] is new
+        True
         """
         rule = None if isinstance(output, Tensor) else _ruled(self.take, layer)
         if rule is None:
             return tensor
         if callable(rule):
-            raise ValueError(f"take must be a place or a key where layer {layer!r} is changed, got a function")
+            changed = _swapped(output, rule(output), tensor)
+            what = "a place, a key, or a function that picks one of the tensors there are"
+            checks.hold(f"take, where layer {layer!r} is changed,", rule, changed is not output, what)
+            return changed
         if isinstance(output, tuple):
             parts = list(output)
             parts[rule if isinstance(rule, int) else output._fields.index(rule)] = tensor  # type: ignore[attr-defined]
@@ -271,7 +277,7 @@ class Network(nn.Module):
         Raises
         ------
         ValueError
-            For a mask of another shape, and inputs without it.
+            For a mask of another shape, and inputs without a mask.
 
         Examples
         --------
@@ -291,6 +297,22 @@ class Network(nn.Module):
         return mask.to(torch.bool)
 
 
+def _swapped(part: Any, old: Any, new: Tensor) -> Any:
+    """A nested output with another tensor in the place of one of its own; the same object where it is not in it."""
+    if part is old:
+        return new
+    if isinstance(part, tuple | list):
+        ones = [_swapped(one, old, new) for one in part]
+        same = all(a is b for a, b in zip(ones, part, strict=True))
+        return part if same else type(part)(*ones) if hasattr(part, "_fields") else type(part)(ones)
+    held = part if isinstance(part, Mapping) else {} if isinstance(part, Tensor) else getattr(part, "__dict__", {})
+    parts = {name: _swapped(one, old, new) for name, one in held.items()}
+    changed = part if all(parts[name] is held[name] for name in held) else copy.copy(part)
+    for name in held if changed is not part else ():
+        changed.__setitem__(name, parts[name]) if held is part else setattr(changed, name, parts[name])
+    return changed
+
+
 def _ruled(given: Any, layer: str) -> Any:
     """What holds for a layer: the first of a mapping whose name or pattern fits, or the one value for all."""
     if not isinstance(given, Mapping):
@@ -300,7 +322,7 @@ def _ruled(given: Any, layer: str) -> Any:
 
 
 def untrained(model: nn.Module, seed: int = 0, x: Any = None) -> nn.Module:
-    """A copy of a network with random weights: what a number would be without training.
+    """A copy of a network with random weights: the baseline of a measure without training.
 
     Every module draws its weights anew by its own `reset_parameters`, torch's initialisation. Parameters of modules
     without it, such as a class token, and those that it leaves as they are, such as the original of a pruned or normed
@@ -311,7 +333,7 @@ def untrained(model: nn.Module, seed: int = 0, x: Any = None) -> nn.Module:
     model : nn.Module
         Any network, or `Network`.
     seed : int
-        Of the weights.
+        Seed of the weights.
     x : Tensor, or tuple or mapping of tensors, optional
         Samples, on the model's device.
 
@@ -323,8 +345,8 @@ def untrained(model: nn.Module, seed: int = 0, x: Any = None) -> nn.Module:
     Raises
     ------
     ValueError
-        For what is no network, one that cannot be copied, a negative seed, and samples that are no arrays of finite
-        numbers.
+        For anything but a network, one that cannot be copied, a negative seed, and samples that are not arrays of
+        finite numbers.
 
     Examples
     --------
@@ -365,7 +387,7 @@ def untrained(model: nn.Module, seed: int = 0, x: Any = None) -> nn.Module:
 
 
 def forked(model: nn.Module) -> AbstractContextManager[None]:
-    """What leaves torch's random numbers as they were, on the processor and on the model's cards.
+    """A context that restores torch's random state at its end, on the CPU and on the model's GPUs.
 
     Parameters
     ----------
@@ -389,7 +411,7 @@ def forked(model: nn.Module) -> AbstractContextManager[None]:
 
 
 def select(model: nn.Module, layers: Layers = None) -> list[str]:
-    """Names of layers, by what a user writes.
+    """Names of layers, from names, patterns or a number of blocks.
 
     Parameters
     ----------
@@ -397,14 +419,14 @@ def select(model: nn.Module, layers: Layers = None) -> list[str]:
         Any network.
     layers : sequence of str or re.Pattern, one pattern, int, or None
         Names, with `#k` for the k-th call. A wildcard: `*` is any part of a name without a dot, `**` any part, `?` one
-        letter. A regular expression of `re.compile`, which is the whole name. A number: so many evenly spaced ones of
-        the repeated blocks, the first and the last among them. None: the repeated blocks, at most twelve, evenly
-        spaced; their names are printed.
+        letter. A regular expression of `re.compile`, which must match the whole name. A number: this
+        many of the repeated blocks, evenly spaced, the first and the last among them. None: the repeated blocks, at
+        most twelve, evenly spaced; their names are printed.
 
     Returns
     -------
     list of str
-        Names, each once, in the order given, and for one pattern in that in which the modules are declared.
+        Names, each once, in the order given; within one pattern, in the order in which the modules are declared.
 
     Raises
     ------
@@ -463,9 +485,9 @@ def _matches(pattern: str | re.Pattern[str], layer: str) -> bool:
 
 
 def blocks(model: nn.Module) -> list[str]:
-    """The repeated blocks of a network: modules of one class that come several times, and not inside of another such.
+    """The repeated blocks of a network: modules of a class that occurs several times, outside of other such modules.
 
-    A stage, which is a list of blocks, is none. Of a network without blocks, its layers with weights.
+    A stage, which is a list of blocks, does not count. For a network without blocks: its layers with weights.
 
     Parameters
     ----------

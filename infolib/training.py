@@ -14,9 +14,9 @@ after step 50: 0.0 bits
 >>> evaluate(net, data).accuracy
 1.0
 
-`minimise` does so with a loss of your own. `train` trains a copy, again and again from the same weights, as a
+`minimise` does the same with a loss of your own. `train` trains a copy, again and again from the same weights, as a
 prequential code asks for. Its minibatches are drawn with replacement, and the draw depends on the seed and on the
-number of samples alone: two networks with the same seed and data meet the same samples (common random numbers).
+number of samples alone: two networks with the same seed and data get the same samples (common random numbers).
 
 >>> start = zero_head(nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 2)))
 >>> train(start, data, steps=50, lr=0.1, seed=0)(data.x).argmax(1).tolist(), start(data.x).abs().sum().item()
@@ -134,7 +134,7 @@ def fit(model: nn.Module, data: Data, **options: Unpack[Options]) -> Iterator[St
     Raises
     ------
     ValueError
-        For an option out of range, no data, and labels that are no integers from 0, such as -100; before the first
+        For an option out of range, no data, and labels that are not integers from 0, such as -100; before the first
         step. At the first step: for samples that the model cannot take, and labels beyond its outputs.
     TypeError
         For an unknown or a missing option, before the first step.
@@ -224,13 +224,13 @@ def minimise(
     n, epochs = checks.at_least("n", n, 1), checks.at_least("epochs", epochs, 0)
     batch_size, seed = checks.at_least("batch_size", batch_size, 1), checks.at_least("seed", seed, 0)
     update = _optimiser(model, optimizer, lr=lr, momentum=momentum, weight_decay=weight_decay)
-    device = device_of(model)
+    device, modules = device_of(model), list(model.modules())
     # disable=None: silent where the output is no terminal
     bar = tqdm(range(1, epochs + 1), unit="epoch", disable=None if progress else True)
     batches = ((e, batch) for e in bar for batch in _batches(torch.randperm(n), batch_size))
 
     def in_training(batch: tuple[int, Tensor]) -> Tensor:
-        model.train()
+        _ = all(m.training for m in modules) or model.train()  # the caller may have measured between two steps
         return loss(batch[1])
 
     steps = _apart(descend(update, in_training, batches), seed, device)
@@ -257,7 +257,7 @@ def descend(optimizer: Optimizer, loss: Callable[[T], Tensor], batches: Iterable
     Raises
     ------
     ValueError
-        For another kind of optimiser, and a loss that is no scalar.
+        For another kind of optimiser, and a loss that is not a scalar.
     FloatingPointError
         When the loss, or a parameter after the last step, is no longer finite.
 
@@ -303,8 +303,8 @@ def evaluate(model: nn.Module, data: Data, *, batch_size: int = 1024) -> Evaluat
     Raises
     ------
     ValueError
-        For no data, a batch size below 1, samples that the model cannot take, outputs that are no logits (n, classes)
-        or NaN, and labels that are no integers from 0 to classes - 1, such as -100.
+        For no data, a batch size below 1, samples that the model cannot take, outputs that are not logits (n, classes)
+        or NaN, and labels that are not integers from 0 to classes - 1, such as -100.
 
     Examples
     --------
@@ -350,7 +350,7 @@ def train(
     steps : int
         Number of steps.
     epochs : float
-        Least number of visits to the data: more steps if it needs them.
+        Least number of visits to the data; more steps are taken if this needs them.
     batch_size : int
         Samples in a step.
     lr : float
@@ -372,7 +372,7 @@ def train(
     Raises
     ------
     ValueError
-        For an option out of range, samples that the model cannot take, and labels that are no integers from 0 to the
+        For an option out of range, samples that the model cannot take, and labels that are not integers from 0 to the
         number of trained outputs minus 1, such as -100.
     FloatingPointError
         When the loss, or a weight after the last step, is no longer finite.
@@ -415,7 +415,7 @@ def train_many(
     lr: float = 1e-3,
     seed: int | Sequence[int],
 ) -> list[nn.Sequential]:
-    """What `train` makes of each perceptron on its data, in one batched network: several times as fast for tiny ones.
+    """`train` for many perceptrons at once, in one batched network: several times as fast for tiny networks.
 
     Parameters
     ----------
@@ -439,7 +439,7 @@ def train_many(
     ------
     ValueError
         For an option out of range, other networks, lists of different lengths, samples that do not fit a network, and
-        labels that are no integers from 0 to its outputs minus 1, such as -100.
+        labels that are not integers from 0 to its outputs minus 1, such as -100.
     FloatingPointError
         When the loss, or a weight after the last step, is no longer finite.
 
@@ -459,7 +459,7 @@ def train_many(
     each: Any = seed if several else [seed] * len(models)
     seeds = [checks.at_least("seed", one, 0) for one in each]
     if not len(models) == len(data) == len(seeds):
-        raise ValueError(f"models, data and seed must be as many, got {len(models)}, {len(data)} and {len(seeds)}")
+        raise ValueError(f"models, data and seed must have one length, got {len(models)}, {len(data)} and {len(seeds)}")
     busy = [i for i, one in enumerate(data) if len(one)]
     if not busy:
         return [copy.deepcopy(model).eval() for model in models]
@@ -635,7 +635,7 @@ def ewc(model: nn.Module, data: Data, *, strength: float, samples: int = 200, se
     strength : float
         Factor of the penalty, at least 0.
     samples, seed : int
-        How many of the samples, at least 1, F is a mean over; seed of the draws, at least 0.
+        Number of samples that F is a mean over, at least 1; seed of the draws, at least 0.
 
     Returns
     -------
@@ -645,7 +645,7 @@ def ewc(model: nn.Module, data: Data, *, strength: float, samples: int = 200, se
     Raises
     ------
     ValueError
-        For no data or labels that are none, samples that the model cannot take, and a number out of range.
+        For no data, labels that are not classes, samples that the model cannot take, and a number out of range.
 
     Examples
     --------
@@ -695,7 +695,7 @@ def distillation(model: nn.Module, head: slice, *, weight: float = 4.0, temperat
     Raises
     ------
     ValueError
-        For a number out of range, and what is no network or no slice.
+        For a number out of range, and anything but a network and a slice.
 
     Examples
     --------

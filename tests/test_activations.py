@@ -123,7 +123,7 @@ def test_an_unknown_layer_lists_those_there_are(net, context):
             r"layer '3' must be torch.float32 of shape \(10, 2\), got .* of shape \(1, 2\)",
         ),
         (lambda t: t.double(), "got torch.float64"),
-        (lambda _: None, "replacement of layer '3' is no tensor but NoneType"),
+        (lambda _: None, "replacement of layer '3' must be a tensor, got NoneType"),
     ],
 )
 def test_a_replacement_of_another_kind_is_refused(net, x, function, message):
@@ -134,7 +134,7 @@ def test_a_replacement_of_another_kind_is_refused(net, x, function, message):
 
 def test_a_layer_without_tensor_output_is_named(x):
     net = nn.Sequential(nn.LSTM(4, 2))
-    with pytest.raises(ValueError, match="output of layer '0' is no tensor but tuple"), record(net, ["0"]):
+    with pytest.raises(ValueError, match="output of layer '0' must be a tensor, got tuple"), record(net, ["0"]):
         net(x)
 
 
@@ -636,7 +636,7 @@ def test_what_is_no_number_in_range_is_refused(value):
         checks.within("h", np.inf if value == 3j else value, 0)
     with pytest.raises(ValueError, match="unknown word"):
         checks.choice("word", value, ("adam", "sgd"))
-    with pytest.raises(ValueError, match=r"^ends must rise from 1 or more"):
+    with pytest.raises(ValueError, match=r"^ends must be integers that increase from at least 1"):
         checks.increasing("ends", value, 1)
 
 

@@ -101,5 +101,5 @@ def test_an_image_is_not_its_own_clutter():
 
 def test_clutter_needs_square_images_of_even_sides():
     data = Data(torch.zeros(2, 1, 5, 5), torch.arange(2))
-    with pytest.raises(ValueError, match="images must be square, of an even side"):
+    with pytest.raises(ValueError, match="images must be square, with an even side"):
         Splits(data, data, data, "odd", {}).cluttered()

@@ -2,6 +2,8 @@
 
 import copy
 import re
+from collections import namedtuple
+from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
@@ -252,10 +254,43 @@ def test_what_is_replaced_is_put_back_in_its_place(bert):
     assert not torch.allclose(changed[""], kept[""])
     with activations.upto(net, layer) as run:
         assert torch.equal(run(x), kept[layer])
-    function = networks.Network(bert, take=lambda out: out[0])
-    refused = pytest.raises(ValueError, match=f"take must be a place or a key where layer '{layer}' is changed")
-    with refused, activations.replace(function, {layer: torch.zeros_like}):
+    own = networks.Network(bert, take=lambda out: out[0] + 0)
+    refused = pytest.raises(ValueError, match=f"take, where layer '{layer}' is changed, must be a place, a key, or a")
+    with refused, activations.replace(own, {layer: torch.zeros_like}):
         activations.forward(bert, x)
+
+
+def test_a_function_that_picks_a_tensor_is_as_good_as_its_place(bert):
+    x, y = tokens()
+    picks = {"": lambda out: out["logits"], "**": lambda out: out[0]}
+    tables = [
+        lenses.look(networks.Network(bert, **HOW | {"take": take}), (x, y), ["encoder.layer.1"], beside=(),
+                    lenses=["class_information"], class_information={"n": 30})
+        for take in (HOW["take"], picks, picks | {"**": lambda out: out[0] + 0})
+    ]  # fmt: skip
+    assert (tables[0]["why not"] == "").all()
+    assert tables[1]["value"].tolist() == tables[0]["value"].tolist()
+    own = tables[2].set_index("quantity")  # what no change can reach is measured all the same
+    assert own["value"].tolist()[:2] == tables[0]["value"].tolist()[:2]
+    assert all("function that picks one of the tensors there are" in why for why in own["why not"].tolist()[2:])
+
+
+def test_what_a_function_picks_is_changed_wherever_it_lies():
+    @dataclass
+    class Output:
+        """As a network of one's own may return it."""
+
+        states: tuple
+        named: dict
+
+    a, b, new = torch.zeros(3, 1)
+    pair = namedtuple("Pair", "first second")
+    given = Output((a, pair(a, [b])), {"b": b})
+    changed = networks.Network(nn.Identity(), take=lambda out: out.named["b"]).put("0", given, new)
+    assert changed.states[1].second[0] is changed.named["b"] is new
+    assert changed.states[0] is changed.states[1].first is a
+    assert given.named["b"] is given.states[1].second[0] is b
+    assert isinstance(changed.states[1], pair)
 
 
 def test_units_of_a_convolution_over_time_are_its_channels():
@@ -335,7 +370,7 @@ def test_networks_of_half_precision_are_measured_like_their_float32(dtype):
 
 @pytest.mark.parametrize(("how", "message"), [
     ({"mask": "attention_mask", "input_of": "embeddings"},
-     r"layer 'encoder.layer.0' cannot be measured: its output is no tensor but tuple: say which .* take=0"),
+     r"layer 'encoder.layer.0' cannot be measured: its output must be a tensor, got tuple: choose one .* take="),
     ({**HOW, "take": "logits"}, "take='logits' does not fit the output of layer 'encoder.layer.0', a tuple"),
     ({**HOW, "take": {"": "score", "**": 0}}, "take='score' does not fit the output of the model, a dict of logits"),
     ({**HOW, "mask": "mask"}, "mask='mask' does not fit the inputs: 'mask'"),
@@ -346,7 +381,7 @@ def test_networks_of_half_precision_are_measured_like_their_float32(dtype):
      r"x of data must be floats, .* got 2 inputs; name the layer .* Network\(model, input_of="),
     ({**HOW, "input_of": "embedding"}, "input_of must be a layer, got 'embedding'; the nearest are 'embeddings'"),
     ({**HOW, "units": "neurons"}, "unknown units 'neurons'; allowed: features, channels, tokens"),
-    ({**HOW, "take": 1.5}, "take must be a place, a key, a function, or a mapping to these, got float"),
+    ({**HOW, "take": 1.5}, "take must be an index, a key, a function, or a mapping to these, got float"),
     ({**HOW, "forward": lambda model, x: model(x)}, "model cannot take x of shape {'input_ids': .*give Network"),
 ])  # fmt: skip
 def test_a_network_that_is_run_wrongly_is_refused_before_the_first_lens(bert, how, message, monkeypatch):

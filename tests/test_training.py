@@ -426,7 +426,7 @@ def test_training_in_steps_refuses(digits):
         train(digit_net(), digits, steps=-1, seed=0)
     with pytest.raises(ValueError, match="epochs must be a finite number of at least 0, got nan"):
         train(digit_net(), digits, steps=1, epochs=float("nan"), seed=0)
-    with pytest.raises(ValueError, match="as many, got 1, 2 and 1"):
+    with pytest.raises(ValueError, match="one length, got 1, 2 and 1"):
         train_many([digit_net()], [digits, digits], steps=1, seed=[0])
     with pytest.raises(ValueError, match=r"ReLU perceptrons of one shape, got 1 shapes, \['Tanh'\]"):
         train_many([mlp([64, 4, 10], activation="tanh", seed=0)], [digits], steps=1, seed=0)

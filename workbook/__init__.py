@@ -25,7 +25,7 @@ def root() -> Path:
     if named := os.environ.get("INFOLIB_ROOT"):
         if not (Path(named) / MARK).is_file():
             raise ValueError(
-                f"INFOLIB_ROOT={named} is no workbook: set it to the folder that holds {MARK}, or unset it"
+                f"INFOLIB_ROOT={named} is not a workbook: set it to the folder that holds {MARK}, or unset it"
             )
         return Path(named).resolve()
     here = Path.cwd()

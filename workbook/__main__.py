@@ -18,7 +18,7 @@ from workbook import cache_folder, root
 
 
 class _PlainErrors(click.Group):
-    """Commands that show a user's mistake, or a file that cannot be read or written, as one message."""
+    """Commands that print one message for a user's mistake, or for a file that cannot be read or written."""
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
@@ -30,12 +30,12 @@ class _PlainErrors(click.Group):
 @click.group(cls=_PlainErrors)
 @click.version_option(__version__, prog_name="infolib")
 def main() -> None:
-    """Measure what a network keeps, drops and shares: run and check the workbook."""
+    """Measure what a network retains, discards and shares: run and check the workbook."""
 
 
 @main.command()
 def doctor() -> None:
-    """Check this environment and say how to mend it."""
+    """Check this environment and print fixes."""
     from workbook import provenance
 
     checks = provenance.check_environment()
@@ -69,7 +69,7 @@ def list_() -> None:
 @main.command()
 @click.option("--download", metavar="NAME", multiple=True, help="Fetch a data set into data/cache and verify it.")
 def data(download: tuple[str, ...]) -> None:
-    """Show the data sets that are here, verified; download one that is not."""
+    """List and verify local data sets; download a missing one."""
     from workbook import datasets
 
     for name in download:
@@ -100,6 +100,9 @@ def new(name: str, title: str | None) -> None:
 @click.option("--fresh", is_flag=True, help="Ignore cached networks and measurements.")
 @click.option("--time-limit", type=float, metavar="MINUTES", help="For each notebook [default: 20 quick, 240 paper].")
 @click.option("--scheduler", metavar="ADDRESS", help="Send cases to Dask: tcp://host:8786, or local for this machine.")
+@click.option(
+    "--device", default="", metavar="DEVICE", help="Where networks are, such as cuda [default: INFOLIB_DEVICE]."
+)
 def run(
     names: tuple[str, ...],
     profile: str,
@@ -109,6 +112,7 @@ def run(
     fresh: bool,
     time_limit: float | None,
     scheduler: str | None,
+    device: str,
 ) -> None:
     """Execute notebooks (all, or some: `02 05`) into reports/<profile>/ and renew the scoreboards as each ends."""
     from workbook import rule
@@ -124,6 +128,7 @@ def run(
         if done.error is not None:
             click.echo(done.error, err=True)
 
+    os.environ |= {"INFOLIB_DEVICE": device} if device else {}  # as the notebooks' processes are to have it
     chosen = runner.select(names)
     kinds = {key: parameter.type for one in chosen for key, parameter in runner.parameters(one).items()}
     overrides = dict(_parse(pair, kinds) for pair in pairs)
@@ -165,7 +170,7 @@ def _loader(text: str) -> Any:
     import yaml
 
     class Loader(yaml.SafeLoader):
-        """With its own list of what is read as a number: 1e-3 is one, as it is in JSON and Python."""
+        """A loader that reads 1e-3 as a number, as JSON and Python do."""
 
     Loader.add_implicit_resolver("tag:yaml.org,2002:float", re.compile(r"[-+]?\d*\.?\d+[eE][-+]?\d+$"), "-+.0123456789")
     return Loader(text)
@@ -231,7 +236,7 @@ def sweep(name: str, grid: str, profile: str, fresh: bool, scheduler: str | None
 
 @main.command()
 def status() -> None:
-    """Show the runs that go on or have broken off, the cases that are left, and the verdicts so far."""
+    """Show the runs in progress or interrupted, the cases that are left, and the verdicts so far."""
     from workbook import progress, reports
     from workbook import run as runner
 
@@ -260,6 +265,7 @@ def status() -> None:
 @click.option("--size", default=224, show_default=True, help="Pixels a side of the images of a folder.")
 @click.option("--normalize", default="none", show_default=True, help="What the model expects: none or imagenet.")
 @click.option("--seed", default=0, show_default=True, help="Of what is drawn.")
+@click.option("--device", default="cpu", show_default=True, help="Where the network is measured, such as cuda.")
 @click.option("-o", "--output", default="", metavar="FILE.csv", help="Keep each row at once, and go on from there.")
 def look(model: str, data: str, beside: tuple[str, ...], output: str, **given: Any) -> None:
     """Measure a network, MODULE:CALLABLE or a TorchScript file, on a folder of images, a .npz or a data set."""
@@ -285,7 +291,7 @@ def index() -> None:
 @click.option("--profile", default="paper", show_default=True, help="quick or paper.")
 @click.option("--strict", is_flag=True, help="A report of the former rule fails too.")
 def verify(names: tuple[str, ...], profile: str, strict: bool) -> None:
-    """Hold reports (all, or some: `02 05`) against their files, their values, their claims and the history."""
+    """Check reports (all, or some: `02 05`) against their files, their values, their claims and the history."""
     from workbook import verify as verifier
 
     found = verifier.verify(names, profile=profile)

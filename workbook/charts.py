@@ -3,6 +3,7 @@
 import os
 import textwrap
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 from typing import Any
 
 import matplotlib.pyplot as plt
@@ -20,11 +21,11 @@ from workbook import rule
 COLOURS = ("#0a6b51", "#2f6db3", "#b07400", "#7b4b94", "#b3380c", "#8a929c")
 VERDICT_COLOURS = dict(zip(rule.VERDICTS, COLOURS, strict=True)) | {"passes": "#0a6b51", "fails": "#b3380c"}
 CONTROL = "#8a929c"
-SIZE, LEFT, WIDTH, LINE, ROW = 10.0, 4.9, 3.2, 0.135, 0.32  # inches: figure, left of an axis, axis, text, data set
+SIZE, LEFT, WIDTH, LINE, ROW = 10.0, 4.9, 3.2, 0.135, 0.2  # inches: figure, left of an axis, axis, text, data set
 
 
 def verdicts(table: pd.DataFrame) -> Figure:
-    """Each claim's interval over seeds, that of its control, and its accepted range, each claim on its own scale.
+    """Each claim's interval over seeds, its control's interval, and its accepted range, each claim on its own scale.
 
     Parameters
     ----------
@@ -38,13 +39,11 @@ def verdicts(table: pd.DataFrame) -> Figure:
     """
     rows = [group for _, group in table[table["n"] > 0].groupby("claim", sort=False)]
     texts = [_statement(group) for group in rows]
-    heights = [
-        0.25 + max(LINE * (text.count("\n") + 1), ROW * len(group)) for group, text in zip(rows, texts, strict=True)
-    ]
+    heights = [0.25 + max(LINE * (text.count("\n") + 1), _tall(group)) for group, text in zip(rows, texts, strict=True)]
     bottoms = np.cumsum([0.0, *heights[::-1]])[::-1]
     figure = plt.figure(figsize=(SIZE, bottoms[0] + 0.35), dpi=80)
     for group, text, bottom, height in zip(rows, texts, bottoms[1:], heights, strict=True):
-        tall = ROW * len(group)
+        tall = _tall(group)
         place = np.array([LEFT, bottom + (height - tall) / 2, WIDTH, tall]) / np.tile(figure.get_size_inches(), 2)
         ax = figure.add_axes(tuple(place))
         _intervals(ax, group)
@@ -56,6 +55,11 @@ def verdicts(table: pd.DataFrame) -> Figure:
     return figure
 
 
+def _tall(rows: pd.DataFrame) -> float:
+    """Inches of an axis; a word with its note takes more than a row."""
+    return max(1.6 * ROW, ROW * len(rows))
+
+
 def _statement(rows: pd.DataFrame) -> str:
     first = rows.iloc[0]
     text = ("Check: " if first["role"] == "check" else "") + first["statement"]
@@ -63,7 +67,7 @@ def _statement(rows: pd.DataFrame) -> str:
 
 
 def _intervals(ax: Axes, rows: pd.DataFrame) -> None:
-    """The data sets of one claim under one another."""
+    """The data sets of one claim, one below the other."""
     first, positions = rows.iloc[0], -np.arange(len(rows))
     bands = [(first["accepted_low"], first["accepted_high"])]
     bands += [(-np.inf, -bands[0][0])] if first["kind"] == "differs" else []
@@ -75,19 +79,34 @@ def _intervals(ax: Axes, rows: pd.DataFrame) -> None:
     for band in bands:
         ax.axvspan(*np.clip(band, low, high), color=BAND, lw=0)
     for y, row in zip(positions, rows.to_dict("records"), strict=True):
-        word, colour = row["verdict"], VERDICT_COLOURS[row["verdict"]]
+        colour = VERDICT_COLOURS[row["verdict"]]
         marker = "s" if row["role"] == "check" else "o"
         _bar(ax, y + 0.15, [row["ours"], row["low"], row["high"]], marker=marker, ms=5, color=colour, capsize=3)
         if np.isfinite(row["control_mean"]):
             ends = [row[f"control_{end}"] for end in ("mean", "low", "high")]
             _bar(ax, y - 0.25, ends, marker="D", ms=3.5, color=CONTROL, lw=0.8, mfc="white")
-        text = f"{(rule.SYMBOL | rule.CHECKED)[word]} {word}" + f"\n{row['note']}" * bool(row["note"])
-        ax.annotate(text, (1.03, y), xycoords=("axes fraction", "data"), va="center", color=colour, fontsize=8)
+    _words(ax, rows, positions)
     ax.tick_params(labelsize="x-small", length=0, pad=1)
     ax.locator_params(axis="x", nbins=5)
     ax.xaxis.set_major_formatter("{x:.6g}")
     ax.grid(visible=False)
     ax.spines[["left", "top", "right"]].set_visible(False)
+
+
+def _words(ax: Axes, rows: pd.DataFrame, positions: np.ndarray) -> None:
+    """The words at the right, each once for the data sets under one another that have it with the same note."""
+    said = [*zip(rows["verdict"], rows["note"], strict=True)]
+    starts = [i for i in range(len(said)) if not i or said[i] != said[i - 1]]
+    for start, end in pairwise([*starts, len(said)]):
+        word, note = said[start]
+        text = f"{(rule.SYMBOL | rule.CHECKED)[word]} {word}" + f"\n{note}" * bool(note)
+        colour, place = VERDICT_COLOURS[word], (1.06, positions[start:end].mean())
+        small = bool(note) and len(said) > end - start == 1  # two lines in one row
+        style: dict[str, Any] = {"fontsize": 6, "linespacing": 0.9} if small else {"fontsize": 8}
+        ax.annotate(text, place, xycoords=("axes fraction", "data"), va="center", color=colour, **style)
+        if end - start > 1:
+            ends = [positions[start] + 0.35, positions[end - 1] - 0.35]
+            ax.plot([1.035] * 2, ends, transform=ax.get_yaxis_transform(), color=colour, lw=1, clip_on=False)
 
 
 def _limits(edges: np.ndarray) -> tuple[float, float]:
@@ -107,7 +126,7 @@ def _bar(ax: Axes, y: float, ends: list[float], marker: str, **style: Any) -> No
 
 
 def tally(table: pd.DataFrame, *, by: str) -> Figure:
-    """Number of claims with each word: of findings one of six, of checks whether they pass.
+    """Number of claims with each word: one of six for findings, passes or fails for checks.
 
     Parameters
     ----------
@@ -178,7 +197,7 @@ def _number(across: str, *, data: pd.DataFrame, **style: Any) -> None:
 def explore(draw: Callable[..., Figure], **controls: tuple[Sequence[Any], Any]) -> Any:
     """A figure with a slider for each argument where a server runs the notebook, such as JupyterLab's; else the figure.
 
-    A run without a server, as by papermill, nbconvert or nbval, has nobody who could move a slider.
+    Nobody can move a slider in a run without a server, such as by papermill, nbconvert or nbval.
 
     Parameters
     ----------
@@ -195,7 +214,7 @@ def explore(draw: Callable[..., Figure], **controls: tuple[Sequence[Any], Any]) 
     Raises
     ------
     ValueError
-        For a control whose first value to show is none of its values.
+        For a control whose first value to show is not among its values.
     """
     for name, (values, start) in controls.items():
         checks.choice(name, start, values)

@@ -1,7 +1,8 @@
 """The process of one notebook: `python -m workbook.child SPEC`, started by `workbook.run`.
 
-It ends with its runner, whose process id is in the specification, and is compared from the first line on: imports take
-seconds. The outcome is the exit code and, in the folder INFOLIB_REPORT, `report.ipynb`, or `error.txt` if it failed.
+It ends with its runner, whose process id is in the specification and is checked from the first line on, because
+imports take seconds. The outcome is the exit code and, in the folder INFOLIB_REPORT, `report.ipynb`, or `error.txt` if
+it failed.
 """
 
 import contextlib
@@ -20,14 +21,14 @@ if TYPE_CHECKING:
 
 
 def end_below(process: "psutil.Process") -> None:
-    """End all processes below one: a kernel sits in a session of its own and would live on.
+    """End all descendants of a process: a kernel is in a session of its own and would live on.
 
     They are stopped first, so that none starts another meanwhile.
 
     Parameters
     ----------
     process : psutil.Process
-        It stays itself.
+        It is not ended itself.
     """
     import psutil
 
@@ -39,7 +40,7 @@ def end_below(process: "psutil.Process") -> None:
 
 
 def _end_with(runner: int, sockets: str) -> None:
-    """Leave when the runner is gone: nobody would publish this report."""
+    """Exit when the runner has ended: nobody would publish this report."""
     import psutil
 
     while os.getppid() == runner:

@@ -1,4 +1,4 @@
-"""Claims as data, and the book of those that a notebook judges.
+"""Claims as data, and the book of the claims that a notebook judges.
 
 A claim is written to `data/claims/NN_topic.toml` before the run that judges it, by the rule of `workbook.rule`.
 """
@@ -59,14 +59,14 @@ def load_claims(name: str, folder: Path | None = None) -> list[Claim]:
 
 
 def parsed(name: str, text: str) -> list[Claim]:
-    """The claims that a file of them holds.
+    """The claims in the text of a claims file.
 
     Parameters
     ----------
     name : str
         Full name of the notebook.
     text : str
-        Of the file, in TOML.
+        Text of the file, in TOML.
 
     Returns
     -------
@@ -88,7 +88,7 @@ def parsed(name: str, text: str) -> list[Claim]:
 
 
 def check(name: str, sources: Iterable[str]) -> None:
-    """Refuse a notebook whose calls of `judge` do not fit its claims file, as far as they are spelt out.
+    """Refuse a notebook whose calls of `judge` do not fit its claims file, as far as the calls name claims literally.
 
     Parameters
     ----------
@@ -100,7 +100,7 @@ def check(name: str, sources: Iterable[str]) -> None:
     Raises
     ------
     ValueError
-        As `load_claims` does; for a claim that there is not; and for a control that the claims file names and the call
+        As `load_claims` does; for an unknown claim; and for a control that the claims file names and the call
         does not give, or the other way round.
     """
     path = root() / "data" / "claims" / f"{name}.toml"
@@ -124,7 +124,7 @@ def _known(claim: str, known: Mapping[str, Claim]) -> None:
 
 
 def _fit(claim: Claim, given: Collection[str | None]) -> None:
-    """Refuse controls that are not those of the claims file."""
+    """Refuse controls that differ from those in the claims file."""
     for role in ("control", "positive"):
         if (role in given) != bool(getattr(claim, role)):
             what = "names none" if role in given else "names one, which is not given"
@@ -189,15 +189,15 @@ class Book:
             One entry per seed: a number, or a sequence for "order" and "trend". With several data sets, those of each
             by its name.
         control, positive : the same, optional
-            From an experiment in which the claim should fail, and from one in which it is true: those that the claims
-            file names.
+            Values from an experiment in which the claim should fail, and from one in which it is true, as the claims
+            file names them.
         at_bound : iterable of bool, or mapping, optional
             For each seed, whether the measure stood at its upper or lower bound.
 
         Raises
         ------
         ValueError
-            For an id that is no claim, a control that is not named or one that is named and not given, other data sets,
+            For an unknown id, a control that is not named or one that is named and not given, other data sets,
             no seeds, and a value of the wrong shape or not finite.
         """
         _known(claim, self.claims)
@@ -287,7 +287,7 @@ def book(name: str, *, show: bool = True) -> Book:
 
 
 def rebuilt(claims: Sequence[Claim], values: pd.DataFrame, profile: str) -> Book:
-    """The verdicts anew, from what was judged.
+    """The verdicts again, from the values that were judged.
 
     Parameters
     ----------
@@ -317,7 +317,7 @@ def rebuilt(claims: Sequence[Claim], values: pd.DataFrame, profile: str) -> Book
 
 
 def said(rows: Sequence[Mapping[str, Any]]) -> str:
-    """A verdict beside its statement.
+    """A verdict next to its statement.
 
     Parameters
     ----------
@@ -327,7 +327,7 @@ def said(rows: Sequence[Mapping[str, Any]]) -> str:
     Returns
     -------
     str
-        Such as "✓ reproduced: Layers keep less with depth (00-depth)".
+        Such as "✓ reproduced: Layers retain less with depth (00-depth)".
     """
     word, attempted = rows[0]["word"], len(rows)
     parts = [word]

@@ -16,7 +16,7 @@ OF_RUN = ("commit", "rule", "parameters", "overridden", "seed_shift", "data", "v
 
 
 def differences(first: str, second: str) -> list[str]:
-    """What differs between two reports, or all those that two folders have in common, in the order of reading.
+    """What differs between two reports, or between all reports that two folders have in common, in reading order.
 
     Parameters
     ----------
@@ -32,7 +32,7 @@ def differences(first: str, second: str) -> list[str]:
     Raises
     ------
     ValueError
-        For a folder that is neither, for one report beside several, and for folders without a report in common.
+        For a folder that is neither, for one report against several, and for folders without a report in common.
     """
     a, b = _reports(first), _reports(second)
     if (None in a) != (None in b):
@@ -57,7 +57,7 @@ def _reports(place: str) -> dict[str | None, Path]:
     """Folders of reports by name; a single one has none."""
     folder = next((path for path in (Path(place), root() / "reports" / place) if path.is_dir()), None)
     if folder is None:
-        raise ValueError(f"{place} must be a profile, a report or a folder, and there is no such folder")
+        raise ValueError(f"{place} must be a profile, a report or a folder that exists")
     if (folder / "provenance.json").exists():
         return {None: folder}
     return {path.parent.name: path.parent for path in sorted(folder.glob("*/provenance.json"))}

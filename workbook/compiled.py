@@ -1,4 +1,4 @@
-"""Compiled code: whose it is, what it holds, and what it takes from outside."""
+"""Compiled code: whether it is ours, its text, and what it reads from outside."""
 
 import dis
 import importlib.util
@@ -94,7 +94,7 @@ def _shown(argument: Any) -> str:
 
 @cache
 def chains(code: CodeType, outer: frozenset[tuple[str, Chain]] = frozenset()) -> list[Chain]:
-    """What code and the code within it take from outside: where from, and a name with the attributes after it.
+    """What code and the code within it read from outside: the source, and a name with the attributes after it.
 
     Parameters
     ----------

@@ -40,8 +40,8 @@ def load(
 ) -> Splits:
     """Read and verify a data set, and split it with balanced classes.
 
-    One seeded order of the samples decides everything: train is its first `n_train`, val and test are at its end, so
-    that a smaller subset is part of a larger one. Every prefix of the order is as balanced as the whole
+    One seeded order of the samples determines all parts: train has its first `n_train` samples, val and test are at its
+    end, so that a smaller subset is part of a larger one. Every prefix of the order is as balanced as the whole
     (`stratified_order`). Where the set has an official test set, test is taken from that, in an order of its own.
 
     Parameters
@@ -52,7 +52,7 @@ def load(
         Samples of each part. By default `n_val` and `n_test` are 25 % each (digits), 10,000 and all (mnist,
         fashion-mnist), 5,000 and all (cifar10), 0 and 15 % (ib); `n_train` is the rest.
     seed : int
-        Of the order.
+        Seed of the order.
 
     Returns
     -------
@@ -88,7 +88,7 @@ def first(name: str, n: int) -> Data:
     name : str
         As of `load`.
     n : int
-        How many.
+        Number of samples.
 
     Returns
     -------
@@ -101,9 +101,9 @@ def first(name: str, n: int) -> Data:
 
 
 def sections(*, n_train: int, n_test: int) -> Splits:
-    """Sections through tissue, "isbi2012", with labels of pixels: the first of the stack to train, the last to test.
+    """Sections through tissue, "isbi2012", with labels of pixels: the first sections to train, the last ones to test.
 
-    Neighbours in the stack are alike, so that a random part of it would be no test.
+    Neighbours in the stack are similar, so a random part of it would not be independent test data.
 
     Parameters
     ----------
@@ -208,7 +208,7 @@ def status() -> list[dict[str, Any]]:
 def download(name: str) -> Path:
     """Download a data set into data/cache and verify it.
 
-    Files there that are whole stay. The others appear only when all are downloaded and verified.
+    Complete files there are kept. The others appear only when all are downloaded and verified.
 
     Parameters
     ----------

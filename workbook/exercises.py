@@ -22,7 +22,7 @@ SOLUTION = re.compile(rf"^( *){BEGIN}\n(.*?\n) *{END}$", re.MULTILINE | re.DOTAL
 def check(
     answer: Callable[..., Any], cases: Mapping[str, tuple[Sequence[Any], Any]], *, tolerance: float = 1e-5
 ) -> None:
-    """Print for each case ✓, or ✗ and what is wrong; for an `answer` that is a stub, that it is still to be written.
+    """Print for each case ✓, or ✗ and what is wrong; for an unwritten `answer`, a note that it is still to be written.
 
     An answer that is wrong by a known factor is named: in nats instead of bits, of the wrong sign, or not normalised,
     which is off by the length, the number of entries, the sum or the value of an argument, or by one factor in all
@@ -33,9 +33,9 @@ def check(
     answer : callable
         The function that an exercise asks for.
     cases : dict of str to (tuple, number or array)
-        By name: the arguments, and what is right for them.
+        By name: the arguments, and the right answer.
     tolerance : float
-        How far a number may be off: this, plus this as a fraction of what is right.
+        Largest error of a number: this, plus this fraction of the right answer.
 
     Raises
     ------
@@ -51,7 +51,7 @@ def check(
     if not callable(answer):
         raise ValueError(f"answer must be a function, got {answer!r}")
     if not cases:
-        raise ValueError("cases must have one case at least, got none: such a check checks nothing")
+        raise ValueError("cases must have at least one case, got none: such a check tests nothing")
     for name, case in cases.items():
         if not (isinstance(case, tuple) and len(case) == 2 and isinstance(case[0], tuple | list)):
             raise ValueError(f"cases[{name!r}] must be a pair ((arguments, ...), right answer), got {case!r}")
@@ -113,7 +113,7 @@ def _hint(found: np.ndarray, expected: np.ndarray, arguments: Sequence[Any], tol
 
 
 def _sizes(arguments: Sequence[Any]) -> Iterator[float]:
-    """What an answer may have been forgotten to be divided by: lengths, numbers of entries, sums and whole numbers."""
+    """Factors by which a learner may have forgotten to divide: lengths, numbers of entries, sums and whole numbers."""
     for argument in arguments:
         try:
             numbers = _numbers(argument)
@@ -133,7 +133,7 @@ def _form(numbers: np.ndarray) -> str:
 
 
 def student(notebook: Any) -> Any:
-    """A copy of a notebook without solutions and without any output: what is to be predicted is not shown.
+    """A copy of a notebook without solutions and without any output, so that predictions are not given away.
 
     Parameters
     ----------

@@ -97,7 +97,7 @@ def sockets(work: Path) -> Path:
 
 
 def publish(work: Path, target: Path) -> None:
-    """Put a finished report in the place of the former one.
+    """Replace the former report by a finished one.
 
     Parameters
     ----------
@@ -144,7 +144,7 @@ def _machine() -> dict[str, str]:
 
 
 def _owner(work: Path) -> dict[str, Any]:
-    """What a temporary folder says of the process that it is of; nothing if it cannot be read."""
+    """The owner of a temporary folder; nothing if it cannot be read."""
     with contextlib.suppress(OSError, ValueError):
         found = json.loads((work / "owner.json").read_text(encoding="utf-8"))
         return found if isinstance(found, dict) else {}
@@ -152,7 +152,7 @@ def _owner(work: Path) -> dict[str, Any]:
 
 
 def owner() -> dict[str, Any]:
-    """What tells this process from others, for `has_ended`.
+    """What identifies this process, for `has_ended`.
 
     Returns
     -------

@@ -20,7 +20,7 @@ FILE = "cache.jsonl"
 
 @dataclass
 class Clock:
-    """What is known of the making of one result; of a process, what it did for results.
+    """When and how one result was made; for a process, all that it did for results.
 
     Parameters
     ----------
@@ -76,9 +76,9 @@ _LINES: ContextVar[list[dict[str, Any]] | None] = ContextVar("lines", default=No
 
 @contextmanager
 def timed(kind: str, entry: str) -> Iterator[Clock]:
-    """A `with` block that reads or computes one result, and tells the clock which of both.
+    """A `with` block that reads or computes one result, and reports to the clock which it did.
 
-    Its end writes a line of the journal, if there is a run; a journal that cannot be written is no error.
+    Its end writes a line of the journal, if there is a run; a journal that cannot be written is ignored.
 
     Parameters
     ----------

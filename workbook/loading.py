@@ -89,7 +89,7 @@ def model(path: str, *, options: Mapping[str, Any] | None = None, state: str = "
         `HOLDERS`, as in a checkpoint of Lightning. Names may begin with one or more of
         `WRAPPERS`. Empty leaves the network as it is made.
     seed : int
-        Of random weights.
+        Seed of random weights.
 
     Returns
     -------
@@ -121,7 +121,7 @@ def images(
     source : str
         A data set of `datasets.load` (its test part); a folder with a folder of pictures for each class; or a .npz with
         x, shape (n, c, h, w) or (n, h, w), bytes or numbers in [0, 1], and y, shape (n,). Pictures may be grey of up to
-        16 bits or of floats, or in colours of 8 bits; they are turned as their EXIF wants. Labels y from 0 keep their
+        16 bits or of floats, or in colours of 8 bits; they are rotated by their EXIF tag. Labels y from 0 keep their
         numbers, as those are the network's outputs. Labels from 1, -1 and 1, bools and words are numbered from 0.
     clutter : bool
         Whether to put clutter around the images of a data set.
@@ -164,7 +164,7 @@ def example(*, width: int = 6, epochs: int = 8, seed: int = 0) -> nn.Module:
     Parameters
     ----------
     width : int
-        Of `models.vgg6`.
+        Width of `models.vgg6`.
     epochs, seed : int
         Of the training.
 
@@ -201,7 +201,7 @@ def _unscripted(path: Path) -> nn.Module:
         with _naming(f"model {path.name!r} is neither 'module:name' nor a TorchScript file (weights are a state)"):
             script = torch.jit.load(path, map_location="cpu")
     if not _is_sequence(script):
-        raise ValueError(f"model {path.name!r} is TorchScript of a {script.original_name}, into which nobody can look: "
+        raise ValueError(f"model {path.name!r} is TorchScript of a {script.original_name}, not nn.Sequential: "
                          "TorchScript takes no hooks; name what makes it, and its weights as state")  # fmt: skip
     return _steps(script.eval())
 
@@ -218,7 +218,7 @@ def _steps(script: Any) -> nn.Module:
 
 
 class _Step(nn.Module):
-    """A module of TorchScript in a shell that takes hooks; what is inside stays out of sight."""
+    """A module of TorchScript in a wrapper that takes hooks; modules inside it are not layers."""
 
     def __init__(self, script: Any) -> None:
         super().__init__()
@@ -251,7 +251,7 @@ def _fill(net: nn.Module, state: str) -> None:
 
 def _weights(path: Path) -> dict[str, Tensor]:
     safe = path.suffix == ".safetensors"
-    with _naming(f"state {path.name!r} is no file of weights alone, as torch.save(net.state_dict(), file) makes"):
+    with _naming(f"state {path.name!r} must be a file of weights alone, as torch.save(net.state_dict(), file) makes"):
         with zipfile.ZipFile(path) if zipfile.is_zipfile(path) else contextlib.nullcontext() as file:
             unpacked = sum(member.file_size for member in file.infolist()) if file else 0
         _fits("unpacked, it", unpacked if unpacked > path.stat().st_size else 0)  # torch.save does not compress
@@ -283,7 +283,7 @@ def _ours(source: str, clutter: bool, n: int, seed: int) -> Images:
         splits = splits.cluttered()
     test, classes = splits.test, list(map(str, range(int(splits.test.y.max()) + 1)))
     if test.x.ndim != 4:
-        raise ValueError(f"data {source!r} holds no images but samples of shape {tuple(test.x.shape[1:])}")
+        raise ValueError(f"data {source!r} must hold images, got samples of shape {tuple(test.x.shape[1:])}")
     return Images(test.x, test.y, splits.name, dict(splits.sha256), clutter, classes)
 
 
@@ -308,7 +308,7 @@ def _pictures(folder: Path, shape: Sequence[int], n: int, seed: int, fit: bool) 
 
 
 def _classes(folder: Path) -> dict[str, list[Path]]:
-    """The pictures of each class; hidden files and folders are none."""
+    """The pictures of each class; hidden files and folders do not count."""
     with _naming(f"data {folder.name!r} cannot be listed", (OSError,)):
         held = {inner.name: [path for path in sorted(inner.rglob("*")) if path.suffix.lower() in PICTURES
                              and not any(part.startswith(".") for part in path.relative_to(inner).parts)]
@@ -358,7 +358,7 @@ def _white(picture: Any) -> int:
 
 
 def _arrays(path: Path, n: int, seed: int, fit: bool) -> Images:
-    with _naming(f"data {path.name!r} is no data set, folder or .npz with x and y"), zipfile.ZipFile(path) as file:
+    with _naming(f"data {path.name!r} must be a data set, folder or .npz with x and y"), zipfile.ZipFile(path) as file:
         x, y = _member(file, "x"), _member(file, "y")
     must = f"data {path.name!r} must hold"
     if mistake := _mistake(x.shape, y.shape):
@@ -388,7 +388,7 @@ def _member(file: zipfile.ZipFile, name: str) -> np.ndarray:
 
 
 def _mistake(x: tuple[int, ...], y: tuple[int, ...]) -> str:
-    """What arrays of these shapes are instead of images and labels, and what to save; empty if they are those."""
+    """Why arrays of these shapes are not images and labels, and what to save instead; empty if they are."""
     few, many = sorted((0, 0, *x)[-2:])
     series = len(x) == 3 and (few <= 3 < many - 1 or many > 4 * few)
     last = len(x) == 4 and (x[1] > 4 >= x[3] or x[1] == x[2] > x[3])
@@ -451,7 +451,7 @@ def located(argument: str, path: str | os.PathLike[str]) -> Path:
     Raises
     ------
     ValueError
-        If there is none; says what the argument may be.
+        If it does not exist; the message lists what the argument may be.
     """
     ways = {"model": "'module:name' or a TorchScript file", "state": "a file of weights",
             "data": f"one of {', '.join(_sets())}, a folder or a .npz file"}  # fmt: skip

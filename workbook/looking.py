@@ -35,11 +35,12 @@ def look(
     size: int = 224,
     normalize: str = "none",
     seed: int = 0,
+    device: str = "cpu",
     output: str = "",
 ) -> pd.DataFrame:
-    """The table of `lenses.look`: each row is written as soon as it is there, and one that is there is not made again.
+    """The table of `lenses.look`: each row is written as soon as it is measured, and never measured again.
 
-    Next to the table is `output`.json, with what it is of.
+    Next to the table is `output`.json, with model, data and settings.
 
     Parameters
     ----------
@@ -48,17 +49,19 @@ def look(
     data : str
         As `loading.images` takes it; images become `size` pixels wide and high, but for a data set and a .npz.
     layers : sequence of str
-        Names, patterns, or one number of blocks that is no name; empty for the repeated blocks.
+        Names, patterns, or one number of blocks; empty for the repeated blocks.
     lens, beside : sequence of str
         Names of lenses, empty for all; baselines, None for those of `look`.
     n : int
-        Images, fewer where there are not as many.
+        Number of images, or all if there are fewer.
     size : int
         Pixels.
     normalize : str
         "none", or "imagenet": means and deviations that the model expects. Images stay in [0, 1] before it.
     seed : int
         Of what is drawn, and of random weights.
+    device : str
+        Where the network is measured, such as "cuda".
     output : str
         A file of comma-separated values; empty for none.
 
@@ -80,9 +83,9 @@ def look(
     names = select(net, _layers(net, layers))
     of = {"model": model, "state": _hashed(state), "data": images.sha256, "layers": names, "lens": list(lens),
           "beside": None if beside is None else list(beside), "n": len(images.y), "size": list(images.x.shape[1:]),
-          "normalize": normalize, "seed": seed}  # fmt: skip
+          "normalize": normalize, "seed": seed, "device": device}  # fmt: skip
     file = _File(Path(output), of) if output else None
-    given: dict[str, Any] = {"network": model, "seed": seed, "progress": True}
+    given: dict[str, Any] = {"network": model, "seed": seed, "device": device, "progress": True}
     given |= {} if beside is None else {"beside": tuple(beside)}
     if ":" in model and not state:
         given["untrained"] = lambda fresh: _prepared(model, "", normalize, fresh)
@@ -100,17 +103,17 @@ def _looked(
 
 
 class _File:
-    """A table of which rows are added one by one, and what it is of."""
+    """A table to which rows are added one by one, and its settings."""
 
     def __init__(self, path: Path, of: Mapping[str, Any]) -> None:
         self.path, said = path, path.with_name(f"{path.name}.json")
         if path.suffix != ".csv" or not path.absolute().parent.is_dir():
-            raise ValueError(f"output must be a file .csv in a folder that there is, got {str(path)!r}")
+            raise ValueError(f"output must be a .csv file in an existing folder, got {str(path)!r}")
         if path.exists():
-            former = json.loads(said.read_text()) if said.exists() else {}
+            former = {"device": "cpu"} | json.loads(said.read_text()) if said.exists() else {}
             if other := [name for name in of if former.get(name, "unknown") != of[name]]:
                 changed = "; ".join(f"{name} {former.get(name, 'unknown')}, now {of[name]}" for name in other)
-                raise ValueError(f"output {path.name!r} is of something else: {changed}; name another file")
+                raise ValueError(f"output {path.name!r} is of another run: {changed}; name another file")
         said.write_text(json.dumps(of, indent=1) + "\n")
 
     def rows(self) -> pd.DataFrame | None:

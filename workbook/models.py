@@ -21,7 +21,7 @@ from torch.nn.functional import interpolate, max_pool2d, pad, relu, scaled_dot_p
 from torch.random import fork_rng
 
 from infolib import checks
-from workbook import datasets
+from workbook import datasets, store
 
 ACTIVATIONS = {"relu": nn.ReLU, "tanh": nn.Tanh, "sigmoid": nn.Sigmoid}
 DEPTHS = (20, 32, 44, 56)
@@ -70,7 +70,7 @@ def mlp(
         For an option out of range.
     """
     if len(sizes) < 2:
-        raise ValueError(f"sizes needs at least an input and an output, got {list(sizes)}")
+        raise ValueError(f"sizes must have at least an input and an output, got {list(sizes)}")
     for size in sizes:
         checks.at_least("sizes", size, 1)
     if batch_norm is not None:
@@ -405,7 +405,7 @@ def transformer(p: int, *, width: int = 64, hidden: int = 128, heads: int = 4, s
     Raises
     ------
     ValueError
-        As `embedding_mlp`, and for a width that is no multiple of the heads.
+        As `embedding_mlp`, and for a width that is not a multiple of the heads.
 
     Examples
     --------
@@ -541,7 +541,7 @@ def _initialised(model: nn.Sequential, activation: Activation, seed: int) -> nn.
             nn.init.xavier_uniform_(module.weight, nn.init.calculate_gain(activation), generator=generator)
         if module.bias is not None:
             nn.init.zeros_(module.bias)
-    return model
+    return model.to(store.device())
 
 
 def _fan_in(model: nn.Sequential, seed: int) -> nn.Sequential:
@@ -552,7 +552,7 @@ def _fan_in(model: nn.Sequential, seed: int) -> nn.Sequential:
             nn.init.normal_(parameter, std=1 / math.sqrt(parameter.shape[1]), generator=generator)
         else:
             nn.init.zeros_(parameter)
-    return model
+    return model.to(store.device())
 
 
 def _act(activation: Activation) -> nn.Module:

@@ -45,7 +45,7 @@ def begin(name: str, title: str | None = None) -> list[Path]:
     if not re.fullmatch(NAME, name):
         raise ValueError(f"name must be two digits and words, such as 10_my_topic, got {name!r}")
     if taken := [other for other in runner.notebooks() if other[:2] == name[:2]]:
-        raise ValueError(f"name must have a number that is free, got {name}: there is {taken[0]}")
+        raise ValueError(f"name must have a free number, got {name}: {taken[0]} exists")
     title = title or name[3:].replace("_", " ").capitalize()
     words = {"name": name, "number": name[:2], "title": title}
     made = {
@@ -54,7 +54,7 @@ def begin(name: str, title: str | None = None) -> list[Path]:
         f"workbook/experiments/nb{name}.py": _filled("experiment.py.j2", words),
     }
     if there := [path for path in made if (root() / path).exists()]:
-        raise ValueError(f"name must be of files that are not there, got {name}: there is {there[0]}")
+        raise ValueError(f"name must be new, got {name}: {there[0]} exists")
     claims = [claim["id"] for claim in tomllib.loads(made[f"data/claims/{name}.toml"])["claim"]]
     rows = _rows(name, title, claims)
     for path, text in (made | rows).items():

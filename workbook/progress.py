@@ -1,7 +1,7 @@
-"""How far runs are: a small file for each, under `progress` in the cache, which `infolib status` reads.
+"""The progress of runs: a small file for each, under `progress` in the cache, which `infolib status` reads.
 
-`workbook.store.tabulate` writes it as cases end. The runner removes it once the report is in place; what a run that was
-killed has left is of a process that has ended.
+`workbook.store.tabulate` writes it as cases end. The runner removes it once the report is in place; a file
+left by a killed run is recognised by its ended process.
 """
 
 import json
@@ -20,7 +20,7 @@ EVERY = 1.0  # seconds between two notes
 
 @dataclass(frozen=True)
 class State:
-    """How far a run is.
+    """The progress of a run.
 
     Parameters
     ----------
@@ -66,7 +66,7 @@ def noted(cache: Path, table: str, cases: int) -> Iterator[Callable[[int], None]
     Yields
     ------
     callable
-        A progress file that cannot be written is no error.
+        A progress file that cannot be written is ignored.
     """
     run = os.environ.get("INFOLIB_RUN") or f"a notebook's {table}"
     path, temporary = _file(cache, run), _file(cache, f"{run}.{os.getpid()}").with_suffix(".tmp")
@@ -108,7 +108,7 @@ def forget(cache: Path, run: str) -> None:
 
 
 def states(cache: Path) -> list[State]:
-    """How far the runs are that go on or have broken off.
+    """The progress of runs that go on or were interrupted.
 
     Parameters
     ----------

@@ -31,7 +31,7 @@ PACKAGES = (*OURS, "torch", "torchvision", "numpy", "scipy", "scikit-learn", "pa
 
 
 def git(*arguments: str) -> str:
-    """What git answers in the workbook's folder.
+    """The answer of git in the workbook's folder.
 
     Parameters
     ----------
@@ -46,7 +46,7 @@ def git(*arguments: str) -> str:
     Raises
     ------
     OSError
-        Says in a few words why there is no answer.
+        With the reason, in a few words, why there is no answer.
     """
     elsewhere = {"GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE"}  # a hook of another checkout sets them
     own = {name: value for name, value in os.environ.items() if name not in elsewhere} | {"LC_ALL": "C"}
@@ -70,7 +70,7 @@ def _repository() -> dict[str, Any]:
     try:
         top = Path(git("rev-parse", "--show-toplevel")).resolve()
         if top != root().resolve():
-            raise OSError("the workbook is no checkout: it lies in that of something else")
+            raise OSError("the workbook is not a checkout: it is inside another one")
         if any(Path(package.__file__ or "").resolve().parents[1] != top for package in (infolib, workbook)):
             raise OSError("the code that runs is not that of the workbook's checkout")
         commit, changes = git("rev-parse", "HEAD"), git("status", "--porcelain", "--", ".", ":!reports")
@@ -80,7 +80,7 @@ def _repository() -> dict[str, Any]:
 
 
 def before(notebook: str) -> dict[str, Any]:
-    """What has to stand before the first cell of a notebook runs.
+    """What has to be recorded before the first cell of a notebook runs.
 
     Parameters
     ----------
@@ -98,7 +98,7 @@ def before(notebook: str) -> dict[str, Any]:
 
 
 def after(notebook: str, first: dict[str, Any]) -> dict[str, Any]:
-    """What the report of a notebook can say of its origin once its last cell has run.
+    """The origin of a report, once the notebook's last cell has run.
 
     Parameters
     ----------
@@ -186,9 +186,13 @@ def _blas() -> list[str]:
 
 
 def _device() -> str:
-    """The device on which tensors have been in this process: the accelerator, if it has given memory to any."""
+    """The device of networks, if it is not the processor; else the accelerator, if it gave memory to any tensor."""
     import torch
 
+    from workbook import store
+
+    if (asked := store.device_name()) != "cpu":  # where others than this process may have computed
+        return asked
     if torch.cuda.is_available() and torch.cuda.max_memory_allocated():
         return torch.cuda.get_device_name()
     return "mps" if torch.backends.mps.is_available() and torch.mps.driver_allocated_memory() else "cpu"

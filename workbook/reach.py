@@ -4,7 +4,7 @@ Code counts function by function as Python has compiled it, so that comments, do
 what is edited while a run goes on. It counts as far as it is ours: the project's, a notebook's, a module beside it.
 What is installed counts by its name, by its package's version, and by the functions of ours that it was given.
 
-What is looked up at run time by a name that the code does not spell is refused where it can be told: modules as a
+What is looked up at run time by a name that the code does not spell is refused where it can be detected: modules as a
 whole, `globals()`, `eval`, `exec`, `import_module`, `sys.modules`. Not seen are files that a function opens, the
 environment, the clock, the state of random generators within installed modules, and subclasses that nothing names:
 give what a file holds, or a digest of it, as an argument.
@@ -82,7 +82,7 @@ def content(value: Any, name: str = "value") -> Any:
     value : object
         Numbers, strings, tensors, arrays, data sets, networks, functions, and collections of them.
     name : str
-        What a message calls the value.
+        Name of the value in messages.
 
     Returns
     -------
@@ -104,7 +104,7 @@ def content(value: Any, name: str = "value") -> Any:
     try:
         told = reach.tell(value)
     except _UnknownError as unknown:
-        raise ValueError(f"{name}, whose content cannot be told: {unknown}") from None
+        raise ValueError(f"{name}, whose content cannot be determined: {unknown}") from None
     except RecursionError:
         raise ValueError(f"{name} holds itself or is nested too deeply: give what counts as an argument") from None
     return ["reaching", told, reach.found] if reach.found else told
@@ -264,7 +264,7 @@ class _Reach:
         try:
             return self.tell(value)
         except _UnknownError as unknown:
-            raise ValueError(f"a function reads {name}, whose content cannot be told: {unknown}") from None
+            raise ValueError(f"a function reads {name}, whose content cannot be determined: {unknown}") from None
 
     def _type(self, cls: type) -> Any:
         """A class of ours, or one that was made at run time, by what it holds; others by name and what we put there."""
@@ -283,12 +283,12 @@ class _Reach:
         return found
 
     def _attribute(self, name: str, value: Any) -> Any:
-        """Of a class; a descriptor that cannot be told counts by what it holds."""
+        """An attribute of a class; a descriptor without a known content counts by what it holds."""
         try:
             return self.tell(value)
         except _UnknownError as unknown:
             if not hasattr(type(value), "__get__"):
-                raise ValueError(f"a class has {name}, whose content cannot be told: {unknown}") from None
+                raise ValueError(f"a class has {name}, whose content cannot be determined: {unknown}") from None
             return ["descriptor", _name(type(value)), self._inside(getattr(value, "__dict__", {}))]
 
     def _network(self, network: nn.Module) -> dict[str, Any]:
@@ -377,7 +377,7 @@ def _named(name: str) -> list[str]:
     """What counts by its name; not what looks up other names at run time."""
     if name in _BLIND:
         raise ValueError(
-            f"a function uses {name}, and what it reaches by it cannot be told: import and name what it needs, or give "
+            f"a function uses {name}, and what it reads by that cannot be determined: import that by name, or give "
             "it as an argument"
         )
     return ["name", name, *versions(name.partition(".")[0])]

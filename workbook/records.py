@@ -1,4 +1,4 @@
-"""A notebook's parameters as typed records: what its dicts have to hold, refused by name before anything runs.
+"""A notebook's parameters as typed records; wrong ones are refused by name before anything runs.
 
 Each module of `workbook.experiments` has RECORDS, the dataclass of each parameter that is a dict or a list of dicts,
 RANGES, the type of each other one, and `check(parameters)`, which refuses what several parameters together cannot be.
@@ -24,14 +24,14 @@ MOST = 1_000_000  # of whatever is counted: nothing here is drawn, trained or me
 
 
 class Rule(NamedTuple):
-    """What a field's value has to be beyond its type, for use in `Annotated`.
+    """A condition on a field's value beyond its type, for use in `Annotated`.
 
     Parameters
     ----------
     words : str
-        They follow the type's name in a refusal, such as "of at least 1".
+        They follow the type's name in a message, such as "of at least 1".
     holds : callable
-        Whether it allows a value of the type.
+        Whether the condition holds for a value of the type.
     """
 
     words: str
@@ -60,7 +60,7 @@ def between(least: float, most: float = MOST) -> Rule:
 
 
 def entries(least: int) -> Rule:
-    """The rule that a list has so many entries, each once.
+    """The rule that a list has at least a number of entries, each once.
 
     Parameters
     ----------
@@ -114,7 +114,7 @@ def seeds(n: int) -> range:
     Raises
     ------
     ValueError
-        For a shift that is no integer from 0 to 999999999.
+        For a shift that is not an integer from 0 to 999999999.
 
     Examples
     --------
@@ -143,7 +143,7 @@ def placed(place: str) -> Iterator[None]:
     Raises
     ------
     ValueError
-        Of the block, with the place before it.
+        As raised inside the block, with the place in front.
     """
     try:
         yield
@@ -198,7 +198,7 @@ def built(record: type, value: Any, place: str) -> Any:
     value : object
         A dict, a record, or a list of them.
     place : str
-        Where it stands, for messages, such as "networks".
+        Where it is, for messages, such as "networks".
 
     Returns
     -------
@@ -208,8 +208,8 @@ def built(record: type, value: Any, place: str) -> Any:
     Raises
     ------
     ValueError
-        Begins with `place`, for what is no dict, for unknown and missing fields, for values out of type or range, and
-        for what the record itself refuses.
+        Begins with `place`, for anything but a dict, for unknown and missing fields, for values out of type or range,
+        and for what the record itself refuses.
     """
     if isinstance(value, list | tuple):
         return [_built(record, row, f"{place}[{i}]") for i, row in enumerate(value)]
@@ -262,8 +262,8 @@ def columns(record: Any) -> dict[str, Any]:
 def matches(value: Any, kind: Any) -> bool:
     """Whether a value is of a type: int, float, str, bool, dict, list[...], tuple[...], Literal, unions, Annotated.
 
-    A whole number is a float too, True is no number, nor is NaN or infinity, and a list does for a tuple. Another type
-    is taken as Python takes it; one that has no instances, such as `Callable[[int], int]`, is not looked at.
+    A whole number is a float too; True, NaN and infinity are not numbers; and a list is allowed for a tuple. Another
+    type is taken as Python takes it; one that has no instances, such as `Callable[[int], int]`, is not looked at.
 
     Parameters
     ----------

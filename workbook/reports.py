@@ -109,7 +109,7 @@ def board(*, without: Collection[str] = ()) -> Board:
         interval), difference (of claim and control), verdict, word (of the claim on all data sets), note (what
         decided), why (the reason for the tolerance), commit (of the run that judged the claim, with the parameters that
         it overrode) and dirty. Reports with a name of their own are left out; those of the former rule, and folders
-        that are no whole report, are named in `left_out`.
+        that are not a whole report, are named in `left_out`.
 
     Raises
     ------
@@ -142,7 +142,7 @@ def _on_board(name: str, report: Report) -> list[dict[str, Any]]:
 
 
 def claims_table(verdicts: pd.DataFrame, *words: str) -> Styler:
-    """A table, which fits a page, of the claims that have one of some verdicts.
+    """A table that fits a page, of the claims with one of the given words.
 
     Parameters
     ----------
@@ -221,7 +221,7 @@ def _load(folder: Path) -> Report:
         if missing := sorted(RECORD - set(provenance) | set(claims.COLUMNS) - set(verdicts)):
             raise ValueError(f"no {', '.join(missing)}")
         if not isinstance(provenance.get("overridden", {}), dict):
-            raise ValueError("overridden is no table")
+            raise ValueError("overridden must be a table")
         known = {*rule.SYMBOL, *rule.CHECKED}
         if unknown := sorted({*verdicts["verdict"], *verdicts["word"]} - known if not former else ()):
             raise ValueError(f"unknown verdict {unknown[0]!r}")

@@ -1,7 +1,6 @@
 """What a claim is, and what a verdict word means.
 
-A claim's `kind` says which statistic of each seed is held against which range of acceptance (tolerance t, expectation
-e):
+A claim's `kind` says which statistic of each seed is compared with which accepted range (tolerance t, expectation e):
 
 kind     values per seed  statistic                                     accepted
 value    one number       the number                                    [e - t, e + t]
@@ -17,7 +16,7 @@ of these words that fits:
 
 not attempted         nobody judged the claim, or it needs the paper profile
 undecided             fewer than 5 seeds; fewer than 6 of a trend on which all seeds agree
-blind                 the measure stood at its upper or lower bound in half the seeds or more, or the positive control,
+blind                 the measure was at its upper or lower bound in half the seeds or more, or the positive control,
                       an experiment in which the statement is true, does not lie inside, or for an order is level: it
                       moves by no more than t
 undecided             across an edge
@@ -29,8 +28,8 @@ reproduced            inside, the control across an edge, but the interval of th
                       seeds lies farther than t from 0, for sign, order and trend on the claim's side
 undecided             the rest
 
-A claim on several data sets has a verdict for each; its word is their common one, or the weakest. A check is no
-finding: it states what has to hold of the measure, passes where it does for every seed, and is counted apart.
+A claim on several data sets has a verdict for each; its word is their common one, or the weakest. A check is not a
+finding: it states what has to hold of the measure, passes if it holds for every seed, and is counted apart.
 """
 
 import math
@@ -64,7 +63,7 @@ LEAST, LEAST_ALIKE, MANY = 5, 6, 1000  # seeds for a verdict, and of a trend on 
 
 @dataclass(frozen=True)
 class Claim:
-    """One statement, with what we expect and how far off still counts, fixed before the run.
+    """One statement, with the expectation and the tolerance, fixed before the run.
 
     Parameters
     ----------
@@ -89,11 +88,11 @@ class Claim:
     control : str
         The experiment in which the statement should fail, and why; empty while there is none.
     positive : str
-        The experiment in which the statement is true, so that a measure that can see says so; empty if there is none.
+        The experiment in which the statement is true, so that a suitable measure shows it; empty if there is none.
     no_positive : str
         Why no positive control can be made.
     scale : str
-        Our experiment's size next to the source's: "as published", "authors' run", "reduced" or "toy", then shares.
+        Our experiment's size next to the source's: "as published", "authors' run", "reduced" or "toy", then the sizes.
     role : str
         "finding", or "check" for what has to hold of a measure.
     needs : str
@@ -322,7 +321,7 @@ def judged(
     control, positive : sequence, optional
         The same from an experiment in which the claim should fail, and from one in which it is true.
     at_bound : sequence of bool
-        For each seed, whether the measure stood at its upper or lower bound.
+        For each seed, whether the measure was at its upper or lower bound.
 
     Returns
     -------
@@ -378,7 +377,7 @@ def _control_word(claim: Claim, values: Sequence[Any], control: Sequence[Any] | 
 
 
 def _least(claim: Claim, found: Interval) -> int:
-    """Seeds that a verdict takes at least."""
+    """The least number of seeds for a verdict."""
     return LEAST_ALIKE if claim.kind == "trend" and found.spread == 0 else LEAST
 
 

@@ -287,7 +287,7 @@ def resolve(name: str, profile: str, overrides: Mapping[str, Any]) -> dict[str, 
 
 
 def overridden(name: str, profile: str, overrides: Mapping[str, Any]) -> dict[str, Any]:
-    """Those overrides that differ from what a notebook has in a profile, and "seeds from" if they are shifted.
+    """Those overrides that differ from what a notebook has in a profile, "seeds from" if shifted, and "device".
 
     Parameters
     ----------
@@ -304,12 +304,14 @@ def overridden(name: str, profile: str, overrides: Mapping[str, Any]) -> dict[st
     Raises
     ------
     ValueError
-        For a shift that `records.seeds` refuses.
+        For a shift that `records.seeds` refuses, and a device that `store.device` does.
     """
-    shift = records.seeds(1)[0]
+    from workbook import store  # late: it imports torch
+
+    shift, where = records.seeds(1)[0], store.device()
     own = {key: parameter.default for key, parameter in parameters(name).items()} | _settings(name).get(profile, {})
     changed = {key: value for key, value in overrides.items() if value != own[key]}
-    return changed | ({"seeds from": shift} if shift else {})
+    return changed | ({"seeds from": shift} if shift else {}) | ({} if where.type == "cpu" else {"device": str(where)})
 
 
 def few_seeds(names: Sequence[str], profile: str, overrides: Mapping[str, Any]) -> dict[str, int]:
@@ -378,6 +380,11 @@ class _Job:
 def _prepare(names: Sequence[str], profile: str, overrides: Mapping[str, Any], name: str | None) -> list[_Job]:
     """What there is to run, once it is known to fit."""
     resolved = {notebook: resolve(notebook, profile, overrides) for notebook in select(names)}
+    from workbook import store
+
+    if (there := store.device()).type != "cpu":
+        beside = [notebook for notebook in resolved if not _settings(notebook).get("cards")]
+        checks.hold("INFOLIB_DEVICE", str(there), not beside, f"cpu, for what {', '.join(beside)} makes is not moved")
     for notebook in resolved:
         claims.check(notebook, [c.source for c in execution.cells(notebooks()[notebook]) if c.cell_type == "code"])
     changed = {notebook: overridden(notebook, profile, overrides) for notebook in resolved}
@@ -399,8 +406,10 @@ def run(
     """Execute notebooks into `reports/<profile>/`.
 
     Everything is checked before the first kernel starts. The notebook with the most `minutes` begins first, and those
-    that read reports (`last`) begin last. The notebooks that run at once share the processors that this process may
-    use, unless OMP_NUM_THREADS says how many threads each has. On Ctrl-C all processes are ended and no report changes.
+    that read reports (`last`) begin last. Networks are on the device that INFOLIB_DEVICE names, of notebooks that have
+    `cards` in profiles.toml; their reports are marked as if a parameter were overridden. The notebooks that run at once
+    share the processors that this process may use, unless OMP_NUM_THREADS says how many threads each has. On Ctrl-C all
+    processes are ended and no report changes.
 
     Parameters
     ----------
@@ -431,7 +440,8 @@ def run(
     Raises
     ------
     ValueError
-        For a bad name, parameter or profile, and as `cluster.serving` does.
+        For a bad name, parameter or profile, a device that torch does not have here or the notebook does not take, and
+        as `cluster.serving` does.
     OSError
         If the reports folder cannot be written, or is locked for too long.
     """

@@ -25,7 +25,7 @@ from joblib import Parallel, delayed, parallel_config
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from infolib import __version__
+from infolib import __version__, checks
 from workbook import cache_folder as folder
 from workbook import cluster, journal, progress, records
 from workbook.reach import content
@@ -36,11 +36,43 @@ if TYPE_CHECKING:
     from infolib.data import Data
     from infolib.training import Options
 
-__all__ = ["cached", "content", "fingerprint", "folder", "key", "tabulate", "trained"]
+__all__ = ["cached", "content", "device", "fingerprint", "folder", "key", "tabulate", "trained"]
 Model = TypeVar("Model", bound=nn.Module)
 Result = TypeVar("Result")
 Cases = Sequence[Sequence[Any]]
 Tables = Iterator[tuple[int, list["pd.DataFrame"]]]
+
+
+def device() -> torch.device:
+    """Where networks of `workbook.models` are put, and so trained and measured: INFOLIB_DEVICE, or the processor.
+
+    Returns
+    -------
+    torch.device
+
+    Raises
+    ------
+    ValueError
+        For a device that torch does not have here, or that has no float64.
+    """
+    return checks.device("INFOLIB_DEVICE", os.environ.get("INFOLIB_DEVICE") or "cpu")
+
+
+def device_name() -> str:
+    """What a key and a report call the device: the model of a card, since another one rounds otherwise.
+
+    Returns
+    -------
+    str
+        "cpu" for the processor.
+
+    Raises
+    ------
+    ValueError
+        As `device` does.
+    """
+    there = device()
+    return torch.cuda.get_device_name(there) if there.type == "cuda" else there.type
 
 
 def fingerprint(*parts: Any) -> str:
@@ -87,15 +119,17 @@ def key(function: Callable[..., Any], *arguments: Any, **options: Any) -> dict[s
     Returns
     -------
     dict
-        Contents of function, arguments and options; versions and threads; "seeds from" if the seeds are shifted.
+        Contents of function, arguments and options; versions and threads; "seeds from" if the seeds are shifted, and
+        "device" if it is not the processor.
 
     Raises
     ------
     ValueError
-        As `content` and `records.seeds` do.
+        As `content`, `records.seeds` and `device` do.
     """
-    shift = records.seeds(1)[0]  # a function may take its seeds inside
-    return ({"seeds from": shift} if shift else {}) | {
+    shift, where = records.seeds(1)[0], device_name()  # a function may take its seeds inside, and make networks
+    own = ({"seeds from": shift} if shift else {}) | ({} if where == "cpu" else {"device": where})
+    return own | {
         "function": content(function, "function"),
         "arguments": _arguments(arguments),
         "options": {name: content(value, f"option {name}") for name, value in options.items() if name != "progress"},
@@ -170,6 +204,7 @@ def tabulate(
     if not cases:
         raise ValueError("cases is empty: give at least one")
     if remote := cluster.client():
+        checks.hold("INFOLIB_DEVICE", device_name(), device_name() == "cpu", "cpu where cases go to a scheduler")
         cluster.packed(function, "the function")
     shared = key(function) | {"threads": cluster.check(remote) if remote else 1, "frames": [*frames]}
     names = [fingerprint(shared | {"arguments": _arguments(case)}) for case in cases]

@@ -38,7 +38,7 @@ def cases(notebook: str, grid: Any, profile: str, *, many: bool = False) -> list
     Raises
     ------
     ValueError
-        For what is no mapping, for an empty grid or list, for too many cases, and for a case as `run.resolve` does.
+        For anything but a mapping, for an empty grid or list, for too many cases, and for a case as `run.resolve` does.
     """
     if not isinstance(grid, dict) or not grid:
         raise ValueError(f"grid must be a mapping of parameters to lists of values, got {grid!r}")

@@ -1,7 +1,7 @@
-"""What else is done to networks: distilling, pruning, damaging, adversarial training, decoding a layer's activations.
+"""Changes to networks: distilling, pruning, damaging, adversarial training, decoding a layer's activations.
 
-All return a new network in eval mode and leave theirs as it is. Those that train take the options of a `Schedule`; what
-they train is cached (`store`).
+All return a new network in eval mode and leave the given one unchanged. Those that train take the options of a
+`Schedule`; what they train is cached (`store`).
 """
 
 import copy
@@ -77,7 +77,7 @@ def distilled(
 def _distilled(
     student: nn.Module, teacher: nn.Module, data: Data, temperature: float, **how: Unpack[Schedule]
 ) -> State:
-    model = copy.deepcopy(student)
+    model, data = copy.deepcopy(student), _beside(student, data)
     with activations.evaluating(teacher):
         soft = torch.cat([teacher(x) for x in data.x.split(1024)]).div(temperature).softmax(1)
 
@@ -115,7 +115,7 @@ def adversarial(model: Model, data: Data, *, eps: float, steps: int = 2, **how: 
 
 
 def _adversarial(start: nn.Module, data: Data, eps: float, steps: int, **how: Unpack[Schedule]) -> State:
-    model = copy.deepcopy(start)
+    model, data = copy.deepcopy(start), _beside(start, data)
 
     def loss(batch: Tensor) -> Tensor:
         x, y = data.x[batch], data.y[batch]
@@ -220,7 +220,7 @@ def finetuned(model: Model, data: Data, **how: Unpack[Schedule]) -> Model:
 
 
 def _finetuned(start: nn.Module, data: Data, **how: Unpack[Schedule]) -> State:
-    model = copy.deepcopy(start)
+    model, data = copy.deepcopy(start), _beside(start, data)
     for module, name in _weights(model):
         prune.custom_from_mask(module, name, getattr(module, name) != 0)
     _minimised(model, lambda batch: cross_entropy(model(data.x[batch]), data.y[batch]), len(data), **how)
@@ -272,7 +272,7 @@ def damaged(model: Model, layer: str, *, share: float = 0.5, seed: int) -> Model
 
 
 def rescaled(model: Model, layer: str, following: str, factor: float) -> Model:
-    """A copy of a network with activations of another scale in one layer, and the same function.
+    """A copy of a network that computes the same, with activations of another scale in one layer.
 
     The weights of the layer that follows are divided by the factor; a ReLU lets a positive factor through.
 
@@ -361,7 +361,7 @@ def decoder(model: nn.Module, layer: str, data: Data, *, width: int = 16, **how:
 
 
 def _decoding(start: nn.Module, model: nn.Module, layer: str, data: Data, **how: Unpack[Schedule]) -> State:
-    decode = copy.deepcopy(start)
+    decode, data = copy.deepcopy(start), _beside(start, data)
     features = relu(activations.collect(model, data.x, [layer], batch_size=256)[layer])
     return _minimised(decode, lambda batch: mse_loss(decode(features[batch]), data.x[batch]), len(data), **how)
 
@@ -396,6 +396,7 @@ def autoencoder(model: Model, layer: str, data: Data, *, width: int = 16, **how:
 
 
 def _autoencoder(model: nn.Module, decode: nn.Module, layer: str, data: Data, **how: Unpack[Schedule]) -> State:
+    data = _beside(model, data)
     pair = nn.ModuleDict({"encoder": copy.deepcopy(model), "decoder": copy.deepcopy(decode)})
     with activations.upto(pair["encoder"], layer) as run:
 
@@ -433,8 +434,14 @@ def segmenting(model: Model, x: Tensor, y: Tensor, **how: Unpack[Schedule]) -> M
 
 
 def _segmenting(start: nn.Module, x: Tensor, y: Tensor, **how: Unpack[Schedule]) -> State:
-    model = copy.deepcopy(start)
-    return _minimised(model, lambda batch: cross_entropy(model(x[batch]), y[batch]), len(x), **how)
+    model, data = copy.deepcopy(start), _beside(start, Data(x, y))
+    return _minimised(model, lambda batch: cross_entropy(model(data.x[batch]), data.y[batch]), len(x), **how)
+
+
+def _beside(model: nn.Module, data: Data) -> Data:
+    """Samples on the device of a network."""
+    where = activations.device_of(model)
+    return Data(data.x.to(where), data.y.to(where))
 
 
 def normalised(model: Model, x: Tensor) -> Model:
@@ -456,7 +463,7 @@ def normalised(model: Model, x: Tensor) -> Model:
         if isinstance(module, nn.BatchNorm2d):
             module.momentum = 1.0
     with torch.no_grad():
-        model(x)
+        activations.forward(model, x)
     return model.eval()
 
 
@@ -474,7 +481,9 @@ def _decoder(model: nn.Module, layer: str, data: Data, width: int, seed: int) ->
             modules = [nn.Flatten(), nn.Linear(features.numel(), width * h4 * w4), nn.Unflatten(1, (width, h4, w4))]
         for size in ((-(-h // 2), -(-w // 2)), (h, w)):
             modules += [nn.ReLU(), nn.Upsample(size), nn.Conv2d(width, width, 3, padding=1)]
-        return nn.Sequential(*modules, nn.ReLU(), nn.Conv2d(width, channels, 3, padding=1), nn.Sigmoid())
+        return nn.Sequential(*modules, nn.ReLU(), nn.Conv2d(width, channels, 3, padding=1), nn.Sigmoid()).to(
+            activations.device_of(model)
+        )
 
 
 def _first(model: nn.Module, layer: str, kind: Any) -> Any:

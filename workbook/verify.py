@@ -1,4 +1,4 @@
-"""Hold reports against their files, their claims and the history, so that a verdict need not be taken on trust."""
+"""Check reports against their files, their claims and the history, so that a verdict need not be taken on trust."""
 
 import hashlib
 import re
@@ -27,7 +27,7 @@ class Outcome(NamedTuple):
     wrong : list of str
         What does not hold, empty if all does.
     shown : str
-        What was held against what, in a few words.
+        What was compared, in a few words.
     """
 
     report: str
@@ -42,7 +42,7 @@ def verify(names: Sequence[str] = (), *, profile: str = "paper") -> list[Outcome
     A report holds if each of its files has the SHA-256 that its provenance names; its verdicts are those that the rule
     gives for its values; it ran, by what its provenance says, from a clean tree of a commit of this history, with the
     profile's own parameters and seeds; its claims are those of that commit; and what decides each of them is the same
-    today, or `CHANGES.md` beside the claims tells what became of it.
+    today, or `CHANGES.md` next to the claims tells what became of it.
 
     Parameters
     ----------
@@ -59,7 +59,7 @@ def verify(names: Sequence[str] = (), *, profile: str = "paper") -> list[Outcome
     Raises
     ------
     ValueError
-        For a name that is no notebook, and if there are no reports.
+        For an unknown notebook, and if there are no reports.
     """
     chosen, found = {*runner.select(names)}, []
     broken: list[str] = []
@@ -93,7 +93,7 @@ def _files(_: str, report: reports.Report) -> Iterator[str]:
         if name not in now:
             yield f"{name} is missing"
         elif then.get(name) != now[name]:
-            yield f"{name} is not the one that the run wrote" if name in then else f"{name} is no file of the run"
+            yield f"{name} is not the one that the run wrote" if name in then else f"{name} is not a file of the run"
 
 
 def _origin(_: str, report: reports.Report) -> Iterator[str]:
@@ -116,7 +116,7 @@ def _history(notebook: str, report: reports.Report) -> Iterator[str]:
     path = f"data/claims/{notebook}.toml"
     try:
         if not re.fullmatch("[0-9a-f]{40}", commit):
-            raise OSError("not the name of one")
+            raise OSError("not a full SHA-1")
         text = provenance.git("show", f"{commit}:{path}") if report.provenance["claims"] else ""
         last = _commit_of(report)
         provenance.git("cat-file", "-e", commit)
@@ -187,7 +187,7 @@ def unlike_values(notebook: str, report: reports.Report) -> Iterator[str]:
     Yields
     ------
     str
-        Claim, column and what stands there in place of what.
+        Claim, column, the value in the report and the value of the rule.
     """
     record = report.provenance
     try:

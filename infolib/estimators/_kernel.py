@@ -41,7 +41,7 @@ def best(height_at: Callable[[Tensor], Tensor], low: float, high: float) -> tupl
     grid = torch.linspace(low, high, COARSE, dtype=torch.float64).tolist()
     found = height(grid)
     if max(found) - min(found) < 1e-9:
-        raise ValueError("alignment is the same at every width: none can be chosen by it")
+        raise ValueError("alignment of x with y is the same at every width: none can be chosen")
     beside = [-math.inf, *found, -math.inf]
     peaks = sorted((i for i, h in enumerate(found) if beside[i] < h >= beside[i + 2]), key=lambda i: -found[i])[:2]
     tops = [_golden(height, grid[max(i - 1, 0)], grid[min(i + 1, COARSE - 1)]) for i in peaks]

@@ -13,7 +13,7 @@ from infolib import checks
 
 
 class Binned(NamedTuple):
-    """Codes of binned values, and how many values the range did not hold.
+    """Codes of binned values, and the fraction of values outside the range.
 
     Parameters
     ----------
@@ -106,7 +106,7 @@ def uniform(x: Any, bins: int, *, low: float | None = None, high: float | None =
 def quantile(x: Any, bins: int) -> Tensor:
     """Codes of equally filled bins of each unit: the number of quantiles k / bins below the value.
 
-    Equal values get equal codes, so ties can leave a bin over- or underfilled, as little as can be. Two bins split at
+    Equal values get equal codes, so a bin may hold too many or too few values, by as few as possible. Two bins split at
     the median. Where x varies, -x falls into the same bins in the opposite order.
 
     Parameters

@@ -2,13 +2,13 @@
 
 Biased estimators find information between any finite samples, kernels nearly all of log2 n where they are narrow. What
 remains once the mean over permuted pairs is subtracted is due to the pairs themselves. `beyond` takes any estimator.
-For Grams, only the joint entropy changes with the permutation: S_alpha(A) and S_alpha(B) are those of the same samples.
+For Grams, only the joint entropy changes with the permutation; S_alpha(A) and S_alpha(B) stay the same.
 
 At alpha = 2 the mean over all n! permutations is known. With |A|² the squared Frobenius norm and A_ii = 1/n,
 
     E |n A ∘ B_π|² = 1/n + n / (n - 1) (|A|² - 1/n) (|B|² - 1/n),
 
-and the joint entropy by chance is minus its log2: the log of the mean, where permutations give the mean of logs.
+and the joint entropy by chance is minus its log2. This is the log of the mean; permutations give the mean of logs.
 """
 
 import math
@@ -29,8 +29,9 @@ TOLERANCE = 1e-5  # of a diagonal
 class Beyond(NamedTuple):
     """An estimate, and what is left of it beyond chance.
 
-    The interval is that of the mean over the permutations, by Student's t: it says how well the level of chance is
-    known from so many of them, and nothing about other samples. It has no length where that level is exact.
+    The interval is that of the mean over the permutations, by Student's t: it shows how well this number of
+    permutations determines the level of chance, and nothing about other samples. Its length is 0 where that level is
+    exact.
 
     Attributes
     ----------
@@ -151,7 +152,7 @@ def beyond_grams(
     alpha : float
         Order of the Rényi entropy, positive. At 2 chance is exact.
     permutations, seed, level, p_value
-        As `beyond` takes them; at alpha = 2 permutations may be 0, and the interval has no length.
+        As `beyond` takes them; at alpha = 2 permutations may be 0, and the interval has length 0.
 
     Returns
     -------
@@ -222,7 +223,7 @@ def beyond_labels(
 
 
 def joint_entropy(A: Tensor, B: Tensor, *, alpha: float = 1.01, permutations: int, seed: int) -> Null:
-    """Joint entropy S_alpha(A, B) of permuted pairs in bits: what chance has of it.
+    """Joint entropy S_alpha(A, B) of permuted pairs in bits: its level of chance.
 
     Parameters
     ----------
@@ -259,7 +260,7 @@ def joint_entropy(A: Tensor, B: Tensor, *, alpha: float = 1.01, permutations: in
 
 
 def label_joint_entropy(A: Tensor, y: Any, *, alpha: float = 1.01, permutations: int, seed: int) -> Null:
-    """Joint entropy S_alpha(A, Y) with permuted labels in bits: what chance has of it.
+    """Joint entropy S_alpha(A, Y) with permuted labels in bits: its level of chance.
 
     Parameters
     ----------
@@ -294,7 +295,7 @@ def label_joint_entropy(A: Tensor, y: Any, *, alpha: float = 1.01, permutations:
 
 
 def _check(permutations: int, level: float | None, p_value: bool, alpha: float = 1.0) -> None:
-    """Refuse fewer permutations than the answer takes; at alpha = 2 chance and its interval take none."""
+    """Refuse fewer permutations than the answer needs; at alpha = 2 chance and its interval need none."""
     if alpha != 2 and not isinstance(permutations, bool) and permutations == 0:
         raise ValueError("permutations must be at least 1, got 0; at alpha = 2 alone chance takes none")
     checks.at_least("permutations", permutations, 0)
@@ -303,7 +304,7 @@ def _check(permutations: int, level: float | None, p_value: bool, alpha: float =
     if level is not None and alpha != 2 and permutations < 5:
         raise ValueError(f"permutations must be at least 5 for an interval, got {permutations}; or set level=None")
     if p_value and permutations < 19:
-        raise ValueError(f"permutations must be at least 19 for a p-value, got {permutations}: below, none is .05")
+        raise ValueError(f"permutations must be at least 19 for a p-value, got {permutations}: with fewer, p > 0.05")
 
 
 def _orders(n: int, permutations: int, seed: int, like: Tensor) -> list[Tensor]:

@@ -5,7 +5,7 @@ unit on its own and comes back with shape (*units); codes of shape (n,) give a s
 shape (n,). Symbols are any integers; `symbols` turns rows, or several variables, into one joint symbol.
 
 All values are in bits, float64, with 0 log 0 = 0. `correction="miller-madow"` adds (K - 1) / (2 n ln 2) to each entropy
-with K occupied cells (Miller 1955); the corrected mutual information is the same sum of corrected entropies.
+with K occupied cells (Miller 1955); the corrected mutual information is the sum of the corrected entropies.
 """
 
 import math

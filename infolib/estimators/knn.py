@@ -89,9 +89,9 @@ def label_mutual_information(x: Any, y: Any, *, k: int = 3) -> Tensor:
 
         psi(n) + psi(k) - <psi(n_y)> - <psi(m)>
 
-    Here n_y is the number of samples with the symbol of sample i. The distance to its k-th neighbour among them is its
-    radius. m counts the samples of any symbol, itself included, that are nearer than the radius. The norm is the
-    maximum norm, the neighbours are exact, and no noise is added.
+    Here n_y is the number of samples with the symbol of sample i, and the radius of sample i is the distance to its
+    k-th neighbour among them. m counts the samples of any symbol, sample i included, that are nearer than the radius.
+    The norm is the maximum norm, the neighbours are exact, and no noise is added.
 
     Parameters
     ----------
@@ -111,7 +111,7 @@ def label_mutual_information(x: Any, y: Any, *, k: int = 3) -> Tensor:
     ------
     ValueError
         For NaN or infinite x, symbols that are not integers of shape (n,), k < 1, or a symbol with no more than k
-        samples. Also where more than k samples of one symbol coincide.
+        samples. Also where more than k samples of one symbol are equal.
 
     Examples
     --------
@@ -127,7 +127,7 @@ def label_mutual_information(x: Any, y: Any, *, k: int = 3) -> Tensor:
     for members in np.split(of.argsort(stable=True).numpy(), size.cumsum(0)[:-1]):
         radius[members] = _nearest(place[members], k + 1)[0][:, k]
     if not radius.all():
-        raise ValueError(f"x: more than k={k} samples of one symbol coincide: no density to estimate, use discrete")
+        raise ValueError(f"x must have a density, but over k={k} samples of one symbol are equal: use discrete")
     nearer = _count(place, np.nextafter(radius, 0))
     nats = digamma(len(place)) + digamma(k) - digamma(size[of].numpy()).mean() - digamma(nearer).mean()
     return torch.tensor(nats / math.log(2), dtype=torch.float64, device=x.device)

@@ -3,9 +3,9 @@
 The quantities are those of `renyi`, in bits: S_alpha(A) of the Gram A_ij = exp(-|x_i - x_j|^2 / (2 width^2)) / n. Up to
 `exact` samples all eigenvalues are computed. Above, the leading ones come from a subspace iteration and the rest from
 quadrature (Ubaru, Chen & Saad 2017): tr f(A) is the mean of z^T f(A) z over random signs z, and Lanczos steps from z
-give nodes and weights for f. The trace and the dimension of the rest are known, so that only what a straight line
-through f leaves is random. What the subspace has not reached enters to second order, by its residuals. At alpha = 2 the
-entropy is exact: the squared kernel values are summed block by block. Values have no gradient.
+give nodes and weights for f. The trace and the dimension of the rest are known, so that only the difference of f from a
+straight line is random. What the subspace has not reached enters to second order, through its residuals. At alpha = 2
+the entropy is exact: the squared kernel values are summed block by block. Values have no gradient.
 """
 
 import math
@@ -34,9 +34,9 @@ Product = Callable[[Tensor], Tensor]
 class Estimate(NamedTuple):
     """A value and its standard error.
 
-    The standard error is that of the random probes and of rounding, not of the samples: value ± 2 standard errors holds
-    what all eigenvalues would give in 90 to 96 of 100 draws. It is wider than the spread of the probes by the ratio of
-    Student's t to the normal distribution. It is 0 where the value is exact.
+    The standard error is that of the random probes and of rounding, not of the samples: value ± 2 standard errors
+    contains the value of all eigenvalues in 90 to 96 of 100 draws. It is wider than the spread of the probes by the
+    ratio of Student's t to the normal distribution. It is 0 where the value is exact.
 
     Attributes
     ----------
@@ -128,9 +128,9 @@ def entropy(
     deflated : int
         Number of leading eigenvalues that are computed one by one.
     exact : int
-        Up to so many samples all eigenvalues are computed; so they are for n up to 4 `deflated`.
+        All eigenvalues are computed for up to this many samples, and for n up to 4 `deflated`.
     memory : float
-        Bytes to work in.
+        Memory to work in, in bytes.
     seed : int
         Seed of the probes and of the subspace's start.
 
@@ -291,7 +291,7 @@ def leading_eigenpairs(A: Tensor, *, deflated: int = 64, seed: int = 0) -> tuple
     """Leading eigenvalues and eigenvectors of a Gram matrix, by the subspace iteration of the other functions.
 
     With vectors U and P = 1 - UU^T, the quadrature's limit for many probes and steps is the entropy of the pinched
-    matrix UU^T A UU^T + P A P. What separates it from S_alpha(A) is the bias of the deflation.
+    matrix UU^T A UU^T + P A P. The bias of the deflation is its difference from S_alpha(A).
 
     Parameters
     ----------
@@ -326,7 +326,7 @@ def leading_eigenpairs(A: Tensor, *, deflated: int = 64, seed: int = 0) -> tuple
 def _checked(settings: _Settings) -> _Settings:
     if checks.positive("alpha", settings.alpha) < 1:
         raise ValueError(
-            f"alpha must be at least 1, got {settings.alpha}: below, the smallest eigenvalues decide, for which no "
+            f"alpha must be at least 1, got {settings.alpha}: below, the smallest eigenvalues matter, for which no "
             "quadrature converges; renyi.entropy takes it"
         )
     for name, least in (("probes", 2), ("steps", 2), ("deflated", 1), ("exact", 0)):

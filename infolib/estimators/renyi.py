@@ -6,8 +6,8 @@ A Gram matrix A has shape (..., n, n) and trace 1: A_ij = K_ij / n for a kernel 
 
 for alpha > 0; alpha = 1 is the von Neumann entropy -sum_i lambda_i log2 lambda_i, alpha = inf is -log2 max_i lambda_i.
 Several variables together have the Hadamard product of their Grams, scaled to trace 1. Every other quantity is a sum of
-such entropies. Wherever a Gram is asked, a list of Grams stands for their joint; leading dimensions are a batch and
-broadcast. Values are in bits, unclipped: S(A) + S(B) >= S(A, B) is a theorem at alpha = 1 only.
+such entropies. Wherever a Gram is expected, a list of Grams stands for their joint Gram; leading dimensions are a batch
+and broadcast. Values are in bits, unclipped: S(A) + S(B) >= S(A, B) is a theorem at alpha = 1 only.
 
 The one kernel here is the Gaussian exp(-|x - x'|^2 / (2 width^2)). Papers without the 2 have sigma = sqrt(2) width.
 """
@@ -39,7 +39,7 @@ class Width(NamedTuple):
     width : Tensor, shape ()
         In the unit of the samples.
     at_end : bool
-        Whether the best width is an end of the range: what is best may lie outside.
+        Whether the best width is an end of the range: a better width may lie outside.
     """
 
     width: Tensor
@@ -49,8 +49,8 @@ class Width(NamedTuple):
 def squared_distances(x: Any) -> Tensor:
     """Squared distances |x_i - x_j|^2 of samples.
 
-    The relative error is below 2e-4 in float32 and in float64, for any distances between clusters: so the error of any
-    Gaussian kernel is below 1e-4. `gram` and `alignment_width` take squared distances in place of x with
+    The relative error is below 2e-4 in float32 and in float64, for any distances between clusters. So the error of
+    any Gaussian kernel is below 1e-4. `gram` and `alignment_width` take squared distances in place of x with
     `precomputed=True`, so that one pass serves both.
 
     Parameters
@@ -181,7 +181,7 @@ def entropy(A: Gram, *, alpha: float = 1.01) -> Tensor:
     Parameters
     ----------
     A : Tensor, shape (..., n, n), or sequence of them
-        Gram matrix with trace 1; a list stands for its joint.
+        Gram matrix with trace 1; a list stands for its joint Gram.
     alpha : float
         Order of the Rényi entropy, positive.
 
@@ -237,7 +237,7 @@ def conditional_entropy(A: Gram, B: Gram, *, alpha: float = 1.01) -> Tensor:
     Parameters
     ----------
     A, B : Tensor, shape (..., n, n), or sequence of them
-        Gram matrices with trace 1; a list stands for its joint.
+        Gram matrices with trace 1; a list stands for its joint Gram.
     alpha : float
         Order of the Rényi entropy, positive.
 
@@ -269,14 +269,14 @@ def mutual_information(A: Gram, B: Gram, *, alpha: float = 1.01) -> Tensor:
     Parameters
     ----------
     A, B : Tensor, shape (..., n, n), or sequence of them
-        Gram matrices with trace 1; a list stands for its joint.
+        Gram matrices with trace 1; a list stands for its joint Gram.
     alpha : float
         Order of the Rényi entropy, positive.
 
     Returns
     -------
     Tensor, shape (...)
-        I_alpha(A;B) in bits; it is never negative at alpha = 1 only.
+        I_alpha(A;B) in bits. Only at alpha = 1 is it guaranteed not to be negative.
 
     Raises
     ------
@@ -299,7 +299,7 @@ def conditional_mutual_information(A: Gram, B: Gram, C: Gram, *, alpha: float = 
     Parameters
     ----------
     A, B, C : Tensor, shape (..., n, n), or sequence of them
-        Gram matrices with trace 1; a list stands for its joint.
+        Gram matrices with trace 1; a list stands for its joint Gram.
     alpha : float
         Order of the Rényi entropy, positive.
 
@@ -422,7 +422,7 @@ def label_joint_entropy(A: Gram, y: Any, *, alpha: float = 1.01) -> Tensor:
     Parameters
     ----------
     A : Tensor, shape (..., n, n), or sequence of them
-        Gram matrix with trace 1; a list stands for its joint.
+        Gram matrix with trace 1; a list stands for its joint Gram.
     y : array_like of int, shape (n,)
         Labels.
     alpha : float
@@ -458,7 +458,7 @@ def label_mutual_information(A: Gram, y: Any, *, alpha: float = 1.01) -> Tensor:
     Parameters
     ----------
     A : Tensor, shape (..., n, n), or sequence of them
-        Gram matrix with trace 1; a list stands for its joint.
+        Gram matrix with trace 1; a list stands for its joint Gram.
     y : array_like of int, shape (n,)
         Labels.
     alpha : float
@@ -487,12 +487,12 @@ def alignment(A: Gram, B: Gram, *, centred: bool = False) -> Tensor:
     """Kernel alignment <A, B>_F / (|A|_F |B|_F) of two Grams (Cristianini et al. 2001), or of both centred.
 
     Centred alignment takes HAH and HBH, H = 1 - 11^T / n (Cortes, Mohri & Rostamizadeh 2012): what the kernels have in
-    common beside their means.
+    common besides their means.
 
     Parameters
     ----------
     A, B : Tensor, shape (..., n, n), or sequence of them
-        Gram matrices with trace 1; a list stands for its joint.
+        Gram matrices with trace 1; a list stands for its joint Gram.
     centred : bool
         Whether both are centred.
 
@@ -504,7 +504,7 @@ def alignment(A: Gram, B: Gram, *, centred: bool = False) -> Tensor:
     Raises
     ------
     ValueError
-        As `joint_entropy`; for a centred Gram of which nothing is left, as all samples are the same.
+        As `joint_entropy`; for a centred Gram that is 0, because all samples are equal.
 
     Examples
     --------
@@ -578,7 +578,7 @@ def distance_width(
     Raises
     ------
     ValueError
-        For NaN or infinite x, n < 2, x of which that distance is 0, or a ratio that is not positive and finite.
+        For NaN or infinite x, n < 2, x for which that distance is 0, or a ratio that is not positive and finite.
 
     Examples
     --------
@@ -597,7 +597,7 @@ def distance_width(
         middle = pairs.sort().values[(len(pairs) - 1) // 2 : len(pairs) // 2 + 1]
         distance = {"rms": pairs.mean().sqrt(), "mean": pairs.sqrt().mean(), "median": middle.sqrt().mean()}[kind]
     if distance == 0:
-        raise ValueError(f"x must have a {kind} distance above 0, got samples that are the same")
+        raise ValueError(f"x must have a {kind} distance above 0, got equal samples")
     return ratio * distance
 
 
@@ -611,7 +611,7 @@ def alignment_width(
     bins: int | None = None,
     precomputed: bool = False,
 ) -> Width:
-    """Kernel width that maximises the alignment of the Gram of x with the labels: that of Wickstrøm et al. 2019, exact.
+    """Kernel width that maximises the alignment of the Gram of x with the labels (Wickstrøm et al. 2019), exact.
 
     A logarithmic grid from `low` to `high` mean distances finds the peaks, and golden sections the maximum of the best
     two, to a thousandth of the width. Of equal alignments the smallest width wins. The result scales with x and does
@@ -641,9 +641,9 @@ def alignment_width(
     Raises
     ------
     ValueError
-        For NaN or infinite x, n < 2, labels that are not integers, a range that is not positive, finite and rising, and
-        bins with `centred`. Where alignment chooses no width: for constant x, pairs that are all equally far, a single
-        class, and alignment that is the same at every width, as the centred one is of one-hot classes.
+        For NaN or infinite x, n < 2, labels that are not integers, a range that is not positive, finite and increasing,
+        and bins with `centred`. Where alignment chooses no width: for constant x, pairs that are all equally far apart,
+        a single class, and alignment that is the same at every width, such as centred alignment of one-hot classes.
 
     Examples
     --------
@@ -651,12 +651,12 @@ def alignment_width(
     Width(width=tensor(0.3218, dtype=torch.float64), at_end=False)
     """
     if not 0 < low < high < math.inf:
-        raise ValueError(f"low and high must be positive, finite and rise, got {low} and {high}")
+        raise ValueError(f"low and high must be positive, finite and increasing, got {low} and {high}")
     if bins is not None and checks.at_least("bins", bins, 2) and centred:
         raise ValueError(f"bins must be None with centred=True, which needs the distances themselves, got {bins}")
     pairs, agree, n = _labelled_pairs(x, y, precomputed)
     if agree.all() or pairs.max() - pairs.min() <= TOLERANCE * pairs.max():
-        why = "y has a single class" if agree.all() else "all pairs of x are equally far"
+        why = "y has a single class" if agree.all() else "all pairs of x are equally far apart"
         raise ValueError(f"{why}: no width can be chosen by alignment")
     pairs, agree = pairs.double(), agree.double()
     unit, heights = pairs.sqrt().mean(), _kernel.heights(pairs, agree, n, bins=bins, centred=centred)
@@ -679,7 +679,7 @@ def published_width(
     """Kernel width that is best aligned with the labels on the grid of Wickstrøm et al. 2019.
 
     The kernel is exp(-|x - x'|^2 / (2 width^2)). That paper writes exp(-|x - x'|^2 / sigma^2) and tries 75 sigmas from
-    0.1 to 10 mean distances (the zero diagonal included). The default grid holds the same kernels: width = sigma /
+    0.1 to 10 mean distances (the zero diagonal included). The default grid has the same kernels: width = sigma /
     sqrt(2). Of equal alignments the smallest width wins. The n(n-1)/2 distances are visited once per width, without any
     matrix.
 
@@ -706,7 +706,7 @@ def published_width(
     Returns
     -------
     Width
-        The best width in the unit of x, and whether it is the least or the largest of those tried.
+        The best width in the unit of x, and whether it is the smallest or the largest of those tried.
 
     Raises
     ------
@@ -722,7 +722,7 @@ def published_width(
     if bins is not None:
         checks.at_least("bins", bins, 2)
     if checks.within("low", checks.positive("low", low), 0) > checks.within("high", low if high is None else high, 0):
-        raise ValueError(f"low and high must rise, got {low} and {high}")
+        raise ValueError(f"low must be below high, got {low} and {high}")
     pairs, agree, n = _labelled_pairs(x, y, precomputed)
     if widths is None:
         high = 10 * 2 * float(pairs.sqrt().sum()) / n**2 / math.sqrt(2) if high is None else high
@@ -751,7 +751,7 @@ def _labelled_pairs(x: Any, y: Any, precomputed: bool) -> tuple[Tensor, Tensor, 
     y = _labels(y, len(squared)).to(squared.device)
     pairs = _pairs(squared)
     if pairs.max() == 0:
-        raise ValueError("x is constant: no width can be chosen by alignment")
+        raise ValueError("x must not be constant: no width can be chosen by alignment")
     return pairs, _pairs(y[:, None] == y).to(pairs), len(y)
 
 

@@ -1,7 +1,7 @@
-"""Distributions whose mutual information is known in closed form: the yardsticks of every estimator.
+"""Distributions whose mutual information is known in closed form, to compare every estimator with.
 
 Each has `sample(n, seed)`, which draws x and y as float64 or integer tensors with n rows, and `mutual_information()`,
-the true I(X;Y) in bits. What each formula rests on stands in its docstring.
+the true I(X;Y) in bits. Each docstring has the formula and where it comes from.
 """
 
 import math
@@ -62,7 +62,7 @@ class Distribution(Protocol):
 class SparseNormal:
     """Normal x and y, unit variances; only x_i and y_i correlate, for i < pairs.
 
-    The pairs are independent of each other, so their informations add: I = -pairs/2 log2(1 - correlation^2).
+    The pairs are independent of each other, so that their information adds up: I = -pairs/2 log2(1 - correlation^2).
 
     Parameters
     ----------
@@ -183,8 +183,8 @@ class SparseNormal:
 class DenseNormal:
     """Normal x and y, unit variances; every two coordinates have the same correlation.
 
-    I = 1/2 log2(|S_x| |S_y| / |S|), and an equicorrelated d x d matrix has |S| = (1 - r)^(d-1) (1 + (d-1) r). Of the
-    powers of 1 - r, one factor 1 / (1 - r) is left.
+    I = 1/2 log2(|S_x| |S_y| / |S|), and an equicorrelated d x d matrix has |S| = (1 - r)^(d-1) (1 + (d-1) r). The
+    powers of 1 - r cancel up to one factor 1 / (1 - r).
 
     Parameters
     ----------
@@ -575,13 +575,13 @@ def symmetric_channel(symbols: int, error: float) -> Channel:
 class Patterns:
     """A fixed task: patterns that are equally likely, each with its label.
 
-    I(X;Y) = H(Y) - H(Y|X) by counting the patterns. It is H(Y) where no row comes twice, as in the 12-bit task of 4096
-    rows.
+    I(X;Y) = H(Y) - H(Y|X) by counting the patterns. It is H(Y) where no row occurs twice, as in the 12-bit task of
+    4096 rows.
 
     Parameters
     ----------
     x : Tensor, shape (n_patterns, features)
-        A pattern per row.
+        One pattern in each row.
     y : Tensor, shape (n_patterns,)
         Their labels, integers.
 

@@ -22,7 +22,7 @@ AT_ONCE = 32  # samples whose outputs before a layer are held at once
 
 
 def accuracy(model: nn.Module, data: Data) -> tuple[float | str, str]:
-    """Accuracy, or the reason why there is none; and the reason why there is no accuracy that has a meaning, or ''."""
+    """Accuracy, or the reason why there is none; then the reason why it has no meaning, or ''."""
     y, why = data.y, ""
     logits = output(model, data[:2].x)
     shape = f"of shape {tuple(logits.shape)}" if isinstance(logits, Tensor) else type(logits).__name__
@@ -123,6 +123,18 @@ def curves(
     return pd.DataFrame(rows, columns=["layer", "direction", "share", "accuracy"])
 
 
+def fixed(model: nn.Module, x: Any, layers: Sequence[str]) -> dict[str, str]:
+    """The layers whose output cannot be changed, and why: a `Network` takes of it what is none of its tensors."""
+    found: dict[str, str] = {}
+    for layer in layers if isinstance(model, Network) else ():
+        try:
+            with activations.replace(model, {layer: lambda t: t}):
+                output(model, x)
+        except ValueError as error:
+            found[layer] = str(error)
+    return found
+
+
 def area(accuracy: pd.Series) -> float:
     """The mean under a curve of accuracies by share."""
     return float(np.trapezoid(accuracy, accuracy.index) / np.ptp(accuracy.index))
@@ -188,7 +200,7 @@ def _before(layer: str, order: Sequence[str]) -> list[str]:
 
 @contextmanager
 def _replayed(model: nn.Module, known: Mapping[str, Tensor]) -> Iterator[None]:
-    """Modules give what they gave before, and compute nothing."""
+    """Modules return their former outputs, and compute nothing."""
     modules = [model.get_submodule(name) for name in known]
     own = [{name: value for name, value in vars(module).items() if name == "forward"} for module in modules]
     try:

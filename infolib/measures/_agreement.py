@@ -1,4 +1,4 @@
-"""How far the quantities of several lenses agree, by rank: over the layers of a network, or over networks."""
+"""How far the quantities of several lenses agree, by rank: over a network's layers, or over networks."""
 
 from collections.abc import Callable
 from itertools import combinations
@@ -22,12 +22,12 @@ def agreement(
 ) -> pd.DataFrame:
     """Spearman's correlation of each pair of quantities, over the layers of a network or over the networks of a seed.
 
-    A pair is compared where both have values; where either is the same everywhere the correlation is 0.
+    A pair is compared where both quantities have values; where either is constant, the correlation is 0.
 
     Parameters
     ----------
     table : DataFrame
-        That of `look` for all networks, with columns source, seed and network; of a single layer over networks.
+        The table of `look` for all networks, with columns source, seed and network; over networks, of a single layer.
     over : str
         "layer", where `depth` is a quantity too, or "network".
     other : callable
@@ -142,7 +142,7 @@ def _columns(name: str, table: pd.DataFrame, wanted: list[str]) -> None:
 def _spearman(a: np.ndarray, b: np.ndarray, what: str) -> float:
     both = np.isfinite(a) & np.isfinite(b)
     if both.sum() < 3:
-        raise ValueError(f"{what} have {both.sum()} values in common, and a correlation takes at least 3")
+        raise ValueError(f"{what} have {both.sum()} values in common, but a correlation needs at least 3")
     a, b = (rankdata(values[both].round(9)) for values in (a, b))  # equal values are equal on any machine
     return float(np.corrcoef(a, b)[0, 1]) if np.ptp(a) and np.ptp(b) else 0.0
 

@@ -17,7 +17,7 @@ BY_NAME = ("untrained",)  # options that may be a mapping from names of networks
 
 
 class Comparison(NamedTuple):
-    """What `compare` returns: two tables, since one has a row for a layer and the other one for a pair of layers.
+    """What `compare` returns: one table with a row for each layer, and one with a row for each pair of layers.
 
     Parameters
     ----------
@@ -62,7 +62,7 @@ def compare(
     Raises
     ------
     ValueError
-        As `look`, for fewer than two networks, names of networks that there are not, and more samples than there are.
+        As `look`, for fewer than two networks, names of unknown networks, and more samples than there are.
 
     Examples
     --------
@@ -81,7 +81,7 @@ def compare(
         if isinstance(value, Mapping) and set(value) != set(models):
             raise ValueError(f"{given} must have the names of models, {', '.join(models)}, got {', '.join(value)}")
     if unfit := [name for name in ("network", *SAVED) if name in options]:
-        raise ValueError(f"{unfit[0]} is an option of look for one network alone, and has no meaning here")
+        raise ValueError(f"{unfit[0]} is an option of look for one network, which compare does not take")
     tables, shapes, depths = [], {}, {}
     chosen = {}
     for name, model in models.items():
@@ -114,8 +114,8 @@ def cka(x: Tensor, y: Tensor) -> float:
 
     CKA = HSIC(K, L) / √(HSIC(K, K) HSIC(L, L)) with K = x xᵀ and L = y yᵀ (Kornblith et al. 2019), and
     the unbiased estimate of HSIC of Song et al. 2012. The usual biased estimate nears 1 for any two layers with
-    more features than there are samples; this one is 0 on average for layers that are independent, and may be below.
-    Rotations, isotropic scaling and shifts of either change nothing.
+    more features than there are samples; this one is 0 on average for layers that are independent, and may be negative.
+    Rotations, isotropic scaling and shifts of either layer do not change it.
 
     Parameters
     ----------
@@ -125,7 +125,7 @@ def cka(x: Tensor, y: Tensor) -> float:
     Returns
     -------
     float
-        At most 1, without a unit; NaN where either is the same for all samples.
+        At most 1, without a unit; NaN where either output is the same for all samples.
 
     Raises
     ------

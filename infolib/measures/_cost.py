@@ -16,10 +16,11 @@ from infolib.data import Data
 from infolib.measures import _ablation
 from infolib.measures._lens_options import size_for
 from infolib.measures._look import Lens
-from infolib.measures._measurable import balanced, collected, output, sets
+from infolib.measures._measurable import balanced, collected, kinds, output
+from infolib.measures._probe import label_bits
 
 PILOTS = (8, 32)  # samples of a pass that is timed, the more where it is fast
-FAST = 0.05  # seconds
+FAST, SLOW = 0.05, 1.0  # seconds
 SIZE = 384  # of the products of matrices that are timed
 BYTES = 8  # of a float64
 
@@ -53,13 +54,12 @@ def costs(
             seconds, held = _redundancy(n, recorded, units, lens.keywords["max_pairs"], orders), 1.5 * BYTES
         elif name == "class_information":
             left = [_left(model, few, layer) for layer in layers]
-            seconds = n * each + n * sum(left) * min(orders, 2) * (2 * len(lens.keywords["shares"]) - 1)
+            seconds = 2 * n * each + n * sum(left) * min(orders, 2) * (2 * len(lens.keywords["shares"]) - 1)
             held = 0.5 * BYTES
         elif name == "discarding":
-            one = partial(lens, model, few, layers, n=1, error=lens.keywords["error"] * math.sqrt(n))
-            seconds, held = n * (_timed(one) - each), 0.0
+            seconds, held = _discarding(n, partial(lens, model, few, layers), lens.keywords["error"]) - n * each, 0.0
         else:
-            seconds, held = _codelength(n, list(values.values()), len(sets(data.y).unique()), orders), 0.5 * BYTES
+            seconds, held = _codelength(n, list(values.values()), _codes(data.y), orders), 0.5 * BYTES
         inputs = few.x[0].numel() if isinstance(few.x, Tensor) else 0
         most = max(sum(values[layer] for layer in group) for group in groups)
         memory = n * (most * held + 0.5 * BYTES * inputs) + _passing(model, few) * lens.keywords.get("batch_size", 1)
@@ -95,18 +95,35 @@ def _information(n: int, values: Sequence[int], orders: int) -> float:
 def _redundancy(n: int, recorded: Mapping[str, Tensor], units: Mapping[str, str], max_pairs: int, orders: int) -> float:
     seconds, one = 0.0, _spectrum(n)
     for layer, t in recorded.items():
-        t = _ablation.maps(t, units[layer])
-        if t.ndim > 2 and (count := t.shape[1]) > 1:
+        count = _ablation.maps(t, units[layer]).shape[1]
+        if count > 1 and t.ndim > 2 + (units[layer] == "features"):  # else it has no maps
             pairs = min(max_pairs, count * (count - 1) // 2)
             seconds += 2 * n**2 * t[0].numel() / _rate(torch.float64) + count * n**2 * 1e-8
             seconds += orders * (min(count, 2 * pairs) * 2 + pairs * 2) * one
     return seconds
 
 
-def _codelength(n: int, values: Sequence[int], classes: int, orders: int) -> float:
-    probe = 300 * n**2 * classes / _rate(torch.float64) + 1e-3 * 100 * math.log2(max(n / 8, 2))
+def _discarding(n: int, lens: Callable[..., Any], error: float) -> float:
+    """Of one image, or where it is fast of one and two: the first of a pass takes longer than the next."""
+    one, two = (partial(lens, n=k, error=error * math.sqrt(n / k)) for k in (1, 2))
+    if (first := _timed(one)) > SLOW or n == 1:
+        return n * first
+    first = _timed(one)
+    return first + (n - 1) * max(_timed(two) - first, 0)
+
+
+def _codes(y: Tensor) -> list[int]:
+    """The classes of each code that is sent; numbers have none."""
+    return [] if kinds(y) == "numbers" else [len(one.unique()) for one in (y.T if y.ndim == 2 else [y])]
+
+
+def _codelength(n: int, values: Sequence[int], codes: Sequence[int], orders: int) -> float:
+    """Blocks take about twice the steps of those that are timed, and these longer with the weights (n, classes)."""
+    small = partial(label_bits, torch.randn(32, 4, dtype=torch.float64), torch.arange(32) % 2)
+    block = min(_timed(small) for _ in range(3)) / 2  # which it has
+    probes = sum(1.8 * block * math.log2(max(n / 8, 2)) * (1 + n * classes / 4000) for classes in codes)
     gram = sum(2 * n**2 * v for v in values) / _rate(torch.float32)
-    return gram + len(values) * (4 * _spectrum(n) + orders * probe)
+    return gram + len(values) * (4 * _spectrum(n) + orders * probes)
 
 
 def _left(model: nn.Module, few: Data, layer: str) -> float:

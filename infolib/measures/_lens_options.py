@@ -67,12 +67,12 @@ class Options(TypedDict, total=False):
 
 
 def size_for(lens: str, data: Data, n: int | None = None) -> int:
-    """How many samples a lens takes: as many as are asked for, else its own number or as many as there are."""
+    """How many samples a lens takes: the number asked for, else its own number, or all that there are."""
     return min(SIZES[lens], len(data) // _times(lens)) if n is None else n
 
 
 def fitted(lens: str, n: int | None, size: int) -> str:
-    """For the settings: that a size was not asked for and there were fewer samples than the lens likes."""
+    """For the settings: a note that no size was asked for and there were fewer samples than the lens's own number."""
     return f", n fitted to the data: {SIZES[lens]} if there are as many" if n is None and size < SIZES[lens] else ""
 
 
@@ -87,7 +87,7 @@ def samples_for(lens: str, data: Data, layers: Sequence[str], *, n: int | None =
     shares = list(checks.of_type("shares", options.get("shares", SHARES), Sequence, "a sequence of numbers"))
     rising = sorted({checks.within("shares", share, 0, 1) for share in shares})
     if not shares or shares != rising or shares[0] == 0:
-        raise ValueError(f"shares must rise in (0, 1], got {shares}")
+        raise ValueError(f"shares must increase in (0, 1], got {shares}")
     if others := [name for name in checks.names("softmax", options.get("softmax") or ()) if name not in layers]:
         raise ValueError(f"softmax must name some of layers, {', '.join(layers)}, got {others[0]!r}")
     times, classes, least = _times(lens), len(sets(data.y).unique()), 1 if lens == "discarding" else 8

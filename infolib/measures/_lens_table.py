@@ -1,4 +1,4 @@
-"""The table of the lenses: its columns, what stands in a row, and what a permutation is one of."""
+"""The table of the lenses: its columns, the contents of a row, and what is permuted for each quantity."""
 
 import math
 from collections.abc import Mapping, Sequence

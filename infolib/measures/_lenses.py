@@ -1,4 +1,4 @@
-"""The five lenses, each of a network, and all of them: what `lenses` offers under its own name, and explains."""
+"""The five lenses of a network, each alone and all together; `lenses` exports and explains them."""
 
 import inspect
 import math
@@ -57,15 +57,15 @@ def look(
     progress: bool = False,
     **options: Unpack[Options],
 ) -> pd.DataFrame:
-    """All five lenses of a network: their tables one below the other, with the columns `network` and `seed`.
+    """All five lenses of a network: their tables one below the other, with the columns network, seed and options.
 
-    What can be refused is refused before the first lens measures. A lens that fails afterwards leaves its error as the
-    reason, and the others go on.
+    All arguments are checked before the first lens measures. A lens that fails afterwards has its error as the reason
+    in the table, and the others go on.
 
     Parameters
     ----------
     model : nn.Module
-        Any network, in eval mode. A `networks.Network` says how it is called, which of its outputs count, what their
+        Any network, in eval mode. A `networks.Network` defines how it is called, which of its outputs count, what their
         units are, which tokens count, and where its input is.
     data : Data, (x, y), Dataset or DataLoader
         Held-out samples, of which each lens takes the first that are `balanced`.
@@ -77,10 +77,10 @@ def look(
     network : str
         Its name, for the table.
     seed : int
-        Of every lens that draws; a repeat has the next one.
+        Seed of every lens that draws; each repeat has the next seed.
     beside : sequence of str
-        "untrained" and "permuted": what else is measured, for these columns. Together they take about as long again as
-        the network itself, or more. Discarding has no permuted value.
+        "untrained" and "permuted": the baselines that are measured, for these columns. Together they take about as long
+        as the network itself, or longer. Discarding has no permuted value.
     repeats : int
         Disjoint parts of the data that are measured, each with untrained weights and permutations of its own: values
         are means, and low and high an interval of this one network over samples.
@@ -95,8 +95,9 @@ def look(
     on_row : callable, optional
         Called with each finished row, a dict, at once.
     done : DataFrame, optional
-        A former table of the same network, data, options, repeats and baselines, of which network, seed and n are
-        checked: layers that are complete in it are not measured again. From a file, read layers and network as words.
+        A former table of the same network, data, options, repeats and baselines: layers that are complete in it are not
+        measured again. The name of the network is checked, seed, n, and the fingerprint in the column options, to which
+        a function counts by its name; the data are not. From a file, read layers and network as words.
     progress : bool
         Whether to show a bar.
     **options
@@ -105,12 +106,12 @@ def look(
     Returns
     -------
     DataFrame
-        The columns at the head of this module, network and seed.
+        The columns at the head of this module, network, seed and options, a fingerprint of what was asked of the lens.
 
     Raises
     ------
     ValueError
-        For a lens or an option that does not exist, other words beside, more repeats than the data allow, a table of
+        For a lens or an option that does not exist, other baselines, more repeats than the data allow, a table of
         other rows as `done`, a device without float64, and for what `checked` and the lenses refuse.
 
     Examples
@@ -154,9 +155,9 @@ def cost(
     device: torch.device | str | None = None,
     **options: Unpack[Options],
 ) -> pd.DataFrame:
-    """What `look` will take, about, from passes of a few samples and the sizes of what is recorded.
+    """Estimated time and memory of `look`, from passes of a few samples and the sizes of what is recorded.
 
-    Of discarding one image is measured. Times are right to within a factor of two on a machine that does nothing else.
+    For discarding, one image is measured. On an otherwise idle machine times are right to within a factor of two.
 
     Parameters
     ----------
@@ -166,7 +167,7 @@ def cost(
     Returns
     -------
     DataFrame
-        A row for each lens: lens, n, seconds, GB (of memory beside the network and the data).
+        A row for each lens: lens, n, seconds, GB (of memory, without the network and the data).
 
     Raises
     ------
@@ -204,7 +205,7 @@ def information(
 ) -> pd.DataFrame:
     """Lens 1: matrix-based I(X;T) and I(T;Y) of each layer in bits, as `information_plane.matrix_based` has them.
 
-    At widths that ask for no labels, and, as "I(X;T) aligned" and "I(T;Y) aligned", at those best aligned with them.
+    Kernel widths need no labels; "I(X;T) aligned" and "I(T;Y) aligned" are at the widths best aligned with the labels.
 
     Parameters
     ----------
@@ -234,7 +235,7 @@ def information(
     Raises
     ------
     ValueError
-        As `checked`, for options out of range, more samples than there are, and n of which a class has none.
+        As `checked`, for options out of range, more samples than there are, and n without a sample of some class.
 
     Examples
     --------
@@ -340,7 +341,8 @@ def class_information(
     there are classes, and is right no more often than a constant answer, the ablation has a reason instead of numbers.
     "ablation area" is the mean accuracy along `clamped_accuracy` with the most informative units first. "ablation gap"
     is that area with the least informative units first minus "ablation area": positive where class information
-    indicates importance. Where the labels are permuted, units are ordered by what they say of these.
+    indicates importance. Where the labels are permuted, units are ordered by their information about the permuted
+    labels.
 
     Parameters
     ----------
@@ -365,7 +367,7 @@ def class_information(
     Raises
     ------
     ValueError
-        As `checked`, for fewer than 2 n samples, n of which a class has none, and for other shares.
+        As `checked`, for fewer than 2 n samples, n without a sample of some class, and for other shares.
 
     Examples
     --------
@@ -387,7 +389,10 @@ def class_information(
             found[layer, "class information"] = _cell([float(one[layer][0].mean()) for one in scored])
         found |= dict.fromkeys(product(layers, ["ablation area", "ablation gap"]), reason)
         if not isinstance(intact, str) and not reason:
-            of = [_areas(curves(model, batch[size:], one, units, shares, intact)) for one in scored[:2]]
+            whole = _ablation.fixed(model, batch[:2].x, layers)
+            found |= {key: whole[key[0]] for key in product(whole, ["ablation area", "ablation gap"])}
+            free = [{layer: one[layer] for layer in one if layer not in whole} for one in scored[:2]]
+            of = [_areas(curves(model, batch[size:], one, units, shares, intact)) for one in free]
             found |= {key: _cell([one[key] for one in of]) for key in of[0]}
     settings = f"one bit per unit, at its median; clamped to the mean{fitted('class_information', n, size)}"
     return table("class_information", layers, found, size, settings, {})
@@ -418,8 +423,8 @@ def clamped_accuracy(
     Raises
     ------
     ValueError
-        As `checked`, for fewer than 2 n samples, n of which a class has none, other shares, and a model whose accuracy
-        has no meaning.
+        As `checked`, for fewer than 2 n samples, n without a sample of some class, other shares, and a model whose
+        accuracy has no meaning.
 
     Examples
     --------
@@ -454,8 +459,8 @@ def discarding(
 
     `discarding.strict_information_discarding` on the finest grid of at most 16 cells a side that divides the image.
     "discarding error" is the standard error of the mean from the noise of the n images, "capped cells" the fraction of
-    cells with the largest noise allowed. Where the noise does not reach its level at every image, or an image not its
-    part of the standard error, there is no number.
+    cells with the largest noise allowed. Where the noise does not reach its level at every image, or the standard
+    error of an image is too large, there is no number.
 
     Parameters
     ----------
@@ -467,7 +472,7 @@ def discarding(
         Whether the object is in the central two thirds; concentration needs its position.
     bounds : tuple of float, optional
         Lowest and highest value of the input, to whose difference all noise is relative: (0, 1) for images, and for a
-        `Network` with `input_of` the range of the values that there are. Input outside of it has a reason.
+        `Network` with `input_of` the range of its values. For input outside the bounds the table has a reason.
     error : float
         Standard error of the mean in bits; each image has sqrt(n) times as much.
     samples, steps, seed : int
@@ -517,9 +522,9 @@ def codelength(
 ) -> pd.DataFrame:
     """Lens 5: codelength of the targets in bits per sample, by a linear probe on each layer's output.
 
-    Of classes, `transfer.prequential_codelength` of n samples in blocks that double, mixed with the uniform code; the
-    learner is `probe`. The length of the uniform code itself is log2(classes). Of several labels each has a code, and
-    the lengths are summed. Of numbers it is the exact mixture code of a linear regression with a normal prior, to a
+    For classes: `transfer.prequential_codelength` of n samples in blocks that double, mixed with the uniform code; the
+    learner is `probe`. The length of the uniform code itself is log2(classes). Each of several labels has a code, and
+    the lengths are summed. For numbers it is the exact mixture code of a linear regression with a normal prior, to a
     precision of one standard deviation of the numbers; without features it is as long as `ceiling`.
 
     Parameters
@@ -543,7 +548,7 @@ def codelength(
     Raises
     ------
     ValueError
-        As `checked`, for more samples than there are, and n of which a class has none.
+        As `checked`, for more samples than there are, and n without a sample of some class.
 
     Examples
     --------
@@ -650,7 +655,7 @@ def _discarded(d: Discarding, *, boxed: bool, grid: int) -> dict[str, float | st
         why = f"it does not move under noise at images {images}" if still.any() else why
         capped = why if missed.any() else float(d.capped.mean())
         return dict.fromkeys(OF["discarding"], why) | {"capped cells": capped}
-    hidden = f"a grid of {grid} cells has no box" if boxed else "nobody knows where the object is"
+    hidden = f"a grid of {grid} cells has no box" if boxed else "the object's position is unknown"
     beside = float(concentration(d.entropy, box(grid).to(d.entropy.device)).mean()) if boxed and grid > 2 else hidden
     error = d.mean_error.square().sum().sqrt() / len(d.mean)
     values = (*map(float, (d.mean.mean(), error, d.capped.mean())), beside)
@@ -658,7 +663,7 @@ def _discarded(d: Discarding, *, boxed: bool, grid: int) -> dict[str, float | st
 
 
 def finest_grid(x: Tensor) -> int:
-    """Cells per side: the largest number up to 16 that divides both sides of the images; 0 for what are no images.
+    """Cells per side: the largest number up to 16 that divides both sides of the images; 0 for anything but images.
 
     Parameters
     ----------

@@ -1,6 +1,7 @@
 """How `lenses.look` goes about it: repeats, what stands beside, rows as they are finished, and what it all costs."""
 
 import copy
+import hashlib
 import inspect
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -21,9 +22,11 @@ from infolib.measures import _options
 from infolib.measures._lens_options import samples_for, size_for
 from infolib.measures._lens_table import COLUMNS, OF, table
 from infolib.measures._measurable import balanced, ready, source
-from infolib.networks import Layers, untrained
+from infolib.networks import Layers, Network, untrained
 
 BESIDE = ("untrained", "permuted")
+ASKED = ["network", "seed", "options"]  # columns of what a table is of
+HOW = ("how", "take", "units", "mask", "input_of")  # a `Network` is run
 LEVEL = 0.95  # of the interval over repeats
 FAILED = r"^\w+(?:Error|Exception): "  # a reason that is another one's error: it is tried again
 
@@ -80,7 +83,8 @@ def looked(
     model = moved(model, run.device)
     data, layers, parts, networks = prepared(lenses, model, data, layers, run)
     sizes = {name: size_for(name, parts[0], lens.keywords.get("n")) for name, lens in lenses.items()}
-    done = _done(run.done, sizes, layers, network, run.seed)
+    asked = {name: _asked(lens, model, run) for name, lens in lenses.items()}
+    done = _done(run.done, sizes, asked, layers, network, run.seed)
     size = at_once(run.layers_at_once, layers)
     found: dict[tuple[str, str], pd.DataFrame] = {}
     bar = tqdm(total=len(lenses) * len(layers), unit="layer", **{} if run.progress else {"disable": True})
@@ -91,13 +95,34 @@ def looked(
             for group in (left[i : i + size] for i in range(0, len(left), size)):
                 bar.set_description(f"{name} {group[0]}{' …' if len(group) > 1 else ''}")
                 for layer, rows in _measured(name, lens, parts, networks, group).groupby("layer", sort=False):
-                    rows = rows.assign(depth=layers.index(layer) + 1, network=network, seed=run.seed)
+                    rows = rows.assign(
+                        depth=layers.index(layer) + 1, network=network, seed=run.seed, options=asked[name]
+                    )
                     found[name, layer] = rows
                     for row in rows.to_dict("records") if run.on_row else []:
                         run.on_row(row)  # type: ignore[misc]
                 bar.update(len(group))
     every = [(done | found)[name, layer] for name in lenses for layer in layers]
-    return pd.concat(every, ignore_index=True)[[*COLUMNS, "network", "seed"]]
+    return pd.concat(every, ignore_index=True)[[*COLUMNS, *ASKED]]
+
+
+def _asked(lens: Lens, model: nn.Module, run: Run) -> str:
+    """A fingerprint of all that is asked of a lens beside n, and of how the network is run."""
+    given: dict[str, Any] = {name: value for name, value in lens.keywords.items() if name not in ("n", "batch_size")}
+    given |= {"repeats": run.repeats, "untrained": "untrained" in run.beside and (run.untrained or True)}
+    given |= {name: vars(model)[name] for name in HOW} if isinstance(model, Network) else {}
+    return f"x{hashlib.sha256(repr(_plain(given)).encode()).hexdigest()[:12]}"  # a word, to who reads it from a file
+
+
+def _plain(value: Any) -> Any:
+    """An option as it is printed alike in every process: a function by its name, whole numbers as others."""
+    if isinstance(value, Mapping):
+        return [(str(name), _plain(one)) for name, one in value.items()]
+    if isinstance(value, Sequence) and not isinstance(value, str):
+        return [_plain(one) for one in value]
+    if isinstance(value, int | float):
+        return float(value)
+    return getattr(value, "__qualname__", type(value).__qualname__) if callable(value) else str(value)
 
 
 def at_once(given: int | None, layers: Sequence[str]) -> int:
@@ -108,13 +133,7 @@ def at_once(given: int | None, layers: Sequence[str]) -> int:
 def moved(model: nn.Module, device: torch.device | str | None) -> nn.Module:
     """The model, or a copy of it on another device; on one without float64 it is refused."""
     model = checks.network("model", model)
-    try:
-        there = device_of(model) if device is None else torch.device(device)
-        if there.type == "mps":
-            raise ValueError("device must have float64, which mps does not: give device='cpu'")
-        there = torch.empty(0, device=there).device
-    except (RuntimeError, TypeError, AssertionError) as error:
-        raise ValueError(f"device must be one that torch has here, got {device!r}: {error}") from error
+    there = checks.device("device", device_of(model) if device is None else device)
     return model if there == device_of(model) else copy.deepcopy(model).to(there)
 
 
@@ -148,12 +167,17 @@ def prepared(
 
 
 def _done(
-    done: pd.DataFrame | None, sizes: Mapping[str, int], layers: Sequence[str], network: str, seed: int
+    done: pd.DataFrame | None,
+    sizes: Mapping[str, int],
+    asked: Mapping[str, str],
+    layers: Sequence[str],
+    network: str,
+    seed: int,
 ) -> dict[tuple[str, str], pd.DataFrame]:
     """The complete layers of a former table, by lens and layer, but for those where a lens has failed."""
     if done is None or not len(done):
         return {}
-    lacking = [column for column in [*COLUMNS, "network", "seed"] if column not in done]
+    lacking = [column for column in [*COLUMNS, *ASKED] if column not in done]
     checks.hold("done", lacking, not lacking, f"a table of look: it lacks {', '.join(lacking)}")
     names = not pd.api.types.is_numeric_dtype(done["layer"])
     how = "a table with names as layers: read_csv(..., dtype={'layer': str, 'network': str})"
@@ -168,6 +192,10 @@ def _done(
         if name in sizes and layer in layers and tuple(rows["quantity"]) == OF[name] and not failed:
             n = sorted(rows["n"].unique().tolist())
             checks.hold(f"n of {name} in done", n, n == [sizes[name]], f"[{sizes[name]}], as it is asked for")
+            same = rows["options"].eq(asked[name]).all()
+            checks.hold(
+                f"layer of {name} in done", layer, same, "one of the options, repeats and baselines asked for now"
+            )
             found[name, layer] = rows.assign(depth=layers.index(layer) + 1)
     return found
 

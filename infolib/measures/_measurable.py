@@ -1,4 +1,4 @@
-"""What the lenses can measure: a layer's output must be a tensor with a row per image that depends on it alone."""
+"""What the lenses can measure: a layer's output must have a row for each sample that depends on it alone."""
 
 import math
 import re
@@ -113,9 +113,9 @@ def checked(model: nn.Module, data: Any, layers: Layers = None) -> list[str]:
     ------
     ValueError
         For no layers, and as `measurable`; for labels of a single class, or not one for each sample; for a layer that
-        the model does not have, that the pass does not reach or calls several times, whose output is no tensor, has no
-        row for each image, depends on the other images or on chance, or is not finite, where the message lists the
-        layers that there are; for a mask of another shape.
+        the model does not have, that the pass does not reach or calls several times, or whose output is not a tensor,
+        has no row for each image, depends on the other images or on chance, or is not finite (the message lists the
+        layers that can be measured); for a mask of another shape.
 
     Examples
     --------
@@ -190,7 +190,7 @@ def source(model: nn.Module, x: Any, units: Mapping[str, str], batch_size: int =
 
 
 def balanced(data: Any, n: int, *, part: int = 0, parts: int = 1) -> Data:
-    """Samples of which every prefix has the class proportions of `data`, about: the same for any order of `data`.
+    """Samples of which every prefix has about the class proportions of `data`; the same for any order of `data`.
 
     A random order within each class, by a fixed seed, of the samples as sorted by their values.
 
@@ -199,7 +199,7 @@ def balanced(data: Any, n: int, *, part: int = 0, parts: int = 1) -> Data:
     data : Data, (x, y), Dataset or DataLoader
         Samples. A set of several labels is a class; of numbers the order is random.
     n : int
-        How many, at most all of a part.
+        Number of samples, at most all of a part.
     part, parts : int
         Into how many disjoint parts of equal length the order is divided, and which of them is taken, from 0.
 
@@ -211,7 +211,7 @@ def balanced(data: Any, n: int, *, part: int = 0, parts: int = 1) -> Data:
     Raises
     ------
     ValueError
-        For more samples than there are, and a part that there is not.
+        For more samples than there are, and a part that does not exist.
 
     Examples
     --------
@@ -275,7 +275,7 @@ def _fault(t: Any, two: Any) -> str:
     if isinstance(t, ValueError):
         return str(t)
     if not isinstance(t, Tensor) or not isinstance(two, Tensor):
-        return f"its output is no tensor but {type(t).__name__}: {activations.TAKE}"
+        return f"its output must be a tensor, got {type(t).__name__}: {activations.TAKE}"
     if t.ndim < 2 or len(t) != 3 or len(two) != 2:
         return f"its output is not batched: for 3 images it has shape {tuple(t.shape)}, for 2 {tuple(two.shape)}"
     if not t.is_floating_point() or not t.isfinite().all():

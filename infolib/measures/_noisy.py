@@ -79,6 +79,6 @@ def discarded(
 
 
 def checked_bounds(bounds: Bounds | None) -> None:
-    """Refuse bounds that are no two rising numbers."""
+    """Refuse bounds other than two increasing numbers."""
     if bounds is not None and not (len(bounds) == 2 and -math.inf < bounds[0] < bounds[1] < math.inf):
-        raise ValueError(f"bounds must be two rising numbers, got {bounds!r}")
+        raise ValueError(f"bounds must be two increasing numbers, got {bounds!r}")

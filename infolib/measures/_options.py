@@ -7,7 +7,7 @@ from typing import Any
 
 
 def check(function: Callable[..., Any], given: Mapping[str, Any] | None = None, *, positional: int = 3) -> None:
-    """Refuse an option, bound by `partial` or `given` later, that the function does not take, and one that it lacks.
+    """Refuse an option, bound by `partial` or `given` later, that the function does not take, and a missing one.
 
     >>> check(partial(sorted, rverse=True), positional=1)
     Traceback (most recent call last):

@@ -69,7 +69,7 @@ def probe(state: Tensor, prefix: Data, _seed: int = 0) -> Callable[[Tensor], Ten
 
 
 def label_bits(features: Tensor, y: Tensor) -> float:
-    """The length of all labels in bits; of several labels of a sample each has a code of its own."""
+    """The length of all labels in bits; each of several labels of a sample has a code of its own."""
     total = 0.0
     for column in y.T if y.ndim == 2 else [y]:
         classes, codes = column.unique(return_inverse=True)  # their numbers cost nothing

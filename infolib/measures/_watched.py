@@ -1,4 +1,4 @@
-"""Measures of a network over its training: of checkpoints that there are, and while it is trained."""
+"""Measures of a network over its training: from saved checkpoints, or while it is trained."""
 
 import copy
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -27,15 +27,15 @@ class Look(Options, total=False):
     lenses : sequence of str or None
         Names of lenses.
     seed, repeats : int
-        Of what is drawn.
+        Seed of what is drawn; number of disjoint parts of the data.
     beside : sequence of str
-        Baselines.
+        Names of baselines.
     untrained : callable or None
         From a seed to a network with fresh weights.
     batch_size : int
         Samples in a forward pass.
     device : str or torch.device or None
-        Where to measure.
+        Device to measure on.
     progress : bool
         Whether to show a bar.
     """
@@ -88,8 +88,8 @@ def series(
     Raises
     ------
     ValueError
-        As `look`; for no checkpoints, a step that is no number or comes again, and what is no checkpoint; for state
-        dicts without a `model`, or which do not fit it.
+        As `look`; for no checkpoints, a step that is not a number or occurs twice, and anything but a checkpoint; for
+        state dicts without a `model`, or which do not fit it.
 
     Examples
     --------
@@ -153,16 +153,16 @@ def _loaded(step: float, checkpoint: Any, model: nn.Module | None, own: nn.Modul
 
 def _no_saved(options: Mapping[str, Any]) -> None:
     if given := [name for name in (*SAVED, "network") if name in options]:
-        raise ValueError(f"{given[0]} is an option of look for one network and step alone, and has no meaning here")
+        raise ValueError(f"{given[0]} is an option of look for one network and step, which is not allowed here")
 
 
 class Watch:
-    """Measures a network while it is trained: a call in any loop, at the first one and every so many steps.
+    """Measures a network while it is trained: called in any loop, it measures at the first call and every few steps.
 
-    Each measurement is made in eval mode. Modes, gradients, buffers and the states of torch's generators are as before
-    it, so that weights are bit for bit those of a training without it. By default the first lens alone is measured,
-    I(X;T) and I(T;Y) of 128 samples, without baselines; with all lenses a measurement may take minutes. Another
-    training, whose steps begin anew, needs a watch of its own.
+    Each measurement is made in eval mode. Modes, gradients, buffers and the states of torch's generators are restored
+    after it, so that the weights are bit for bit those of a training without it. By default the first lens alone is
+    measured, I(X;T) and I(T;Y) of 128 samples, without baselines; with all lenses a measurement may take minutes.
+    Another training, whose steps begin anew, needs a watch of its own.
 
     Parameters
     ----------
@@ -173,7 +173,7 @@ class Watch:
     every : int
         Steps from one measurement to the next, at least 1.
     measure : callable, optional
-        From model, data and names of layers to a DataFrame, in the place of `look`.
+        From model, data and names of layers to a DataFrame, in place of `look`.
     wrap : callable, optional
         From the model that is trained to what is measured, such as `lambda model: Network(model, take="logits")`.
     **options
@@ -215,7 +215,7 @@ class Watch:
         self.measure = checks.of_type("measure", measure, Callable | None, "a function of model, data and layers")
         self.wrap = checks.of_type("wrap", wrap, Callable | None, "a function of the model")
         if measure is not None and options:
-            raise ValueError(f"options of look have no meaning with measure, got {', '.join(options)}")
+            raise ValueError(f"options of look must be left out with measure, got {', '.join(options)}")
         _no_saved(options)
         self.options: dict[str, Any] = {"lenses": ("information",), "beside": ()} | dict(options)
         if measure is None:
@@ -226,7 +226,7 @@ class Watch:
         self._tables: list[pd.DataFrame] = []
 
     def __call__(self, model: nn.Module, step: int | None = None) -> None:
-        """Count a step, and measure where it is time.
+        """Count a step, and measure if the step is due.
 
         Parameters
         ----------

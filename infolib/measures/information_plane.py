@@ -10,8 +10,8 @@ once, so that what they share, such as S(X), is computed once. Here are three: `
 arXiv 1909.11396), `binned` and `neighbours`. The last two take X to be *which sample it is*: n different samples have
 log2 n bits, the upper bound of I(X;T).
 
-Which layers enter as softmax(logits) is an argument, `softmax`, and a column of each row. Without it that is the layer
-named `output`, as in Wickstrøm et al. 2019.
+The argument `softmax` names the layers that enter as softmax(logits), and the column `softmax` marks their rows.
+Without it that is the layer named `output`, as in Wickstrøm et al. 2019.
 
 The options of an estimator are bound by `functools.partial`, such as `partial(binned, bins=30)`. An option that the
 estimator does not take is refused when the plane is described, before a network is trained or measured.
@@ -47,7 +47,7 @@ class Kernel(TypedDict, total=False):
     Parameters
     ----------
     input_width, ratio, alpha, precision, search, centred, bins, points, low, high, permutations, seed
-        As `matrix_based` takes them: `input_width` or `ratio` has to be there.
+        As `matrix_based` takes them; `input_width` or `ratio` is required.
     """
 
     input_width: float | None
@@ -92,12 +92,13 @@ def matrix_based(
         width_t = momentum width_(t-1) + (1 - momentum) width*,
 
     where the kernel of width* is the one best aligned with the labels' kernel: by `renyi.alignment_width`, or on the
-    grid of that paper. With a `ratio` no labels are asked: width* is so many root mean squared distances of the layer,
-    and the input's width so many of the input. All widths are those of exp(-d²/(2 width²)). A dead layer, whose
-    activations are all the same, has no width*: it has its former width, or an infinite one, and its information is 0.
+    grid of that paper. With a `ratio` no labels are needed: width* is `ratio` times the layer's root mean squared
+    distance, and the input's width is `ratio` times that of the input. All widths are those of exp(-d²/(2 width²)). A
+    dead layer, whose activations are all the same, has no width*: it keeps its former width, or has an infinite one,
+    and its information is 0.
 
-    Both quantities are near log2 n where kernels are narrow, for unrelated X and T too. What they are by chance is
-    their mean over permuted pairs; at alpha = 2 it is exact and always there (`chance.joint_entropy`).
+    Both quantities are near log2 n where kernels are narrow, for unrelated X and T too. Their level of chance is their
+    mean over permuted pairs; at alpha = 2 it is exact and always computed (`chance.joint_entropy`).
 
     Parameters
     ----------
@@ -116,15 +117,15 @@ def matrix_based(
     momentum : float
         0.9 in the paper; with 1 the widths stay as they are given.
     precision : torch.dtype
-        Of the eigenvalues.
+        Precision of the eigenvalues.
     search : {"refined", "published"}
         For width*: `renyi.alignment_width` or `renyi.published_width`.
     centred, bins
         As `renyi.alignment_width` takes them; the published search has `bins` only.
     points, low, high : optional
-        As `renyi.published_width` takes them, of which alone they are options.
+        As `renyi.published_width` takes them; for the published search only.
     permutations, seed : int
-        Permuted pairs whose mean is chance; seed of their generator.
+        Number of permuted pairs whose mean is chance; seed of their generator.
 
     Returns
     -------
@@ -193,7 +194,7 @@ def binned(
     recorded : mapping from str to Tensor, shape (n, ...)
         The activations of each layer.
     bins : int
-        Bins of each unit.
+        Number of bins of each unit.
     low, high : float, optional
         Ends of the bins in the unit of the activations; without them, a layer's least and largest value.
 
@@ -246,9 +247,9 @@ def neighbours(
     copies : int
         How often each sample enters, each time with new noise; at least 2.
     k : int
-        Neighbours.
+        Number of neighbours.
     seed : int
-        Of the noise.
+        Seed of the noise.
 
     Returns
     -------
@@ -298,10 +299,10 @@ class Plane:
         Of the moving average of the kernel widths, which goes from point to point (see `matrix_based`); the widths that
         it starts from. Momentum 0.9 is that of Wickstrøm et al. 2019; with 1 the widths stay as they begin.
     settled : (int, int), optional
-        (m, points): after m points, the published search tries only so many widths; (40, 50) in the paper. Other
-        searches have no such number.
+        (m, points): after m points of the plane, the published search tries only `points` widths; (40, 50) in the
+        paper. The other search has no such option.
     dtype : torch.dtype
-        That samples and activations are turned into.
+        Precision to which samples and activations are converted.
     softmax : sequence of str, optional
         As `point` takes it.
 
@@ -336,7 +337,7 @@ class Plane:
                 checks.at_least(name, value, least)
         checks.within("momentum", self.momentum, 0, 1)
         if self.widths and not self.momentum:
-            raise ValueError("momentum must be above 0 with widths, which it starts from, got 0; 1 holds them")
+            raise ValueError("momentum must be above 0 with widths, which it starts from, got 0; 1 fixes them")
         if self.at is not None:
             checks.increasing("at", self.at, 0)
         if {"momentum", "widths"} & set(getattr(self.estimator, "keywords", ())):
@@ -371,9 +372,9 @@ def point(
     estimator : callable
         As at the head of this module.
     dtype : torch.dtype
-        That samples and activations are turned into.
+        Precision to which samples and activations are converted.
     softmax : sequence of str, optional
-        Layers of logits (n, classes) that enter as softmax(logits); () for none. Without it the layer named `output`.
+        Layers of logits (n, classes) that enter as softmax(logits); () for none. Without it, the layer named `output`.
     **options
         Of the estimator, in short: `point(..., input_width=2.0)` binds it to `matrix_based`.
 
@@ -385,8 +386,8 @@ def point(
     Raises
     ------
     ValueError
-        For options that the estimator does not take, a softmax of other layers or of what are no logits, and arguments
-        of another type, before anything is computed; for what the estimator or `activations.collect` refuse.
+        For options that the estimator does not take, a softmax of other layers or of outputs that are not logits, and
+        arguments of another type, before anything is computed; for what the estimator or `activations.collect` refuse.
 
     Examples
     --------
@@ -462,7 +463,7 @@ def trajectories(
 ) -> pd.DataFrame:
     """Several information planes of one training run in bits: a row for each step, plane and layer.
 
-    Training ends at the last step that any plane asks for.
+    Training ends at the last step at which any plane is measured.
 
     Parameters
     ----------
@@ -522,7 +523,7 @@ def drawn_from(data: Data, size: int, *, seed: int) -> Callable[[Step], Data]:
     size : int
         Samples of a batch, at least 2.
     seed : int
-        At least 0.
+        Seed of the draws, at least 0.
 
     Returns
     -------
@@ -709,10 +710,10 @@ def _search(
     bins = others.get("bins")
     wrong = {"refined": grid, "published": {"centred": True} if centred else {}}
     for name, value in wrong[checks.choice("search", search, wrong)].items():
-        raise ValueError(f"{name} is no option of search={search!r}, got {value}")
+        raise ValueError(f"{name} must be left out with search={search!r}, got {value}")
     if ratio is not None:
         if search == "published" or centred or bins is not None:
-            raise ValueError(f"search, centred and bins must be left out with ratio={ratio}, which asks no labels")
+            raise ValueError(f"search, centred and bins must be left out with ratio={ratio}, which needs no labels")
         wide = partial(renyi.distance_width, ratio=checks.within("ratio", checks.positive("ratio", ratio), 0))
         return lambda squared, _: renyi.Width(wide(squared, precomputed=True), at_end=False)
     if search == "refined":
@@ -724,7 +725,7 @@ def _search(
 
 
 def _width(squared: Tensor, best: Callable[[], renyi.Width], former: float | None, momentum: float) -> Row:
-    """The moving average of a layer's width, of which an infinite one, of a dead layer, is no part."""
+    """The moving average of a layer's width, without the infinite width of a dead layer."""
     former = None if former is None or math.isinf(former) else float(former)
     alive = bool(squared.any())
     if former is not None and (momentum == 1 or not alive):

@@ -84,9 +84,9 @@ def decompose(
 ) -> Decomposition:
     """Information I(X;T1,...,TC), redundancy-synergy RS and weighted non-redundant information WN of C maps, in bits.
 
-    Computed are 1 + C + C² entropies, and 2 of all maps together. A share is of its pair's information; pairs without
-    information (at most 1e-9 bits, in float32 1e-3) have none and are left out of the mean shares. A single map has no
-    pairs: NaN.
+    1 + C + C² entropies are computed, and 2 of all maps together. A share is a fraction of its pair's information;
+    pairs without information (at most 1e-9 bits, in float32 1e-3) have no share and are left out of the means. A single
+    map has no pairs, and its means are NaN.
 
     Parameters
     ----------
@@ -100,10 +100,10 @@ def decompose(
         Below C (C - 1) / 2 the pairs are a sample without replacement; the standard errors are those of its means,
         corrected for the finite number of pairs.
     seed : int
-        Of the sample.
+        Seed of the sample of pairs.
     precision : torch.dtype
-        Of the eigenvalues, float64 or float32. Float32 takes three quarters of the time; an entropy then has an error
-        of up to 5e-5 bits at alpha = 1.01, and of more below 1.
+        Precision of the eigenvalues, float64 or float32. Float32 takes three quarters of the time; an entropy then has
+        an error of up to 5e-5 bits at alpha = 1.01, and of more below 1.
 
     Returns
     -------
@@ -158,7 +158,7 @@ def by_layer(
         Labels, integers.
     h : float or None
         Factor of the kernel width, as in `forward_chain`; None for the widths of `lenses.redundancy`, 0.55 of the root
-        mean squared distance, which give other numbers.
+        mean squared distance, which give different numbers.
     alpha, max_pairs, seed
         As `decompose` takes them.
     softmax : sequence of str, optional
@@ -168,8 +168,8 @@ def by_layer(
     -------
     DataFrame
         Columns: layer; I(X;T), RS(X;T), WN(X;T), RS share(X;T), WN share(X;T), the standard errors RS error(X;T),
-        WN error(X;T), share error(X;T), and S(X); with labels the same of T;Y, and S(Y); S(T), maps, pairs (how many
-        were measured), pair_seed, softmax (whether it is of softmax), width, input_width, h, alpha, n.
+        WN error(X;T), share error(X;T), and S(X); with labels the same quantities of T;Y, and S(Y); S(T), maps, pairs
+        (how many were measured), pair_seed, softmax (whether it is of softmax), width, input_width, h, alpha, n.
 
     Raises
     ------
@@ -260,12 +260,12 @@ def forward_chain(
 ) -> pd.DataFrame:
     """Information I(X;T) of each layer in bits on one batch, in eval mode: a frame with one row per layer.
 
-    The first inequality of Yu et al. 2021: I(X;T1) >= I(X;T2) >= ... >= I(X;TK), so that I(X;T) should fall down the
-    frame, for layers in order of depth. An activation (n, C, ...) enters as the joint of its C maps, one of (n, units)
+    The first inequality of Yu et al. 2021: I(X;T1) >= I(X;T2) >= ... >= I(X;TK), so that I(X;T) should fall from row to
+    row, for layers in order of depth. An activation (n, C, ...) enters as the joint of its C maps, one of (n, units)
     as a single variable, and so does x. All maps of a layer have the width h n^(-1 / (4 + d)), d values per map, of
     `renyi.silverman_width`; it does not depend on the scale of the data. The network's output enters as
-    softmax(logits): our choice, the paper leaves it open. Next to h = 5 it is small: of ten classes, all distinguished
-    at n = 128, 0.6 bits are left.
+    softmax(logits): our choice, the paper leaves it open. Its distances are small compared with a width of h = 5: of
+    ten classes, all distinguished at n = 128, 0.6 bits are left.
 
     Parameters
     ----------
@@ -313,13 +313,13 @@ def error_chain(
     alpha: float = 1.01,
     reduction: Literal["sum", "mean"] = "sum",
 ) -> pd.DataFrame:
-    """Information I(δK;δ) of each layer's error with the last one's in bits, in eval mode: a frame, last layer first.
+    """Information I(δK;δ) of each layer's error about the last layer's error in bits, in eval mode; last layer first.
 
-    The second inequality of Yu et al. 2021: I(δK;δK-1) >= ... >= I(δK;δ1), so that I(δK;δ) should fall down the frame,
-    for layers given in order of depth. The error δ of a layer is the gradient of the cross-entropy with respect to the
-    output of its last Linear or Conv2d, before the activation; of a layer without one, with respect to its output.
+    The second inequality of Yu et al. 2021: I(δK;δK-1) >= ... >= I(δK;δ1), so that I(δK;δ) should fall from row to
+    row, for layers given in order of depth. The error δ of a layer is the gradient of the cross-entropy with respect to
+    the output of its last Linear or Conv2d, before the activation; in a layer without one, with respect to its output.
     Errors enter as activations do in `forward_chain`. As the errors of a trained network vanish, so does all
-    information. The model is left as it was, its parameters' gradients too.
+    information. The model and its parameters' gradients are left as they were.
 
     Parameters
     ----------
@@ -332,8 +332,8 @@ def error_chain(
     h, alpha : float
         Factor of the kernel width; order of the Rényi entropy.
     reduction : str
-        Of the loss over the batch, "sum" or "mean". With "mean" all errors are n times smaller, and the width does not
-        depend on their scale. The paper leaves it open; "sum", a sample's own error, is our choice.
+        Reduction of the loss over the batch, "sum" or "mean". With "mean" all errors are n times smaller, and the width
+        does not depend on their scale. The paper leaves it open; "sum", a sample's own error, is our choice.
 
     Returns
     -------
@@ -365,8 +365,8 @@ def errors(
 ) -> dict[str, Tensor]:
     """Error δ of each layer: gradient of the cross-entropy with respect to its pre-activation, in eval mode.
 
-    That is the output of the layer's last Linear or Conv2d; of a layer without one, its own output. The model is left
-    as it was, its parameters' gradients too.
+    That is the output of the layer's last Linear or Conv2d; of a layer without one, its own output. The model and
+    its parameters' gradients are left as they were.
 
     Parameters
     ----------

@@ -87,7 +87,7 @@ def similarity(cka: pd.DataFrame) -> Figure:
     ----------
     cka : DataFrame
         That of `lenses.compare`, with the columns network, layer, other network, other layer and CKA. Of more than
-        twelve layers only some are named; all are drawn.
+        twelve layers all are drawn, but only some are named.
 
     Returns
     -------
@@ -138,8 +138,8 @@ def over_training(table: pd.DataFrame) -> Figure:
     ----------
     table : DataFrame
         That of `lenses.series` or of a `lenses.Watch`; `network`, `low`, `high`, `ceiling` and `floor` may be
-        missing. Of more than twelve layers, twelve that are evenly spaced are drawn of each network,
-        which its legend says.
+        missing. Of more than twelve layers of a network, twelve that are evenly spaced are
+        drawn, as the legend says.
 
     Returns
     -------
@@ -204,7 +204,7 @@ def _line(ax: Axes, rows: pd.DataFrame, x: str, **style: Any) -> None:
 
 
 def _framed(ax: Axes, rows: pd.DataFrame, quantity: str) -> None:
-    """Ceilings, floors, and what the axis is."""
+    """Ceilings, floors, and the label of the axis."""
     for edge in {round(float(edge), 9) for name in EDGES if name in rows for edge in rows[name].dropna()}:
         ax.axhline(edge, color=INK, lw=1, ls=(0, (1, 2)), zorder=1)
         where: dict[str, Any] = {"transform": ax.get_yaxis_transform(), "ha": "right", "va": "bottom"}

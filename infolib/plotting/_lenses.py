@@ -52,10 +52,10 @@ def lens_page(
 ) -> Figure:
     r"""A page of aligned panels: every quantity of `lenses.look` against the layers, from input to output.
 
-    A layer without a value has no point. A panel without any value gives the reason. Layers of several networks stand
-    one above the other by their place, whatever their names. Of more than 16 layers, only some have small panels. A
-    dotted line is the ceiling or floor of a quantity; of the first network there are also the values with random
-    weights and with permuted images or labels, where the table has them.
+    A layer without a value has no point. A panel without any value gives the reason. Layers of several networks are
+    aligned by their place, whatever their names. Of more than 16 layers, only some have small panels. A dotted line is
+    the ceiling or floor of a quantity; of the first network there are also the values with random weights and with
+    permuted images or labels, where the table has them.
 
     Parameters
     ----------
@@ -63,7 +63,7 @@ def lens_page(
         As `lenses.look` returns it, with the columns `network` and `seed`; `low`, `high`, `untrained`, `permuted`,
         `floor` and `ceiling` may be missing.
     first : str or None
-        The network that stands out; None is the first one.
+        The network that is emphasised; None is the first one.
     images : sequence of array_like, shape (c, h, w)
         The first one is drawn next to the maps.
     maps : mapping of str to array_like, shape (grid, grid), or None
@@ -85,7 +85,7 @@ def lens_page(
     ------
     ValueError
         For a table without rows or one of these columns, more networks than there are styles of lines, and a `first`
-        that is none of them.
+        that is not among them.
 
     Examples
     --------
@@ -276,7 +276,7 @@ def _frame(ax: Axes, box: tuple[float, float] | None) -> None:
 
 
 def _curves(figure: Figure, specs: GridSpec, i: int, layers: Sequence[str], curves: pd.DataFrame) -> None:
-    """Accuracy against the share of units clamped, a small panel above each layer's place."""
+    """Accuracy against the fraction of units clamped, a small panel above each layer's place."""
     named = {"descending": ("most informative first", sequential(4)[3]), "ascending": ("least first", sequential(4)[0])}
     for column, (layer, ax) in enumerate(_small(figure, specs, i, layers)):
         for direction, (label, colour) in named.items():

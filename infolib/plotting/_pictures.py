@@ -82,14 +82,15 @@ def heat_maps(
     """
     x = checks.floats("x", x, min_ndim=3).cpu()
     checks.at_least("the number of maps", len(maps), 1)
-    for name, pictures in maps.items():
-        if len(checks.floats(f"maps[{name!r}]", pictures, min_ndim=3)) != len(x):
-            raise ValueError(f"maps[{name!r}] must have {len(x)} maps, one for each image of x, got {len(pictures)}")
+    here = {name: checks.floats(f"maps[{name!r}]", given, min_ndim=3).detach().cpu() for name, given in maps.items()}
+    for name, each in here.items():
+        if len(each) != len(x):
+            raise ValueError(f"maps[{name!r}] must have {len(x)} maps, one for each image of x, got {len(each)}")
     checks.hold("the number of rows", len(rows), len(rows) in (0, len(x)), f"0 or {len(x)}, one for each image of x")
     figure, axes = plt.subplots(len(x), len(maps) + 1, squeeze=False, layout="constrained", dpi=80)
     figure.set_size_inches(checks.within("size", size, 0.1, 10) * axes.shape[1] + 0.7, size * axes.shape[0] + 0.2)
-    limits = np.quantile(np.concatenate([np.ravel(values) for values in maps.values()]), [0.01, 0.99])
-    columns = {"image": [np.moveaxis(np.asarray(image), 0, -1) for image in x]} | dict(maps)
+    limits = np.quantile(np.concatenate([np.ravel(values) for values in here.values()]), [0.01, 0.99])
+    columns = {"image": [np.moveaxis(np.asarray(image), 0, -1) for image in x]} | here
     for i, (name, pictures) in enumerate(columns.items()):
         axes[0, i].set_title(name, fontsize="small")
         style = {"cmap": "magma", "norm": plt.Normalize(*limits)} if i else {"cmap": "gray_r"}

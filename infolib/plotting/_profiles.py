@@ -1,4 +1,4 @@
-"""Each quantity of the lenses in a panel of its own, between its edges."""
+"""Each quantity of the lenses in a panel of its own, between its bounds."""
 
 import math
 from typing import Any
@@ -17,14 +17,14 @@ ACROSS, MOST = 4, 8  # panels in a row and in all
 
 
 def lens_profiles(table: pd.DataFrame, *, title: str = "") -> Figure:
-    r"""Quantities of the lenses against the layers, a panel for each, between the edges that a number can have.
+    r"""Quantities of the lenses against the layers, a panel for each, between the bounds of the quantity.
 
     Parameters
     ----------
     table : DataFrame
         Columns `quantity`, `unit`, `layer`, `depth`, `network`, `seed`, `value`, and in the same unit `floor`,
-        `ceiling` and `permuted`: the least and the most that a number can be, and that of permuted pairs; NaN where
-        there is none. At most 8 quantities and 4 networks, the first of which stands out.
+        `ceiling` and `permuted`: the lower and the upper bound, and the value of permuted pairs; NaN where
+        there is none. At most 8 quantities and 4 networks, the first of which is emphasised.
     title : str
         Of the figure, such as the data set.
 

@@ -216,7 +216,7 @@ def test_nothing_about_labels_is_zero_on_average():
     [
         (torch.randn(4), [0, 0, 1, 1], 2, "k must be below the samples of each symbol, got k=2 and a symbol with 2"),
         (torch.randn(4), [0, 0, 1, 1], 0, "k must be an integer of at least 1, got 0"),
-        (torch.zeros(4), [0, 0, 1, 1], 1, "more than k=1 samples of one symbol coincide"),
+        (torch.zeros(4), [0, 0, 1, 1], 1, "over k=1 samples of one symbol are equal"),
         (torch.randn(4), [0, 0, 1], 1, "y must have 4 entries, one per sample, got 3"),
     ],
 )

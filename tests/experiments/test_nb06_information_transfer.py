@@ -3,6 +3,7 @@ import math
 from functools import partial
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
@@ -11,6 +12,7 @@ from infolib.data import Data
 from infolib.measures import transfer
 from workbook import datasets, models, records
 from workbook.experiments import nb06_information_transfer as study
+from workbook.experiments import nb06_known as truth
 from workbook.experiments import nb06_measures as measure
 
 NOTEBOOK = "06_information_transfer"
@@ -469,3 +471,70 @@ def test_layers_of_the_public_resnet_are_coded_beside_pixels_of_test_images():
     assert random["features"].tolist() == trained["features"].tolist() == ["pixels", *net.layers]
     for q in study.DEFINITIONS:
         assert trained[f"share of {q}"][2] > random[f"share of {q}"][2] + 0.1
+
+
+# positive controls
+
+KNOWN = {"network": study.Network(hidden=(64,), steps=50, lr=0.01, at_once=True),
+         "coding": study.Coding(steps=50, lr=0.01, at_once=True)}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def known():
+    return truth.answers(3, layers=["first", "second", "third", "last"], **KNOWN)
+
+
+def test_a_known_image_shows_its_kind_and_a_kind_has_one_class_and_each_step_brings_new_ones():
+    pool, rest, holdout = truth.in_steps(0, [20, 40, 80])
+    kinds = pool.x.argmax(1)
+    assert torch.equal(kinds // truth.KINDS, pool.y)
+    assert [sorted({*(kinds[part] % 5).tolist()}) for part in (slice(20), slice(20, 40), slice(40, 80))] == [
+        [0], [1, 2], [3, 4]]  # fmt: skip
+    assert len({*(holdout.x.argmax(1) % 5).tolist()}) == len({*(rest.x.argmax(1) % 5).tolist()}) == 5
+    turned = truth.images(50, 1, turn=1, other=True)
+    assert torch.equal((turned.x.argmax(1) - 50) // 5, (turned.y - 1) % 10)
+    assert transfer.overlap(pool, holdout) == 0
+
+
+def test_at_the_smallest_size_what_is_known_is_memorised_or_wrong():
+    found = truth.checks(3, **KNOWN).set_index("experiment")
+    assert found.loc["once", "information"] == pytest.approx(1, abs=0.05)
+    assert found.loc["turned", "raw"] < -0.3
+
+
+def test_by_each_definition_transfer_grows_with_the_kinds_seen_and_falls_with_noise(known):
+    for q in study.DEFINITIONS:
+        by = known.sizes.pivot(index="n", columns="noise", values=q)
+        assert by[0].is_monotonic_increasing
+        assert (by.loc[400].diff().dropna() < 0).all()
+    assert known.sizes.set_index("noise").loc[1, "share of static"].abs().max() < 0.05
+    assert known.widths["static"].pct_change().abs().max() < 0.1
+
+
+def test_by_each_definition_sets_share_their_kinds_and_nothing_else(known):
+    by = known.pairs.pivot(index="relation", columns="direction", values=[*study.DEFINITIONS])
+    for q in study.DEFINITIONS:
+        assert (by[q].loc["same"] > 100).all()
+        assert by[q].loc["permuted pixels"].mean() < by[q].loc["same"].mean() / 4
+        rows = known.increments[known.increments["definition"] == q].groupby("labels")["share"].mean()
+        assert rows["true"] > rows["permuted"] + 0.1
+    assert (by["prequential"].loc["other classes"] > 30).all()
+    assert (by[["static", "area"]].loc["other classes"] == 0).all()
+
+
+def test_by_each_definition_features_that_tell_more_classes_save_more_and_less_is_left_of_less(known):
+    left = known.forgetting.set_index(["second", "method"])
+    for q in map("share of {}".format, study.DEFINITIONS):
+        assert known.features[q].diff().min() > 0.1
+        assert known.layers[q][1:].is_monotonic_increasing
+        steps = left.loc["known"].loc[["plain", "EWC", "joint", "after A"], q].diff()
+        assert steps[["EWC", "joint"]].min() > 0.05
+    assert left.loc[("exchanged", "plain"), "raw"] < 0 < left.loc[("exchanged", "plain"), "prequential"]
+
+
+def test_known_networks_are_trained_at_once_in_as_many_steps_as_their_epochs_have(monkeypatch):
+    seen = []
+    monkeypatch.setattr(truth.measure, "of_sizes", lambda *_, network, **__: seen.append(network) or pd.DataFrame())
+    slow = {"steps": 0, "epochs": 3.0, "batch_size": 8}
+    truth.checks(0, network=study.Network(hidden=(8,), **slow), coding=study.Coding(**slow))
+    assert [(one.steps, one.epochs, one.at_once) for one in seen] == [(150, 0, True)] * 2

@@ -237,7 +237,7 @@ def test_values_that_are_missing_are_left_out_and_too_few_are_refused():
     values = LAYERS | {"RS share": [1.0, 3.0, 2.0, math.nan]}
     pairs = lenses.agreement(rows(values), over="layer")
     assert lenses.pair(pairs, "I(X;T)", "RS share").tolist() == pytest.approx([-0.5])
-    with pytest.raises(ValueError, match=r"I\(X;T\) and RS share of .* have 2 values in common, and a correlation"):
+    with pytest.raises(ValueError, match=r"I\(X;T\) and RS share of .* have 2 values in common, but a correlation"):
         lenses.agreement(rows(LAYERS | {"RS share": [1.0, 3.0, math.nan, math.nan]}), over="layer")
 
 

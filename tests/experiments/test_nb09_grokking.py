@@ -238,6 +238,15 @@ def test_moved_is_the_part_gone_at_the_last_checkpoint_before_accuracy_and_contr
     assert found["since"]["permuted labels"].isna().all()
 
 
+def test_a_seed_that_does_not_grok_is_left_out():
+    """It has no moment before grokking, and must not count as one in which nothing moves."""
+    slow = ROWS | {("groks", "test accuracy"): [0.0, 0.0, 0.1, 0.2, 0.89]}
+    both = pd.concat([by_seed(ROWS), by_seed(slow).rename({0: 1}, level="seed")])
+    assert study.moved(both, 0.1).equals(study.moved(by_seed(ROWS), 0.1))
+    with pytest.raises(ValueError, match=r"steps must be more: no network reaches a test accuracy of 0.9 in 400"):
+        study.moved(by_seed(slow), 0.1)
+
+
 def test_a_network_that_has_not_memorised_is_named():
     rows = ROWS | {("groks", "training loss"): [5.0, 4.0, 3.0, 2.0, 1.0]}
     with pytest.raises(ValueError, match="steps must be more: MLP, seed 0, has not memorised its pairs, got 400"):

@@ -91,7 +91,7 @@ def test_trajectory_measures_at_the_steps_asked_for_and_then_stops(batch):
 @pytest.mark.parametrize("at", [[], [3, 1], [1, 1], [-1, 2]])
 def test_steps_that_do_not_increase_are_refused(batch, at):
     net = models.mlp([5, 4, 2], seed=0)
-    with pytest.raises(ValueError, match="at must rise from 0 or more"):
+    with pytest.raises(ValueError, match="at must be integers that increase from at least 0"):
         information_plane.trajectory(net, fit(net, batch), *batch, ["output"], at=at, input_width=1.0)
 
 
@@ -436,14 +436,14 @@ def test_training_ends_with_the_last_plane(batch):
         ({"estimator": partial(matrix_based, ratio=1.0, centred=True)}, "centred and bins must be left out with ratio"),
         ({"estimator": partial(matrix_based, ratio=1.0, search="published")}, "must be left out with ratio=1"),
         ({"estimator": partial(matrix_based, ratio=1.0, search="finest")}, "unknown search 'finest'; allowed: refined"),
-        ({"estimator": partial(matrix_based, ratio=1.0, low=1.0)}, "low is no option of search='refined', got 1"),
+        ({"estimator": partial(matrix_based, ratio=1.0, low=1.0)}, "low must be left out with search='refined', got 1"),
         (
             {"estimator": partial(matrix_based, input_width=1.0, search="published", centred=True)},
-            "centred is no option of search='published', got True",
+            "centred must be left out with search='published', got True",
         ),
         (
             {"estimator": partial(matrix_based, input_width=1.0), "settled": (40, 50)},
-            "points is no option of search='refined', got 50",
+            "points must be left out with search='refined', got 50",
         ),
         ({"estimator": partial(binned, bins=8, k=3)}, "unknown option 'k' of binned; allowed: bins, low, high$"),
         ({"estimator": partial(binned, bins=8), "momentum": 0.9}, "unknown option 'widths' of binned"),

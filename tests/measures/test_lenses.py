@@ -503,7 +503,7 @@ def test_all_five_lenses_give_one_tidy_table_in_the_order_of_the_forward_pass(ne
     sizes = {"information": {"n": N}, "redundancy": {"n": N}, "class_information": {"n": N}, "codelength": {"n": N}}
     few = {"n": 8, "boxed": True, "error": 0.05}
     table = lenses.look(net, data, LAYERS[::-1], network="mine", seed=7, discarding=few, **sizes)
-    assert table.columns.tolist() == [*lenses.COLUMNS, "network", "seed"]
+    assert table.columns.tolist() == [*lenses.COLUMNS, "network", "seed", "options"]
     assert table["lens"].unique().tolist() == list(lenses.LENSES)
     depth = table.groupby("layer")["depth"].unique().map(list)
     assert depth.to_dict() == {layer: [i] for i, layer in enumerate(LAYERS, start=1)}
@@ -580,7 +580,7 @@ def test_a_layer_that_hears_no_noise_and_an_object_that_nobody_knows_say_why(net
     assert "does not move under noise" in reasons(table, "discarding")["dead"]
     assert "does not move under noise" in reasons(table, "concentration")["dead"]
     assert reasons(table, "discarding")["conv"] == ""
-    assert reasons(table, "concentration")["conv"] == "nobody knows where the object is"
+    assert reasons(table, "concentration")["conv"] == "the object's position is unknown"
     odd = Data(data.x[..., :5], data.y)  # a grid of one cell
     odd_net = nn.Sequential(nn.Flatten(), nn.Linear(30, 10)).eval()
     table = lenses.discarding(odd_net, odd, ["1"], n=8, boxed=True, error=0.1)
@@ -667,8 +667,8 @@ def test_an_estimate_that_is_no_number_has_a_reason(net, data, monkeypatch):
         ("unused", "layer 'unused' is not reached by the forward pass; layers that can be measured: conv.0"),
         (
             "pair",
-            "layer 'pair' cannot be measured: its output is no tensor but tuple: say which of its "
-            r"tensors counts: Network\(model, take=0\), a place, a key or a function; layers that can be measured",
+            "layer 'pair' cannot be measured: its output must be a tensor, got tuple: choose one of "
+            r"its tensors with Network\(model, take=...\): an index, a key or a function; layers that can be measured",
         ),
         ("flipped", r"its output is not batched: for 3 images it has shape \(4, 3, 8\), for 2 \(4, 2, 8\); layers"),
         ("chance", "its output for a sample depends on the other samples, or on chance; layers"),
@@ -716,7 +716,7 @@ def test_noise_is_relative_to_the_bounds(net, data):
     found = lenses.discarding(shifted, wide, ["net.conv"], bounds=(-2, 3), **few)
     np.testing.assert_allclose(found["value"][:3], expected["value"][:3], atol=0.1)
     assert found["settings"][0] == "grid 6, bounds (-2, 3)"
-    with pytest.raises(ValueError, match=r"bounds must be two rising numbers, got \(1, 0\)"):
+    with pytest.raises(ValueError, match=r"bounds must be two increasing numbers, got \(1, 0\)"):
         lenses.discarding(net, data, ["conv"], bounds=(1, 0))
 
 
@@ -743,7 +743,7 @@ def test_data_that_no_lens_can_use_are_refused(net, data):
         ("discarding", {"steps": -1}, "steps must be an integer of at least 0, got -1"),
         ("discarding", {"samples": 15}, "samples must be an integer of at least 16, got 15"),
         ("class_information", {"n": N, "shares": [0.5, 1.5]}, "shares must be a number from 0 to 1, got 1.5"),
-        ("class_information", {"n": N, "shares": [1.0, 0.5]}, r"shares must rise in \(0, 1\], got \[1.0, 0.5\]"),
+        ("class_information", {"n": N, "shares": [1.0, 0.5]}, r"shares must increase in \(0, 1\], got \[1.0, 0.5\]"),
         ("class_information", {"n": N, "shares": 0.5}, "shares must be a sequence of numbers, got float"),
         ("information", {"n": N, "alpha": 0}, "alpha must be positive, got 0"),
         ("information", {"n": N, "alpha": math.nan}, "alpha must be positive, got nan"),

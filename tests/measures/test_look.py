@@ -196,6 +196,32 @@ def test_a_table_from_a_file_is_done_where_its_layers_are_names(data):
     pd.testing.assert_frame_equal(again, whole)
 
 
+def test_a_former_table_of_other_options_is_refused_from_a_file_too(net, data):
+    how = {"lenses": ["redundancy", "codelength"], "beside": (), "redundancy": {"n": N, "max_pairs": 3}}
+    model = Network(net, units={"conv": "channels"})
+    text = lenses.look(model, data, ["conv"], **how).to_csv(index=False)
+    former = pd.read_csv(io.StringIO(text), dtype={"layer": str, "network": str})
+    same = {"redundancy": {"alpha": 1.01, "max_pairs": 3, "n": N}, "batch_size": 7, "beside": []}
+    pd.testing.assert_frame_equal(
+        lenses.look(model, data, ["conv"], done=former, **how | same), pd.read_csv(io.StringIO(text)), check_dtype=False
+    )
+    refused = "layer of {} in done must be one of the options, repeats and baselines asked for now, got 'conv'"
+    for other in ({"redundancy": {"n": N, "max_pairs": 2}}, {"redundancy": {"n": N, "max_pairs": 3, "alpha": 2}}):
+        with pytest.raises(ValueError, match=refused.format("redundancy")):
+            lenses.look(model, data, ["conv"], done=former, **how | other)
+    for other, wrapped in (
+        ({"beside": ["untrained"]}, model),
+        ({"repeats": 2, "redundancy": {"n": 20, "max_pairs": 3}}, model),
+        ({}, net),
+        ({}, Network(net, units="features")),
+        ({}, Network(model, forward=lambda model, x: model(x / 2))),
+    ):
+        codes = former[former["lens"] == "codelength"].assign(n=len(data) // other.get("repeats", 1))
+        with pytest.raises(ValueError, match=refused.format("codelength")):
+            lenses.look(wrapped, data, ["conv"], done=codes, **how | other)
+    lenses.look(model, data, ["conv"], done=former, **how | {"lenses": ["codelength"], "redundancy": {"alpha": 2}})
+
+
 def test_an_error_of_the_callers_own_functions_is_not_said_to_be_of_the_table(net, data):
     def fails(_row):
         raise KeyError("mine")

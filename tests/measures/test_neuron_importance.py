@@ -445,7 +445,7 @@ def test_whole_protocol_on_digits_finds_the_informative_neurons_important():
     ("call", "message"),
     [
         (lambda m: scores(m.mlp, m.data, ["output"]), "layer 'output' must be followed by a linear or conv.*got None"),
-        (lambda m: scores(m.mlp, m.data, ["hidden9"]), "layer 'hidden9' is no step of a sequential model; there are"),
+        (lambda m: scores(m.mlp, m.data, ["hidden9"]), "layer 'hidden9' must be a step of a sequential model; there"),
         (lambda m: scores(m.mlp, m.data, []), "the number of layers must be an integer of at least 1"),
         (lambda m: scores(m.mlp, m.data, ["hidden2", "hidden1"]), "layers must come in order of depth"),
         (lambda m: scores(m.lenet, m.images, ["conv1", "pool1"]), "with a map between any two, got .'conv1', 'pool1'"),
@@ -467,7 +467,7 @@ def test_whole_protocol_on_digits_finds_the_informative_neurons_important():
         ),
         (lambda m: comparisons(m.mlp.train(), m.data, ["hidden1"]), "model is in training mode"),
         (lambda m: ablation_curves(m.mlp.train(), m.data, []), "model is in training mode"),
-        (lambda m: ablation_curves(m.mlp, m.data, []), "orders is empty"),
+        (lambda m: ablation_curves(m.mlp, m.data, []), "orders must hold an order, got none"),
         (lambda m: m.ablate([0, 1, 1, 3]), "order must be a permutation of the 4 neurons of hidden1, got 4 indices"),
         (lambda m: m.ablate([0, 1, 2]), "order must be a permutation of the 4 neurons of hidden1, got 3 indices"),
         (lambda m: m.ablate([0, 1, 2, 3], mode="median"), "unknown mode 'median'; allowed: mean, zero"),

@@ -607,7 +607,7 @@ def test_refusals():
         code(data[:0])
     with pytest.raises(ValueError, match="the labels of data must be at least 0, got -1"):
         code(Data(data.x, data.y - data.y - 1))
-    with pytest.raises(ValueError, match=r"ends must rise from 0 to 40, got \[0, 8, 8, 40\]"):
+    with pytest.raises(ValueError, match=r"ends must increase from 0 to 40, got \[0, 8, 8, 40\]"):
         code(data, ends=[0, 8, 8, 40])
     for k, options, message in (
         (0, {}, "k must be an integer of at least 1, got 0"),

@@ -227,7 +227,7 @@ def test_what_is_trained_is_wrapped_before_it_is_measured(data):
         ({"every": 0}, "every must be an integer of at least 1, got 0"),
         ({"measure": 3}, "measure must be a function of model, data and layers"),
         ({"wrap": 3}, "wrap must be a function of the model"),
-        ({"measure": print, "seed": 0}, "options of look have no meaning with measure, got seed"),
+        ({"measure": print, "seed": 0}, "options of look must be left out with measure, got seed"),
         ({"lenses": ["nonsense"]}, "unknown lenses 'nonsense'"),
         ({"information": {"m": 3}}, "unknown option 'm' of information"),
         ({"repeats": 0}, "repeats must be an integer of at least 1, got 0"),

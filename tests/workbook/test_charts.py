@@ -94,6 +94,17 @@ def test_data_sets_of_a_claim_are_under_one_another():
     assert words == {above: "? undecided", below: "✗ not reproduced"}
 
 
+def test_neighbours_with_one_word_have_it_once_and_a_picture_of_many_stays_short():
+    low, sets = [-x for x in SEEDS], ["a", "b", "c", "d", "e", "f"]
+    ax = drawn("sign", "positive", [dict(zip(sets, [SEEDS] * 3 + [low, SEEDS, SEEDS], strict=True))])
+    words = [(text.get_text().split("\n")[0], text.xy[1]) for text in ax.texts[:3]]
+    assert words == [("? undecided", -1), ("✗ not reproduced", -3), ("? undecided", -4.5)]
+    assert len(ax.texts) == 4
+    lines = [line for line in ax.lines if len(line.get_xdata()) == 2 and not line.get_marker().strip("None")]
+    assert [sorted(line.get_ydata()) for line in lines] == [[-2.35, 0.35], [-5.35, -3.65]]
+    assert ax.get_window_extent().height / ax.figure.dpi == pytest.approx(6 * charts.ROW)
+
+
 @pytest.mark.parametrize("n", [4, 26])
 def test_nothing_of_the_verdicts_overlaps_or_is_cut(n):
     long = "In a trained network no layer has more than 0.1 bit more information about the input than the layer before"

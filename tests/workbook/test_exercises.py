@@ -104,7 +104,7 @@ def test_every_case_is_tried_on_arguments_of_its_own(capsys):
 @pytest.mark.parametrize(
     ("answer", "cases", "message"),
     [
-        (entropy, {}, "cases must have one case at least, got none"),
+        (entropy, {}, "cases must have at least one case, got none"),
         (1.5, {"a": ((), 1.5)}, "answer must be a function, got 1.5"),
         (entropy, {"a": 1.5}, r"cases\['a'\] must be a pair \(\(arguments, \.\.\.\), right answer\), got 1\.5"),
         (entropy, {"a": (P, 1.5)}, r"cases\['a'\] must be a pair"),

@@ -164,12 +164,12 @@ class Evil:
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (Evil(), r"state 'w.pth' is no file of weights alone, .*: Weights only load failed"),
+        (Evil(), r"state 'w.pth' must be a file of weights alone, .*: Weights only load failed"),
         ([torch.zeros(2)], "state 'w.pth' must hold tensors by name, alone or as state_dict, got list"),
         ({"epoch": 3}, "state 'w.pth' must hold tensors by name, alone or as state_dict, got epoch"),
         ({}, "state 'w.pth' must hold tensors by name, alone or as state_dict, got none"),
         ({0: torch.zeros(2)}, "state 'w.pth' must hold tensors by name, alone or as state_dict, got 0"),
-        (perceptron(), r"no file of weights alone, as torch.save\(net.state_dict\(\), file\) makes: Weights only load"),
+        (perceptron(), r"must be a file of weights alone, as torch.save\(net.state_dict\(\), file\) makes: Weights"),
         (
             {"output.weight": torch.zeros(9, 9)},
             "state 'w.pth' does not fit the model: 3 missing: hidden1.linear.weight",
@@ -195,7 +195,7 @@ def test_missing_and_broken_files_of_weights_are_refused(tmp_path):
         part = (tmp_path / name).read_bytes()[:-40]
         for content in (b"not weights", b"", part):
             (tmp_path / name).write_bytes(content)
-            with pytest.raises(ValueError, match=f"state '{name}' is no file of weights alone"):
+            with pytest.raises(ValueError, match=f"state '{name}' must be a file of weights alone"):
                 loading.model(PATH, options=OPTIONS, state=str(tmp_path / name))
 
 
@@ -252,7 +252,7 @@ class Sequential(nn.Module):  # a name alone makes no sequence
 @pytest.mark.parametrize("net", [Branches(), Sequential()], ids=["branches", "a class of that name"])
 def test_other_torchscript_is_refused_with_a_way_out(tmp_path, net):
     scripted(net, tmp_path / "net.pt")
-    with pytest.raises(ValueError, match=f"is TorchScript of a {type(net).__name__}, into which nobody can look: Tor"):
+    with pytest.raises(ValueError, match=f"is TorchScript of a {type(net).__name__}, not nn.Sequential: Tor"):
         loading.model(str(tmp_path / "net.pt"))
 
 
@@ -353,7 +353,7 @@ def test_images_are_brought_to_a_shape(tmp_path):
 @pytest.mark.parametrize(
     ("arrays", "message"),
     [
-        ({"x": np.zeros((4, 2, 2))}, "is no data set, folder or .npz with x and y: .*y"),
+        ({"x": np.zeros((4, 2, 2))}, "must be a data set, folder or .npz with x and y: .*y"),
         ({"x": np.zeros((4, 2)), "y": np.zeros(4, int)}, r"must hold x of shape .* got \(4, 2\) and \(4,\)"),
         ({"x": np.zeros((4, 2, 2)), "y": np.zeros(3, int)}, r"must hold x of shape .* got \(4, 2, 2\) and \(3,\)"),
         (
@@ -363,7 +363,7 @@ def test_images_are_brought_to_a_shape(tmp_path):
         ({"x": np.zeros((4, 2, 2)), "y": -np.ones(4, int)}, "got int64: -1; save .*, without unlabelled images"),
         ({"x": np.zeros((4, 2, 2)), "y": [-1, 0, 1, 2]}, "got int64: -1, 0, 1, 2; save .*, without unlabelled images"),
         ({"x": np.zeros((4, 2, 2)), "y": [0, 1, 2, 10**12]}, r"integers of at least 0 \(to 100,000\).*1000000000000"),
-        ({"x": np.zeros((4, 2, 2)), "y": np.array([None] * 4)}, "is no data set.*Object arrays cannot be loaded"),
+        ({"x": np.zeros((4, 2, 2)), "y": np.array([None] * 4)}, "must be a data set.*Object arrays cannot be loaded"),
         ({"x": np.zeros((4, 2, 2)), "y": np.zeros((4, 1), int)}, r"got \(4, 2, 2\) and \(4, 1\): .*save y\[:, 0\]"),
         ({"x": np.zeros((4, 2, 2)), "y": np.eye(4)}, r"\(4, 4\): .*of one-hot labels y.argmax\(1\)"),
         ({"x": np.zeros((4, 784)), "y": np.zeros(4, int)}, r"save flat images as x.reshape\(len\(x\), c, h, w\)"),
@@ -377,7 +377,7 @@ def test_images_are_brought_to_a_shape(tmp_path):
         ({"x": np.full((4, 2, 2), 3.0), "y": np.zeros(4, int)}, r"must hold x as bytes or in \[0, 1\], got 3 to 3"),
         ({"x": np.full((4, 2, 2), np.nan), "y": np.zeros(4, int)}, "x must be finite"),
         ({"x": np.zeros((2, 2, 2)), "y": np.zeros(2, int)}, "n=4 is more than the 2 images of 'a.npz'"),
-        ({"x": np.array([Evil()]), "y": np.zeros(1, int)}, "is no data set, folder or .npz with x and y"),
+        ({"x": np.array([Evil()]), "y": np.zeros(1, int)}, "must be a data set, folder or .npz with x and y"),
     ],
 )
 def test_arrays_of_another_form_are_refused(tmp_path, arrays, message):
@@ -429,7 +429,7 @@ def test_folders_without_pictures_and_files_of_another_kind_are_refused(tmp_path
     (tmp_path / "empty.npz").write_bytes(b"")
     for name in ("a.csv", "a.npy", "empty.npz"):
         with pytest.raises(
-            ValueError, match=f"data '{name}' is no data set, folder or .npz with x and y: File is not a zip"
+            ValueError, match=f"data '{name}' must be a data set, folder or .npz with x and y: File is not a zip"
         ):
             loading.images(str(tmp_path / name), n=4)
 
@@ -523,7 +523,7 @@ def test_damaged_arrays_are_refused(tmp_path):
     whole = (tmp_path / "a.npz").read_bytes()
     for content in (whole[:-200], whole[:1000] + bytes(100) + whole[1100:], whole[: len(whole) // 2]):
         (tmp_path / "b.npz").write_bytes(content)
-        with pytest.raises(ValueError, match=r"data 'b.npz' is no data set, folder or .npz with x and y: "):
+        with pytest.raises(ValueError, match=r"data 'b.npz' must be a data set, folder or .npz with x and y: "):
             loading.images(str(tmp_path / "b.npz"), n=4)
 
 
@@ -754,5 +754,5 @@ def test_one_class_may_be_called_a_train(folder):
 
 @pytest.mark.data
 def test_samples_that_are_no_images_are_refused():
-    with pytest.raises(ValueError, match=r"data 'ib' holds no images but samples of shape \(12,\)"):
+    with pytest.raises(ValueError, match=r"data 'ib' must hold images, got samples of shape \(12,\)"):
         loading.images("ib", n=4)

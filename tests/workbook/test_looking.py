@@ -142,7 +142,7 @@ def test_rows_are_kept_at_once_and_a_later_call_goes_on_from_them(folder, few, m
     [
         (
             {"layers": ["0"]},
-            r"output 'out\.csv' is of something else: layers \['0', '3'\], now \['0'\]; name another file",
+            r"output 'out\.csv' is of another run: layers \['0', '3'\], now \['0'\]; name another file",
         ),
         ({"seed": 1}, "seed 0, now 1"),
         ({"normalize": "imagenet"}, "normalize none, now imagenet"),
@@ -163,10 +163,10 @@ def test_a_file_of_something_else_is_refused(folder, changed, message):
 def test_other_pictures_and_a_file_that_nobody_described_are_refused(folder):
     looking.look(**GIVEN, output="out.csv")
     (folder / "birds" / "cats" / "0.png").write_bytes((folder / "birds" / "dogs" / "0.png").read_bytes())
-    with pytest.raises(ValueError, match="is of something else: data "):
+    with pytest.raises(ValueError, match="is of another run: data "):
         looking.look(**GIVEN, output="out.csv")
     (folder / "mine.csv").write_text("a,b\n1,2\n")
-    with pytest.raises(ValueError, match=r"output 'mine\.csv' is of something else: model unknown, now mynets:net"):
+    with pytest.raises(ValueError, match=r"output 'mine\.csv' is of another run: model unknown, now mynets:net"):
         looking.look(**GIVEN, output="mine.csv")
     assert (folder / "mine.csv").read_text() == "a,b\n1,2\n"
 
@@ -181,8 +181,8 @@ def test_other_pictures_and_a_file_that_nobody_described_are_refused(folder):
         (["mynets:net", "birds", "--lens", "informaton"], "unknown lens 'informaton'"),
         (["mynets:net", "birds", "--normalize", "mine"], "unknown normalize 'mine'; allowed: none, imagenet"),
         (["mynets:net", "birds", "--size", "0"], "size must be an integer of at least 1, got 0"),
-        (["mynets:net", "birds", "--size", "12", "-o", "out.txt"], "output must be a file .csv"),
-        (["mynets:net", "birds", "--size", "12", "-o", "no/out.csv"], "output must be a file .csv in a folder"),
+        (["mynets:net", "birds", "--size", "12", "-o", "out.txt"], "output must be a .csv file"),
+        (["mynets:net", "birds", "--size", "12", "-o", "no/out.csv"], "output must be a .csv file in an existing"),
         (["mynets:net", "birds", "--size", "9", "--layers", "0"], "model cannot take x of shape"),
     ],
 )

@@ -237,7 +237,7 @@ def test_root_is_the_folder_of_the_package_when_nothing_else_is(nowhere, monkeyp
 
 @pytest.mark.parametrize(
     ("named", "found"),
-    [(None, "there is no workbook here: set INFOLIB_ROOT to"), (".", "INFOLIB_ROOT=. is no workbook: set it to")],
+    [(None, "there is no workbook here: set INFOLIB_ROOT to"), (".", "INFOLIB_ROOT=. is not a workbook: set it to")],
 )
 @pytest.mark.parametrize(
     "command",

@@ -170,7 +170,7 @@ def test_the_shortcut_is_subsampled_and_padded_with_zeros():
 @pytest.mark.parametrize(
     ("build", "message"),
     [
-        (lambda: mlp([4], seed=0), r"sizes needs at least an input and an output, got \[4\]"),
+        (lambda: mlp([4], seed=0), r"sizes must have at least an input and an output, got \[4\]"),
         (lambda: mlp([4, 0, 2], seed=0), "sizes must be an integer of at least 1, got 0"),
         (lambda: mlp([4, 3, 2], activation="gelu", seed=0), "unknown activation 'gelu'; allowed: relu, tanh, sigmoid"),
         (lambda: mlp([4, 2], seed=-1), "seed must be"),

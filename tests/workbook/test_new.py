@@ -63,7 +63,7 @@ def test_its_profile_and_its_rows_are_there(copy):
     [
         ("topic", "name must be two digits and words, such as 10_my_topic, got 'topic'"),
         ("10_My topic", "name must be two digits and words"),
-        ("09_other", "name must have a number that is free, got 09_other: there is 09_grokking"),
+        ("09_other", "name must have a free number, got 09_other: 09_grokking exists"),
     ],
 )
 def test_a_name_that_cannot_be_is_refused(name, message):

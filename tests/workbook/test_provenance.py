@@ -73,7 +73,7 @@ def test_an_export_has_no_commit_also_inside_another_checkout(root):
     assert "(no commit)" in provenance.line()
     git(root.parent, "init", "-q")
     commit(root.parent)
-    assert named() == none("the workbook is no checkout: it lies in that of something else")
+    assert named() == none("the workbook is not a checkout: it is inside another one")
 
 
 @pytest.mark.parametrize("package", [infolib, workbook])

@@ -14,6 +14,7 @@ from types import ModuleType
 import nbformat
 import psutil
 import pytest
+import torch
 
 from workbook import folders, provenance
 from workbook import run as runner
@@ -124,6 +125,24 @@ def test_bad_shift_of_the_seeds_is_refused_before_a_kernel_starts(monkeypatch):
     monkeypatch.setenv("INFOLIB_SEED_SHIFT", "-1")
     with pytest.raises(ValueError, match="INFOLIB_SEED_SHIFT must be an integer from 0 to 999999999, got '-1'"):
         runner.run()
+
+
+@pytest.mark.usefixtures("no_kernel")
+def test_a_device_is_refused_before_a_kernel_starts(root, monkeypatch):
+    for device, message in (
+        ("mps", "INFOLIB_DEVICE must have float64, which mps does not"),
+        ("meta", "INFOLIB_DEVICE must be one that torch has here, got 'meta'"),
+        ("gpu", "INFOLIB_DEVICE must be one that torch has here, got 'gpu'"),
+    ):
+        monkeypatch.setenv("INFOLIB_DEVICE", device)
+        with pytest.raises(ValueError, match=message):
+            runner.run()
+    monkeypatch.setattr(runner.store, "device", lambda: torch.device("cuda:0"))
+    with pytest.raises(ValueError, match="must be cpu, for what 02_good makes is not moved, got 'cuda:0"):
+        runner.run()
+    (root / "notebooks" / "profiles.toml").write_text("[02_good]\ncards = true\n")
+    with pytest.raises(ValueError, match="02_good with device = cuda:0 would replace the report of the paper profile"):
+        runner.run(profile="paper")
 
 
 def test_compute_seconds_are_those_without_a_cache(root):

@@ -503,9 +503,9 @@ def test_refusals(monkeypatch):
     with pytest.raises(ValueError, match="cases is empty"):
         tabulate(scaled, [])
     frame = pd.DataFrame({"a": [1]})
-    with pytest.raises(ValueError, match=r"a function reads frame, whose content cannot be told: DataFrame has no"):
+    with pytest.raises(ValueError, match=r"a function reads frame, whose content cannot be determined: DataFrame"):
         content(lambda: frame)
-    with pytest.raises(ValueError, match="argument 1, whose content cannot be told: DataFrame"):
+    with pytest.raises(ValueError, match="argument 1, whose content cannot be determined: DataFrame"):
         tabulate(scaled, [(1, frame)])
     with pytest.raises(ValueError, match=r"option b, .*DataFrame has no stable content; give it as an argument"):
         key(scaled, b=frame)

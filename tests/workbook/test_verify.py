@@ -140,7 +140,7 @@ def test_an_edited_file_is_named(root, file):
 def test_files_that_are_missing_or_new_are_named(root):
     (report(root) / "figures" / "a.png").unlink()
     (report(root) / "figures" / "b.png").touch()
-    assert wrong() == ["figures/a.png is missing", "figures/b.png is no file of the run"]
+    assert wrong() == ["figures/a.png is missing", "figures/b.png is not a file of the run"]
 
 
 def test_a_word_that_the_rule_does_not_give_is_named_even_if_its_hash_is_made_anew(root):
@@ -290,11 +290,11 @@ def test_a_run_of_a_later_commit_holds_though_its_verdicts_are_the_same(root):
     [
         ({"seed_shift": 100}, "it ran with other parameters than the profile's: seeds from 100"),
         ({"dirty": None}, "it ran with changes that commit "),
-        ({"commit": "HEAD"}, "commit HEAD cannot be looked up (not the name of one)"),
+        ({"commit": "HEAD"}, "commit HEAD cannot be looked up (not a full SHA-1)"),
         ({"commit": 12}, "provenance.json is not as a run writes it: "),
         ({"claims": "all"}, "provenance.json is not as a run writes it: "),
         ({"files": None}, "provenance.json is not as a run writes it: "),
-        ({"overridden": ["n"]}, "reports/paper/02_topic is not a whole report (overridden is no table)"),
+        ({"overridden": ["n"]}, "reports/paper/02_topic is not a whole report (overridden must be a table)"),
     ],
 )
 def test_a_provenance_that_no_run_writes_is_named(root, changes, text):

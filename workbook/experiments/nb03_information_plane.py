@@ -196,7 +196,7 @@ def check(parameters: Mapping[str, Any]) -> None:
     windows = parameters["windows"]
     for i, network in enumerate(parameters["networks"]):
         if not network.held and network.labels == "true":
-            raise ValueError(f"networks[{i}].held must be at least 1: its null is the same network with held weights")
+            raise ValueError(f"networks[{i}].held must be at least 1: its null is the same network with fixed weights")
         for arm in network.arms:
             _windows(windows.first, windows.early, windows.late, arm.last, f"windows for networks[{i}]: ")
             end = arm.last - windows.late

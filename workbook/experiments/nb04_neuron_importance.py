@@ -314,8 +314,8 @@ def changed(model: nn.Sequential, change: Change, splits: Splits, scores: pd.Dat
     if change.kind.startswith("zero"):
         few = given[:FEW] if change.kind == "zero near the mean" else given[:0]
         shift = nn.BatchNorm1d(old.out_features, eps=0, affine=False)
-        shift.running_mean = layer(few).mean(0) if len(few) else -torch.ones(old.out_features)
-        layer.add_module("shift", shift)
+        shift.running_mean = layer(few).mean(0) if len(few) else given.new_full((old.out_features,), -1.0)
+        layer.add_module("shift", shift.to(given.device))
         above.bias.add_(above.weight @ shift.running_mean)
         return model.eval()
     if change.kind == "copies":
@@ -324,7 +324,7 @@ def changed(model: nn.Sequential, change: Change, splits: Splits, scores: pd.Dat
         weight, bias = (t[most].expand(t.shape) for t in (old.weight, old.bias))
     else:
         several = CANDIDATES * old.out_features, old.in_features
-        weight = torch.randn(several, generator=torch.Generator().manual_seed(seed)) / old.in_features**0.5
+        weight = torch.randn(several, generator=torch.Generator().manual_seed(seed)).to(given) / old.in_features**0.5
         bias = -(given @ weight.T).median(0).values
         information = discrete.mutual_information(binning.sign(given @ weight.T + bias), splits.val.y)
         weight, bias = (t[information.argsort()[: old.out_features]] for t in (weight, bias))

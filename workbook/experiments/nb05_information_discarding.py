@@ -254,13 +254,14 @@ def descent(
     Tensor, shape (n, grid, grid)
         Not scaled to F = 1.5: `discarding.certify` does that.
     """
+    x = activations.placed(model, x)
     generator, sigma = torch.Generator().manual_seed(seed), x.new_full((len(x), 1, grid, grid), 0.01)
     best, nearest, scale = sigma, x.new_full((len(x),), torch.inf), None
     with activations.upto(model, layer) as run:
         clean = run(x)[:, None]
         for step in range(steps + 1):
             sigma = sigma.clamp(1e-3, 1).requires_grad_()
-            noise = torch.randn(8, *x.shape[1:], generator=generator, dtype=x.dtype)
+            noise = torch.randn(8, *x.shape[1:], generator=generator, dtype=x.dtype).to(x.device)
             wide = interpolate(sigma, x.shape[2:])[:, None]
             moved = run((x[:, None] + wide * noise).flatten(0, 1)).unflatten(0, (len(x), 8))
             change = moved.relu() - clean.relu() if rectify else moved - clean
@@ -293,7 +294,7 @@ def maps(network: Network, kind: str, seed: int, n: int, steps: int) -> dict[str
     found = discarding.measured(model, x, ["conv6"], steps=steps, seed=seed, **network.options)["conv6"]
     others = discarding.sensitivity, discarding.jacobian, discarding.perturbation, discarding.grad_cam
     drawn = {"discarding": -found.entropy} | {f.__name__: f(model, x, "conv6", grid=network.grid) for f in others}
-    return {name: torch.tensor(stats.rankdata(t.flatten(1), axis=1)).view_as(t) for name, t in drawn.items()}
+    return {name: torch.tensor(stats.rankdata(t.flatten(1).cpu(), axis=1)).view(t.shape) for name, t in drawn.items()}
 
 
 def agreement(network: Network, kind: str, seed: int, n: int, steps: int) -> pd.DataFrame:

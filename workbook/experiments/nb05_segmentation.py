@@ -12,7 +12,7 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
-from infolib import checks
+from infolib import activations, checks
 from infolib.data import Data
 from infolib.measures import discarding
 from workbook import datasets, models, techniques
@@ -263,7 +263,7 @@ def contrasts(entropy: Tensor, data: Data, segmentation: Segmentation) -> pd.Dat
     """
     pool, bins = nn.AvgPool2d(data.x.shape[-1] // segmentation.grid), {"raw": 1, "matched": segmentation.bins}
     on, brightness = pool(data.y.float()) >= 0.5, pool(data.x.mean(1))
-    columns = {name: contrast(entropy, on, brightness, n).numpy() for name, n in bins.items()}
+    columns = {name: contrast(entropy.cpu(), on, brightness, n).numpy() for name, n in bins.items()}
     return pd.DataFrame({"section": torch.arange(len(data)).numpy() // segmentation.n_shown} | columns)
 
 
@@ -296,5 +296,5 @@ def measure(segmentation: Segmentation, kind: str, seed: int, steps: int) -> pd.
         model = train(segmentation, kind, seed)
         found = [discarding.measured(model, data.x, [layer], **how)[layer].entropy]
         with torch.no_grad():
-            right = (model(data.x).argmax(1) == data.y).double().mean((1, 2)).numpy()
+            right = (activations.forward(model, data.x).argmax(1).cpu() == data.y).double().mean((1, 2)).numpy()
     return contrasts(torch.cat(found), data, segmentation).assign(kind=kind, seed=seed, accuracy=right)

@@ -35,6 +35,7 @@ class Samples:
     small: Ten  # of the smaller of two sets, and of each of two that a network learns in turn
     k: Ten  # held out, whose labels are sent; also beside `sizes`
     probe: Ten = 100  # whose labels are sent with fixed features
+    known: Count = 1  # seeds, at most, of the positive controls of claims that the paper profile judges
 
     def __post_init__(self) -> None:
         checks.at_least("n", self.n, self.small)

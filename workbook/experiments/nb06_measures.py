@@ -30,6 +30,7 @@ from workbook.experiments.nb06_information_transfer import (
     Samples,
     Whole,
     both,
+    divided,
     parts,
     sample,
     start,
@@ -160,7 +161,29 @@ def by_size(
         information: both as fractions of n log2 C. room: what the smaller of L0 and L(M) leaves above the transfer,
         "room, static" above the static value, and raw, the raw static value itself, as fractions of k log2 C.
     """
-    pool, rest, holdout = parts(name, seed, n=sizes[-1], k=k, noise=noise)
+    sets = parts(name, seed, n=sizes[-1], k=k, noise=noise)
+    found = of_sizes(sets, seed, hidden, sizes=sizes, network=network, coding=coding)
+    return found.assign(data=name, noise=noise)
+
+
+def of_sizes(
+    sets: Sequence[Data], seed: int, hidden: Sequence[int], *, sizes: list[int], network: Network, coding: Coding
+) -> pd.DataFrame:
+    """What `by_size` measures, on any data.
+
+    Parameters
+    ----------
+    sets : sequence of Data
+        Pool, calibration set and hold-out.
+    seed, hidden, sizes, network, coding
+        As `by_size` takes them.
+
+    Returns
+    -------
+    DataFrame
+        The columns of `by_size`, but data and noise.
+    """
+    (pool, rest, holdout), k = sets, len(sets[-1])
     theta, bit = start(pool, hidden, seed), math.log2(10)
     raw = trained([theta] * len(sizes), [pool[:n] for n in sizes], seed, network)
     ready: dict[Any, nn.Module] = {n: transfer.calibrated(model, rest) for n, model in zip(sizes, raw, strict=True)}
@@ -178,7 +201,7 @@ def by_size(
     least = table[["L0", "L(M)"]].min(axis=1)
     table["room"], table["room, static"] = ((least - table[q]) / k / bit for q in DEFINITIONS[:2])
     table["raw"] = table["static, raw"] / k / bit
-    return table.assign(data=name, noise=noise, units=hidden[0], seed=seed)
+    return table.assign(units=hidden[0], seed=seed)
 
 
 def information(code: Whole, seed: int, *, network: Network, coding: Coding) -> pd.DataFrame:
@@ -317,6 +340,77 @@ def saved(
     return (table.iloc[0] - table).reset_index().assign(seed=seed)
 
 
+def of_pair(
+    pair: Pair, seed: int, direction: Literal["A to B", "B to A"], *, samples: Samples, network: Network, coding: Coding
+) -> pd.DataFrame:
+    """What a network of one set of a pair saves on the other, in bits.
+
+    Parameters
+    ----------
+    pair : Pair
+        The sets.
+    seed : int
+        Of data, weights and minibatches.
+    direction : "A to B" or "B to A"
+        From the set that is learnt to the one whose labels are sent.
+    samples : Samples
+        Their sizes.
+    network : Network
+        The perceptrons and their training.
+    coding : Coding
+        The code and its training.
+
+    Returns
+    -------
+    DataFrame
+        One row: direction; n, samples learnt; the columns of `compare`. Where labels mean other classes the network
+        gets a new last layer, so that static and area are 0.
+    """
+    new = pair.columns["relation"] in ("other classes", "other data")
+    classes, sets = max(pair.first.n_classes, pair.second.n_classes), divided(pair, seed, samples)
+    options: dict[str, Any] = {"classes": classes, "new": new, "network": network, "coding": coding}
+    return of_sets(sets, seed, direction, **options).assign(**pair.columns)
+
+
+def of_sets(
+    sets: Sequence[tuple[Data, Data]],
+    seed: int,
+    direction: Literal["A to B", "B to A"],
+    *,
+    classes: int,
+    new: bool,
+    network: Network,
+    coding: Coding,
+) -> pd.DataFrame:
+    """What `of_pair` measures, on any two sets.
+
+    Parameters
+    ----------
+    sets : sequence of tuple of Data
+        Of each what is learnt or sent, and what is calibrated by.
+    seed, direction
+        As `of_pair` takes them.
+    classes : int
+        Outputs of the network.
+    new : bool
+        Whether it gets a new last layer, and no temperature.
+    network, coding
+        As `of_pair` takes them.
+
+    Returns
+    -------
+    DataFrame
+        The columns of `of_pair`, but those of the pair.
+    """
+    (one, rest), (other, _) = sets[:: 1 if direction == "A to B" else -1]
+    theta = start(one, network.hidden, seed, classes)
+    (model,) = trained([theta], [one], seed, network)
+    ready = training.zero_head(model) if new else transfer.calibrated(model, rest)
+    found = compare(theta, {direction: ready}, {direction: one}, other, seed=seed, coding=coding)
+    found = found.rename(columns={"state": "direction"}).assign(n=len(one), seed=seed)
+    return found.assign(**{"area": 0.0, "share of area": 0.0} if new else {})
+
+
 def increments(pair: Pair, seed: int, *, samples: Samples, network: Network, coding: Coding) -> pd.DataFrame:
     """What two sets share by increments: the transfer of A and that of B minus that of both, one after the other.
 
@@ -340,12 +434,45 @@ def increments(pair: Pair, seed: int, *, samples: Samples, network: Network, cod
         to do with its images: bits of first, second and both together, and what they share; share, as fraction of a
         uniform code.
     """
-    pools, rest, holdout = both(pair, seed, samples)
+    found = of_joined(*both(pair, seed, samples), seed, network=network, coding=coding)
+    return found.assign(**pair.columns)
+
+
+def of_joined(
+    pools: Sequence[Data],
+    rest: Data,
+    holdout: Data,
+    seed: int,
+    *,
+    network: Network,
+    coding: Coding,
+    labels: Sequence[str] = ("true", "permuted"),
+) -> pd.DataFrame:
+    """What `increments` measures, on any two sets.
+
+    Parameters
+    ----------
+    pools : sequence of Data
+        A and B.
+    rest, holdout : Data
+        Calibration set and hold-out, of both.
+    seed, network, coding
+        As `increments` takes them.
+    labels : sequence of str
+        Of the set that is learnt second.
+
+    Returns
+    -------
+    DataFrame
+        The columns of `increments`, but those of the pair.
+    """
     theta, bit, rows = start(holdout, network.hidden, seed), math.log2(10), []
-    others = [pool.permuted_labels(torch.Generator().manual_seed(seed)) for pool in pools]
-    sets: dict[Any, Data] = dict(zip(["A", "B", "A permuted", "B permuted"], pools + others, strict=True))
-    alone = dict(zip(sets, trained([theta] * 4, list(sets.values()), seed, network), strict=True))
-    ways = list(product("AB", ["true", "permuted"]))
+    sets: dict[Any, Data] = dict(zip("AB", pools, strict=True))
+    if "permuted" in labels:
+        draws = [(name, pool, torch.Generator().manual_seed(seed)) for name, pool in sets.items()]
+        sets |= {f"{name} permuted": pool.permuted_labels(draw) for name, pool, draw in draws}
+    alone = dict(zip(sets, trained([theta] * len(sets), list(sets.values()), seed, network), strict=True))
+    ways = list(product("AB", labels))
     second = {way: {"A": "B", "B": "A"}[way[0]] + " permuted" * (way[1] == "permuted") for way in ways}
     joined = {way: Data.joined([sets[way[0]], sets[second[way]]]) for way in ways}
     after = trained([alone[first] for first, _ in ways], list(joined.values()), seed, network)
@@ -359,7 +486,7 @@ def increments(pair: Pair, seed: int, *, samples: Samples, network: Network, cod
         n = len(joined[way]) if definition == "area" else len(holdout)
         found |= {"shared": shared, "share": shared / n / bit}
         rows.append({"direction": f"{way[0]} first", "labels": way[1], "definition": definition} | found)
-    return pd.DataFrame(rows).assign(seed=seed, **pair.columns)
+    return pd.DataFrame(rows).assign(seed=seed)
 
 
 def forgetting(record: Forgetting, seed: int, *, samples: Samples, network: Network, coding: Coding) -> pd.DataFrame:
@@ -384,17 +511,51 @@ def forgetting(record: Forgetting, seed: int, *, samples: Samples, network: Netw
         A row for each network and task, "A" first: heads and method, as in `in_turn`; the columns of `compare` for the
         calibrated network, its area by the pool of that task; raw: static without calibration.
     """
-    each, rows, classes = tasks(record, seed, samples), [], record.classes
+    each, rows, c = tasks(record, seed, samples), [], record.classes
     networks = in_turn([pool for pool, _, _ in each], record, seed, network)
-    for i, (pool, rest, holdout) in enumerate(each):
-        own, theta = slice(i * classes, (i + 1) * classes), start(holdout, network.hidden, seed, classes)
+    for i, sets in enumerate(each):
+        own = slice(i * c, (i + 1) * c)
         heads = {name: training.narrow(one, own) if name[0] == "own" else one for name, one in networks.items()}
-        ready: dict[Any, nn.Module] = {name: transfer.calibrated(model, rest) for name, model in heads.items()}
-        found = compare(theta, ready, dict.fromkeys(ready, pool), holdout, seed=seed, coding=coding)
-        found[["heads", "method"]] = found.pop("state").to_list()
-        raw = [len(holdout) * math.log2(classes) - transfer.block_bits(model, holdout) for model in heads.values()]
-        rows.append(found.assign(task="ABCDEFGHIJ"[i], raw=raw))
-    return pd.concat(rows).assign(second=record.name, tasks=record.tasks, seed=seed)
+        rows.append(what_is_left(heads, sets, seed, c, network=network, coding=coding).assign(task="ABCDEFGHIJ"[i]))
+    return pd.concat(rows).assign(second=record.name, tasks=record.tasks)
+
+
+def what_is_left(
+    networks: Mapping[tuple[str, str], nn.Module],
+    sets: Sequence[Data],
+    seed: int,
+    classes: int,
+    *,
+    network: Network,
+    coding: Coding,
+) -> pd.DataFrame:
+    """What networks have left of one task, in bits.
+
+    Parameters
+    ----------
+    networks : mapping
+        By heads and method, as from `in_turn`.
+    sets : sequence of Data
+        Pool, calibration set and hold-out of the task.
+    seed : int
+        Of weights and minibatches.
+    classes : int
+        Of the task.
+    network, coding
+        As `forgetting` takes them.
+
+    Returns
+    -------
+    DataFrame
+        The columns of `forgetting`, but those that name the tasks.
+    """
+    pool, rest, holdout = sets
+    theta = start(holdout, network.hidden, seed, classes)
+    ready: dict[Any, nn.Module] = {name: transfer.calibrated(model, rest) for name, model in networks.items()}
+    found = compare(theta, ready, dict.fromkeys(ready, pool), holdout, seed=seed, coding=coding)
+    found[["heads", "method"]] = found.pop("state").to_list()
+    raw = [len(holdout) * math.log2(classes) - transfer.block_bits(model, holdout) for model in networks.values()]
+    return found.assign(raw=raw, seed=seed)
 
 
 def _go_on(

@@ -1,4 +1,4 @@
-"""Notebook 07: records of its networks, images with clutter around them, and what its tables say of edges and chance.
+"""Notebook 07: records of its networks, images with clutter around them, and whether numbers are at a bound or chance.
 
 `looked` is the one place that knows how the lenses' tables are made.
 """
@@ -112,7 +112,7 @@ def split(source: str, seed: int, *, n_train: int, n_test: int) -> Splits:
 def looked(
     model: nn.Module, data: Data, layers: list[str], *, seed: int, **sizes: Unpack[lenses.Options]
 ) -> pd.DataFrame:
-    """Lenses of a network, information at widths that ask no labels.
+    """Lenses of a network, information at widths that need no labels.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""Notebook 08: what its parameters have to be, and three small networks that are no image classifiers.
+"""Notebook 08: its parameters, and three small networks that are not image classifiers.
 
 `wine`, `sentences` and `walks` give a network, trained, and samples that it has not seen.
 """
@@ -45,7 +45,7 @@ def check(parameters: Mapping[str, Any]) -> None:
     Raises
     ------
     ValueError
-        For a model, a state or images that are no files where they have to be, and more images than there are of a set.
+        For a model, a state or images that must be files and are not, and more images than there are of a set.
     """
     p, images = parameters, parameters["images"]
     for name in ("model",) * (":" not in p["model"]) + ("state",) * (p["state"] != ""):
@@ -65,7 +65,7 @@ LENGTH = 8  # words of the longest sentence
 
 
 class Reader(nn.Module):
-    """A transformer encoder on numbers of words: it says whether the animal acts on the person, or is acted upon.
+    """A transformer encoder on numbers of words: it predicts whether the animal acts on the person, or is acted upon.
 
     Parameters
     ----------
@@ -98,7 +98,7 @@ class Reader(nn.Module):
 
 
 class Walker(nn.Module):
-    """An LSTM that reads the steps of a walk, and says how far from its start it ends."""
+    """An LSTM that reads the steps of a walk, and predicts how far from its start it ends."""
 
     def __init__(self) -> None:
         super().__init__()

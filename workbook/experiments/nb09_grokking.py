@@ -41,6 +41,7 @@ from workbook.records import (
 ARMS = ("groks", "too few pairs", "permuted labels", "no weight decay")
 LAYERS = ("hidden", "output")  # where information is measured, for tables and figures
 MEMORISED = 0.5  # steps times learning rate: in pilots, networks have learnt their pairs by heart after as much
+GROKKED = 0.9  # test accuracy at the end: below it there was no grokking, and no moment before it
 BY_HEART = 0.1  # bits: the training loss below which a network has
 LEADING = 3  # frequencies
 
@@ -386,7 +387,8 @@ def moved(found: pd.DataFrame, part: float) -> pd.DataFrame:
     """Which part of its way each quantity has gone at the last checkpoint before test accuracy has gone a part of its.
 
     The way is from the first checkpoint with a training loss below `BY_HEART` to the last one, in the network that
-    groks; checkpoints and way are the same for its controls.
+    groks; checkpoints and way are the same for its controls. A seed whose network does not grok has no such checkpoint,
+    and is left out.
 
     Parameters
     ----------
@@ -404,7 +406,7 @@ def moved(found: pd.DataFrame, part: float) -> pd.DataFrame:
     Raises
     ------
     ValueError
-        For a network that has not learnt its pairs by heart.
+        For a network that has not learnt its pairs by heart, and where none groks.
     """
     tables = []
     for (network, seed), rows in found.groupby(level=["network", "seed"], sort=False):
@@ -413,6 +415,8 @@ def moved(found: pd.DataFrame, part: float) -> pd.DataFrame:
         checks.hold(
             "steps", int(own.columns[-1]), len(learnt), f"more: {network}, seed {seed}, has not memorised its pairs"
         )
+        if own.loc["test accuracy"].iloc[-1] < GROKKED:
+            continue
         ends = {"first": learnt[0], "last": own.columns[-1]}
         when = pd.Series({name: since(progress(curve, **ends), part) for name, curve in own.iterrows()})
         at = max(ends["first"], *(step for step in own.columns if step < when["test accuracy"]))
@@ -420,6 +424,8 @@ def moved(found: pd.DataFrame, part: float) -> pd.DataFrame:
         gone = ((rows[at] - rows[ends["first"]]) / way).where(way != 0, 0.0)
         until = when.reindex(rows.index, level="quantity").where(rows.index.get_level_values("arm") == "groks")
         tables.append(pd.DataFrame({"first": ends["first"], "at": at, "gone": gone, "since": until}))
+    if not tables:
+        raise ValueError(f"steps must be more: no network reaches a test accuracy of {GROKKED} in {found.columns[-1]}")
     return pd.concat(tables)
 
 

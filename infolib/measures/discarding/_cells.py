@@ -24,7 +24,7 @@ def concentration(entropy: Any, foreground: Any) -> Tensor:
     Returns
     -------
     Tensor, shape (...)
-        NaN for images of NaN, as a dead layer has.
+        In bits; NaN for images with NaN, as a dead layer has.
 
     Raises
     ------

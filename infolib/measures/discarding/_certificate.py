@@ -1,4 +1,4 @@
-"""What a σ is worth: scaled to F = alpha on fresh noise, doubled until the standard error that is asked for is met."""
+"""The value of a σ, scaled to F = alpha on fresh noise: samples double until the standard error is small enough."""
 
 import math
 from collections.abc import Mapping

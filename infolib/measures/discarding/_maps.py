@@ -35,7 +35,7 @@ def sensitivity(
     cotangents : int
         Random vectors; k of them leave a relative standard deviation of sqrt(2 / k) in each pixel's square.
     seed : int
-        Of the cotangents.
+        Seed of the cotangents.
 
     Returns
     -------
@@ -68,7 +68,7 @@ def sensitivity(
 def jacobian(model: nn.Module, x: Tensor, layer: str, *, grid: int = 16, rectify: bool = True) -> Tensor:
     """The authors' gradient map: |∂ (sum of all features) / ∂x_i|, mean over colours and cells.
 
-    The features are summed with their signs, so that they may cancel; those of `sensitivity` cannot.
+    The features are summed with their signs, so that they may cancel; in `sensitivity` they cannot.
 
     Parameters
     ----------
@@ -103,7 +103,7 @@ def jacobian(model: nn.Module, x: Tensor, layer: str, *, grid: int = 16, rectify
 
 
 def perturbation(model: nn.Module, x: Tensor, layer: str, *, grid: int = 16, rectify: bool = True) -> Tensor:
-    """Distance that the features move when a cell is painted in the image's mean colour.
+    """Distance by which the features change when a cell is painted in the image's mean colour.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""Reconstruction uncertainty: how little a decoder can be sure of the image under noise that hardly moves a layer."""
+"""Reconstruction uncertainty: how uncertain a decoder is about the image under noise that hardly changes a layer."""
 
 import math
 from collections.abc import Callable
@@ -24,7 +24,7 @@ class Reconstruction(NamedTuple):
     code : Tensor, shape (n,)
         As the authors' code has it, of deviations from the image.
     unperturbed : Tensor, shape (n,)
-        The same without any noise, σ = 0: what the decoder cannot do in any case.
+        The same without any noise, σ = 0: the decoder's own error.
     variance : Tensor, shape (n,)
         Of variances around the mean reconstruction, over 256 samples of noise.
     sigma : Tensor, shape (n, grid, grid)
@@ -58,13 +58,13 @@ def reconstruction_uncertainty(
     steps: int = STEPS,
     seed: int = 0,
 ) -> Reconstruction:
-    """Reconstruction uncertainty RU of each image in bits: how little a decoder can be sure of it from a layer.
+    """Reconstruction uncertainty RU of each image in bits: how uncertain a decoder is about it, given a layer.
 
     The largest uncertainty of x̂' = decoder(h(x + σε)) at F(σ) = alpha. In the code's form it is the mean over samples
-    and pixels of ½ log2(2πe (x̂' - x)² + 1e-6) (the paper's eq. 6 by the code), which counts what the decoder cannot
-    do in any case: `unperturbed` is that part. In the form of the definition it is the mean over pixels of
-    ½ log2(2πe Var x̂' + 1e-6). For normal deviations without bias, the code's is lower by (γ + ln 2) / (2 ln 2) = 0.9164
-    bits. Any σ of F = alpha gives a lower bound: the larger of the uniform σ and of that of
+    and pixels of ½ log2(2πe (x̂' - x)² + 1e-6) (the paper's eq. 6 by the code), which includes the decoder's
+    own error: `unperturbed` is that part. In the form of the definition it is the mean over pixels of
+    ½ log2(2πe Var x̂' + 1e-6). For normal deviations without bias, the code's is lower by (γ + ln 2) / (2 ln 2) =
+    0.9164 bits. Any σ of F = alpha gives a lower bound: the larger of the uniform σ and of that of
     `strict_information_discarding` is kept, each scaled on fresh noise. The variance is that of the same σ.
 
     Parameters

@@ -1,4 +1,4 @@
-"""How a large σ of F = alpha is found, on few samples of noise; what it is worth `_certificate` says on fresh ones."""
+"""How a large σ of F = alpha is found, on few samples of noise; `_certificate` then judges it on fresh samples."""
 
 import math
 from typing import NamedTuple
@@ -31,7 +31,7 @@ class Found(NamedTuple):
 
 
 def nothing(problem: Problem) -> Found:
-    """What there is before a search."""
+    """The state before a search."""
     theta = problem.level(problem.alpha).repeat(1, problem.grid, problem.grid)
     slope = torch.full_like(theta[:, 0, 0], 2.0)
     return Found(theta, slope, torch.full_like(slope, -1).long())
@@ -112,8 +112,9 @@ def linear(problem: Problem, seed: int, error: float) -> Tensor:
     """θ of the closed form, σ² = alpha σ0² mean(a) / a, with sensitivities a from random cotangents.
 
     The Jacobian is that of images under the noise of the uniform σ: where an image is flat, at the edge of a ReLU, that
-    of the image itself says nothing. Noise of a costs 1 / (2 k) nats with k numbers for a cell: so many cotangents that
-    this is the error asked for. What two halves of them do not agree in is noise, and ln a is shrunk by its part.
+    of the image itself is not representative. Noise in a costs 1 / (2 k) nats with k numbers for a cell; the number of
+    cotangents is chosen so that this is the error asked for. What two halves of them do not agree in is noise, and ln a
+    is shrunk by its part.
     """
     values = problem.x[0].numel() / problem.grid**2
     k = math.ceil(min(1 / (2 * math.log(2) * error * values), COTANGENTS) / UNIT) * UNIT

@@ -1,4 +1,4 @@
-"""Strict information discarding: what it is, two ways to find it, and the certificate of any noise."""
+"""Strict information discarding: its definition, two ways to find it, and the certificate of any noise."""
 
 import math
 from collections import namedtuple
@@ -25,7 +25,7 @@ Find = Callable[[Problem, list[int], str, Tensor, Tensor], Found]  # of some ima
 
 
 class Discarding(NamedTuple):
-    """Information discarding of n images per cell, in bits, with the numbers that show how far to trust it.
+    """Information discarding of n images per cell, in bits, with numbers that show how reliable it is.
 
     Parameters
     ----------
@@ -74,7 +74,7 @@ def strict_information_discarding(
     "certified": the larger of the uniform σ and the closed form of a linear layer from random cotangents, on a few
     samples of noise; then steps of an optimiser, as long as the gradient promises more than `error` and a step
     improves. The winner is scaled to F = alpha on fresh noise: 16 samples, doubled until the standard error is at most
-    `error`. Any σ of F = alpha is allowed in the maximum, so that this is a lower bound of it, up to `mean_error`.
+    `error`. Any σ with F = alpha is allowed in the maximum, so the result is a lower bound of it, up to `mean_error`.
     "closed_form": the second candidate alone.
 
     Precision is the model's; each image has noise of its own, and images do not influence each other.
@@ -90,19 +90,19 @@ def strict_information_discarding(
     grid : int
         Cells along a side of the image; it divides h and w.
     sigma0, alpha : float
-        The reference noise, in the unit of the images; F of the noise that is looked for.
+        Standard deviation of the reference noise, in the unit of the images; F that the noise must have.
     method : str
         "certified" or "closed_form".
     rectify : bool
-        Whether a ReLU is applied to the layer's output, as in the paper. (Of logits it hides the negative ones.)
+        Whether a ReLU is applied to the layer's output, as in the paper. (On logits it hides the negative ones.)
     error : float
         Standard error in bits that the mean of each image is to have.
     samples : int
-        Of the fresh noise, at most; at least 16.
+        Largest number of samples of the fresh noise, at least 16.
     steps : int
-        Of the optimiser, at most.
+        Largest number of steps of the optimiser.
     seed : int
-        Of all noise.
+        Seed of all noise.
 
     Returns
     -------
@@ -112,7 +112,7 @@ def strict_information_discarding(
     ------
     ValueError
         For a network in training mode, a grid that does not fit, images outside [0, 1], a layer whose features do not
-        move under noise of σ0 (dead, or constant), a standard error that is not met within the samples allowed, and
+        change under noise of σ0 (dead, or constant), a standard error that is not met within the samples allowed, and
         options out of range.
 
     Examples
@@ -197,9 +197,9 @@ def measured(
 ) -> dict[str, Discarding]:
     """Strict information discarding of several layers in bits, from the same noise and one pass at σ0 for all.
 
-    Where the noise of σ0 does not move a layer, as it is dead there, an image has NaN in place of all numbers; where
-    the standard error is not met within the samples allowed, in place of all but `mean_error`, the one that was
-    reached. Neither is `reached`.
+    Where the noise of σ0 does not change a layer, because it is dead there, all numbers of the image are NaN. Where
+    the standard error is not met within the samples allowed, all numbers but `mean_error`, the standard error that was
+    reached, are NaN. In both cases `reached` is false.
 
     Parameters
     ----------

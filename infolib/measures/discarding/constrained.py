@@ -36,7 +36,7 @@ class Noise:
     x : Tensor, shape (n, c, h, w)
         Images; the samples have their dtype and device.
     seed : int
-        Of all streams.
+        Seed of all streams.
     purpose : str
         Streams of another purpose are independent.
     """
@@ -91,7 +91,7 @@ class Problem:
     grid : int
         Cells along a side of the image.
     sigma0, alpha : float
-        The reference noise, in the unit of x; F that is asked for.
+        Standard deviation of the reference noise, in the unit of x; F that is required.
     """
 
     features: Callable[[Tensor], Tensor]
@@ -123,7 +123,7 @@ class Problem:
         return self if some == list(range(len(self.x))) else replace(self, x=self.x[some], clean=self.clean[some])
 
     def level(self, f: float = 1.0) -> Tensor:
-        """θ of the same σ everywhere, which in a linear layer has a given F.
+        """θ of the same σ everywhere, with a given F in a linear layer.
 
         Parameters
         ----------
@@ -367,7 +367,7 @@ def sensitivities(features: Callable[[Tensor], Tensor], x: Tensor, v: Tensor, gr
 
 
 class _Enough(Exception):  # noqa: N818
-    """Ends a forward pass behind the last layer that was asked for."""
+    """Ends a forward pass after the last layer that was asked for."""
 
 
 @contextmanager
@@ -389,7 +389,7 @@ def tapped(model: nn.Module, layers: Sequence[str], x: Tensor, *, rectify: bool)
     ------
     callable
         From images, and a mapping from layers to what to take of their features, to a dict from layer to what was
-        taken. A pass ends behind the last of the layers.
+        taken. A pass ends after the last of the layers.
 
     Raises
     ------
@@ -500,7 +500,7 @@ def checked_images(model: nn.Module, x: Tensor, grid: int) -> Tensor:
     Raises
     ------
     ValueError
-        For what are no images in [0, 1], and a grid that does not fit.
+        For anything but images in [0, 1], and a grid that does not fit.
 
     Examples
     --------

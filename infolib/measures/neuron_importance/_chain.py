@@ -62,7 +62,7 @@ class Start(NamedTuple):
 def check(model: nn.Module, data: Data) -> None:
     """Raises ValueError for a model in training mode, one with outputs that are not finite, and labels not its own."""
     if any(module.training for module in model.modules()):
-        raise ValueError("model is in training mode: dropout would blur activations; call model.eval() first")
+        raise ValueError("model is in training mode: dropout would perturb activations; call model.eval() first")
     data = labelled("data", data)
     with torch.no_grad():
         logits = torch.cat([model(x.to(device_of(model))) for x in data.x.split(CHUNK)])
@@ -83,7 +83,7 @@ def cut(model: nn.Module, layers: Sequence[str]) -> Chain:
     maps: list[nn.Linear | nn.Conv2d] = []
     for layer in layers:
         if layer not in ends:
-            raise ValueError(f"layer {layer!r} is no step of a sequential model; there are: {', '.join(ends)}")
+            raise ValueError(f"layer {layer!r} must be a step of a sequential model; there are: {', '.join(ends)}")
         place = next((i for i in range(ends[layer], len(parts)) if not isinstance(parts[i], _EACH_ALONE)), len(parts))
         follower = parts[place] if place < len(parts) else None
         if not isinstance(follower, nn.Linear | nn.Conv2d) or not _mixes(follower):

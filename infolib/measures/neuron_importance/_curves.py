@@ -29,7 +29,7 @@ class Order(NamedTuple):
     neurons : Tensor, shape (neurons,)
         A permutation, integers.
     repeat : int
-        Which of several random orders.
+        Number of the order among several random orders.
     """
 
     layers: tuple[str, ...]
@@ -70,7 +70,7 @@ def orders(table: pd.DataFrame, *, random: int = 10, seed: int) -> list[Order]:
     {'ascending': [0, 2, 1], 'descending': [1, 2, 0]}
     """
     if table.empty:
-        raise ValueError("table of scores is empty")
+        raise ValueError("table must hold scores, got no rows")
     checks.at_least("random", random, 0)
     generator = torch.Generator().manual_seed(checks.at_least("seed", seed, 0))
     layers = tuple(dict.fromkeys(table["layer"]))
@@ -98,15 +98,15 @@ def ablation_curves(
 ) -> pd.DataFrame:
     """Accuracy and cross-entropy (bits) on `data` with the first k neurons of each order clamped, k = 0, 1, ..., all.
 
-    Activations are computed once; clamping a neuron then is an update of rank one to what the next layer is given, and
-    of a last hidden layer the logits are a cumulative sum over its neurons.
+    Activations are computed once. Clamping a neuron is then an update of rank one to the input of the next layer; for
+    the last hidden layer the logits are a cumulative sum over its neurons.
 
     Parameters
     ----------
     model : nn.Module
         A sequential network in eval mode.
     data : Data
-        n samples that accuracy and loss are of.
+        n samples on which accuracy and loss are measured.
     orders : iterable of Order
         Each a permutation of the neurons of its layers, which come in order of depth.
     mode : str
@@ -148,7 +148,7 @@ def ablation_curves(
         checks.of_type("orders", order, Order, "a sequence of Order")
         pools.setdefault(tuple(order.layers), []).append(order)
     if not pools:
-        raise ValueError("orders is empty")
+        raise ValueError("orders must hold an order, got none")
     tables = []
     for layers, group in pools.items():
         chain = _chain.cut(model, layers)
@@ -177,7 +177,7 @@ def area(curves: pd.DataFrame, *, upto: int | None = None) -> pd.DataFrame:
     curves : DataFrame
         As `ablation_curves` returns it; further columns, such as a seed, distinguish networks.
     upto : int, optional
-        Neurons clamped at the end; all, if None.
+        Number of neurons clamped at the end; None for all.
 
     Returns
     -------

@@ -40,16 +40,16 @@ def scores(
         Integer codes of activations, (n, units) to (n, units): `binning.sign` is the paper's one bit for ReLU, with
         `threshold=0.5` for the sigmoid. (The mean of a ReLU channel is nearly always above 0; the median splits it.)
     permutations : int
-        Of the labels, for the column null.
+        Number of permutations of the labels, for the column null.
     seed : int
-        Of these permutations.
+        Seed of these permutations.
 
     Returns
     -------
     DataFrame
         One row per layer, neuron and quantity. Columns: layer, neuron, quantity, value, unit, n; null, the 95 %
-        quantile of the value over permuted labels; the preferred class, of which the neuron has most information;
-        fraction active, the share of codes above 0 (0 for a dead neuron, 1 for one that is always on).
+        quantile of the value over permuted labels; the preferred class, about which the neuron has most information;
+        fraction active, the fraction of codes above 0 (0 for a dead neuron, 1 for one that is always on).
 
     Raises
     ------
@@ -86,8 +86,8 @@ def scores(
 def comparisons(model: nn.Module, data: Data, layers: Sequence[str]) -> pd.DataFrame:
     """Other measures of a neuron's importance, as rows of the form of `scores`.
 
-    "class selectivity" (µ_max - µ_rest) / (µ_max + µ_rest) of the mean activations over the samples of each class, of
-    the class with the largest one against the mean of the others (Morcos et al. 2018; for activations of at least 0);
+    "class selectivity" (µ_max - µ_rest) / (µ_max + µ_rest), where µ_max is the largest mean activation of a class and
+    µ_rest the mean over the other classes (Morcos et al. 2018; for activations of at least 0);
     "outgoing weights", their L2 norm; "Taylor", |E[t ∂L/∂t]| in bits, the first-order change of the loss when t is
     clamped to zero (Molchanov et al. 2017); "ablation loss, mean" and "ablation loss, zero", by how much the loss rises
     in fact, in bits, when the neuron alone is clamped.

@@ -7,7 +7,7 @@ Rissanen 1984; block form of Blier & Ollivier 2018):
     L(y | x) = - sum over blocks s  sum over i in (t_s, t_s+1]  log2 p(y_i | x_i; learner(θ, first t_s samples)).
 
 Zhang et al. 2020 (arXiv 2009.07624) measure the information in a trained model by such codes. Their equation is not
-known to us; `information_transfer` offers three readings of what is known about it.
+known to us; `information_transfer` has three definitions that fit what is known about it.
 
 A state θ is whatever the learner starts from: a network, or counts. A learner is any function
 
@@ -57,7 +57,7 @@ __all__ = [
 
 
 class Transfer(NamedTuple):
-    """Information transfer L_IT in bits by one reading, and the two lengths whose difference it is.
+    """Information transfer L_IT in bits by one definition, and the two lengths whose difference it is.
 
     Parameters
     ----------
@@ -66,7 +66,7 @@ class Transfer(NamedTuple):
     initial, trained : float
         Codelengths in bits from either state.
     adapt : str
-        The reading.
+        The definition.
     """
 
     bits: float
@@ -117,8 +117,8 @@ def prequential_codelength(
     ends : sequence of int, optional
         Ends of the blocks, by default those of `block_ends`; `range(k + 1)` is the code without blocks.
     calibrate : bool
-        Multiply scores by an inverse temperature. It is chosen on the last quarter of the prefix for what the learner
-        makes of the rest.
+        Multiply scores by an inverse temperature. It is chosen on the last quarter of the prefix, for the learner
+        trained on the rest.
     mixture : bool
         A block costs -log2(2^-L / 2 + C^-m / 2), at most 1 bit above the uniform code of its m labels.
     batched : bool
@@ -126,7 +126,7 @@ def prequential_codelength(
     bits : callable, optional
         The length in bits of a block, from a predictor and the block, such as for labels that are numbers.
     seed : int
-        The learner's.
+        Seed of the learner.
 
     Returns
     -------
@@ -173,11 +173,11 @@ def replay_codelength(
     batch_size, streams : int
         Samples of a batch; replayed batches for each new one, at least 0.
     lr : float
-        Of Adam.
+        Learning rate of Adam.
     calibrate : bool
         Multiply logits by softplus(b), where b takes a step on each batch after it is sent.
     seed : int
-        Of the streams and the network.
+        Seed of the streams and the network.
 
     Returns
     -------
@@ -240,13 +240,14 @@ def information_transfer(
 ) -> Transfer:
     """Information transfer L_IT in bits: what the trained state saves on k labels that are new to it (2009.07624).
 
-    The paper's equation is not known to us. Three readings, the first with a confidence of about 50 %, the last 40 %:
+    The paper's equation is not known to us. Three definitions; we give the first a confidence of about 50 %, the last
+    40 %:
 
     - "prequential": L(initial) - L(trained), two prequential codes of the same hold-out in the same order with the
       same seed; both go on learning. It grows like log k.
     - "static": the same without learning, -log2 p(initial) + log2 p(trained) summed over the hold-out. It grows like k.
-    - "sdl_curve": sum over i < n of CE(θ_i) - CE(trained), the hold-out's mean loss of what the learner makes of the
-      first i samples of `pool`, which the trained state must come from.
+    - "sdl_curve": sum over i < n of CE(θ_i) - CE(trained), the hold-out's mean loss of the learner trained on the
+      first i samples of `pool`, from which the trained state must come.
 
     Not clipped: a state that misleads the learner has a negative transfer.
 
@@ -259,7 +260,7 @@ def information_transfer(
     learner : callable
         As at the head of this package.
     adapt : str
-        The reading.
+        The definition.
     pool : Data, optional
         The samples that the trained state comes from. None of the hold-out may be among them.
     ends : sequence of int, optional
@@ -274,8 +275,8 @@ def information_transfer(
     Raises
     ------
     ValueError
-        As `prequential_codelength`, for another reading, "sdl_curve" without a pool or with a mixture, and samples of
-        the hold-out that are in the `pool`.
+        As `prequential_codelength`, for another definition, "sdl_curve" without a pool or with a mixture, and samples
+        of the hold-out that are in the `pool`.
 
     Examples
     --------
@@ -363,8 +364,8 @@ def model_information(
 ) -> float:
     """Information in a trained state about its own training data, L(y | x) + sum log2 p(y | x; trained), in bits.
 
-    It counts what the state has memorised too, and estimates its complexity: it is no bound (Blier & Ollivier 2018,
-    section 3.4).
+    It includes what the state has memorised, and estimates its complexity; it is not a bound (Blier & Ollivier
+    2018, section 3.4).
 
     Parameters
     ----------
@@ -519,7 +520,7 @@ def network(
     prefix : Data
         Training samples.
     seed : int
-        Of the minibatches.
+        Seed of the minibatches.
     steps, epochs, batch_size, lr, head, memory, term
         As `training.train` takes them.
 
@@ -561,7 +562,7 @@ def networks(
     prefixes : sequence of Data
         Training samples of each.
     seed : int
-        Of the minibatches.
+        Seed of the minibatches.
     steps, batch_size, lr
         As `training.train_many` takes them.
 
@@ -578,7 +579,7 @@ def networks(
     [0.5, 1.0]
     """
     if not len(states) == len(prefixes) > 0:
-        raise ValueError(f"states and prefixes must be as many, at least one, got {len(states)} and {len(prefixes)}")
+        raise ValueError(f"states and prefixes must have one length, at least 1, got {len(states)} and {len(prefixes)}")
     return training.train_many(states, prefixes, seed=seed, steps=steps, batch_size=batch_size, lr=lr)
 
 

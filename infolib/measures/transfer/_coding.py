@@ -1,4 +1,4 @@
-"""The coder of `transfer`: blocks, what a learner makes of each prefix, and what the next block then costs."""
+"""The coder of `transfer`: blocks, the learner trained on each prefix, and the codelength of the next block."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -44,7 +44,7 @@ class Coding(TypedDict, total=False):
 
 
 class Codelength(NamedTuple):
-    """A prequential code of k labels: its length in bits, and the lengths that it is the sum of.
+    """A prequential code of k labels: its length in bits, and the lengths of its blocks, which add up to it.
 
     Parameters
     ----------
@@ -67,11 +67,11 @@ def block_ends(k: int, *, first: int = 8, ratio: float = 2.0) -> list[int]:
     Parameters
     ----------
     k : int
-        Labels that are sent.
+        Number of labels that are sent.
     first : int
-        Labels of the first block.
+        Number of labels in the first block.
     ratio : float
-        Of the end of a block to the end of the one before, above 1.
+        End of a block divided by the end of the block before it, above 1.
 
     Returns
     -------
@@ -138,7 +138,7 @@ def codes(
 def predictors(
     learner: Any, states: Sequence[Any], prefixes: Sequence[Data], *, seed: int, calibrate: bool, batched: bool
 ) -> list[Predictor]:
-    """What the learner makes of each state and prefix; inverse temperatures from the prefix's last quarter.
+    """The learner's predictor for each state and prefix; inverse temperatures from the prefix's last quarter.
 
     A network without a prefix is its own predictor, and its output is not scaled.
     """
@@ -200,7 +200,7 @@ def scores(predictor: Predictor, x: Tensor) -> Tensor:
 
 
 def label_bits(log_p: Tensor, y: Tensor, *, mixture: bool = False) -> float:
-    """Price of the labels in bits, perhaps mixed with the uniform code; finite, or an error."""
+    """Codelength of the labels in bits, perhaps mixed with the uniform code; finite, or an error."""
     if y.max() >= log_p.shape[1]:
         raise ValueError(f"labels must be below the learner's {log_p.shape[1]} classes, got {int(y.max())}")
     nats = -log_softmax(log_p, 1).gather(1, y[:, None]).sum()
@@ -213,7 +213,7 @@ def label_bits(log_p: Tensor, y: Tensor, *, mixture: bool = False) -> float:
 
 
 def block_bits(predictor: Predictor, block: Data, *, mixture: bool = False) -> float:
-    """Price of a block's labels in bits: -sum log2 p(y | x) of the predictor's probabilities, float64.
+    """Codelength of a block's labels in bits: -sum log2 p(y | x) of the predictor's probabilities, float64.
 
     Parameters
     ----------
@@ -243,7 +243,7 @@ def block_bits(predictor: Predictor, block: Data, *, mixture: bool = False) -> f
 
 
 def check_data(data: Data, name: str = "data", *, real: bool = False) -> None:
-    """Refuse no data, and labels that are none."""
+    """Refuse no data, and labels that are not classes."""
     if len(data) == 0 or len(data.x) != len(data.y):
         raise ValueError(f"{name} must hold k >= 1 samples with one label each, got {len(data.x)} and {len(data.y)}")
     if not real:
@@ -255,5 +255,5 @@ def check_ends(ends: Sequence[int] | None, data: Data, *, real: bool) -> list[in
     check_data(data, real=real)
     k, ends = len(data), block_ends(len(data)) if ends is None else list(ends)
     if len(ends) < 2 or ends[0] != 0 or ends[-1] != k or any(stop <= start for start, stop in pairwise(ends)):
-        raise ValueError(f"ends must rise from 0 to {k}, got {ends}")
+        raise ValueError(f"ends must increase from 0 to {k}, got {ends}")
     return ends

@@ -195,6 +195,44 @@ def results(
         yield from Parallel(return_as="generator_unordered", batch_size=1, pre_dispatch="all")(todo)
 
 
+def shared(client: Any) -> Callable[..., Callable[..., Any]]:
+    """What `infolib.estimators.lanczos` takes as `shared`: each worker computes and keeps a part of the kernel's rows.
+
+    Parameters
+    ----------
+    client : distributed.Client
+        Of a scheduler. The part of a worker that ends is computed again by another one.
+
+    Returns
+    -------
+    callable
+        It raises a ValueError as `check` does, and a ConnectionError if the scheduler ends.
+    """
+
+    how = {"pure": False, "allow_other_workers": True}
+
+    def of(rows: Callable[[int, int], Any]) -> Callable[[Any], Any]:
+        check(client)
+        workers = [*client.scheduler_info(n_workers=-1)["workers"]]
+        with _told(client):
+            sent = client.scatter(rows, broadcast=True)
+            parts = [client.submit(_called, sent, i, len(workers), workers=[w], **how) for i, w in enumerate(workers)]
+
+        def times(v: Any) -> Any:
+            with _told(client):
+                to = client.scatter(v, broadcast=True)
+                added = [client.submit(_called, p, to, workers=[w], **how) for p, w in zip(parts, workers, strict=True)]
+                return sum(client.gather(added))
+
+        return times
+
+    return of
+
+
+def _called(function: Callable[..., Any], *arguments: Any) -> Any:
+    return function(*arguments)
+
+
 @contextmanager
 def _told(client: Any) -> Iterator[None]:
     """A `with` block in which a scheduler may go and workers may end."""

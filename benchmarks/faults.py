@@ -49,6 +49,7 @@ def measure(n, case):
     return pd.DataFrame({"n": [n], "case": case, "root": (n + case) ** 0.5})
 store.tabulate(measure, [(n, case) for case in range(5)]).to_csv(folder / "results.csv", index=False)
 """
+DISKS = (("the cache", "cache"), ("reports", "reports"), ("the temporary folder", "tmp"))
 Row = tuple[str, int, int, str]  # what was done, how often it went well, of how many, and what that means
 WHO = ("runner", "child", "kernel")
 CHOICE = random.Random(0)
@@ -179,18 +180,16 @@ def lifetimes(root: Path) -> dict[str, float]:
     return {who: last[who] - found[who] for who in found}
 
 
-def left(root: Path) -> list[str]:
-    """Processes of the workbook that are alive half a minute later, on a machine that is busy, and sockets."""
+def alive(root: Path) -> list[str]:
+    """Processes of a workbook's notebooks that have not ended half a minute later: the machine may be busy."""
     end = time.monotonic() + 30
     while True:
-        alive = []
+        found = []
         for process in psutil.process_iter():
             with contextlib.suppress(psutil.Error):
                 ours = process.environ().get("INFOLIB_REPORT", "").startswith(str(root))
                 if ours and process.status() != psutil.STATUS_ZOMBIE:
-                    alive.append(" ".join(process.cmdline())[:80])
-        sockets = [Path("/tmp") / f"infolib{path.suffix}" for path in (root / "reports/quick").glob(".0*")]
-        found = alive + [str(path) for path in sockets if path.exists()]
+                    found.append(" ".join(process.cmdline())[:80])
         if not found or time.monotonic() > end:
             return found
         time.sleep(0.05)
@@ -222,12 +221,13 @@ def killed(lane: int, wanted: int) -> list[tuple[str, bool, bool, bool]]:
             former = reported(folder) if CHOICE.random() < 0.5 else shutil.rmtree(folder)
             if not seen(root, who, n, CHOICE.uniform(0, long[who])):
                 continue
-            others, whole = left(root), False
+            others, whole = alive(root), False
+            sockets = [Path("/tmp") / f"infolib{path.suffix}" for path in folder.parent.glob(".0*")]
             with contextlib.suppress(ValueError, OSError):
                 whole = reported(folder) in (former, expected[n])
             again = message(root, n)
             same = again == "" and reported(folder) == expected[n] != expected[3 + (n + 1) % 3]
-            others += beside(root)
+            others += beside(root) + [path.name for path in sockets if path.exists()]
             found.append((who, whole, same, not others))
             say(f"{len(found)} of {wanted} in lane {lane}: {found[-1]} {again} {others or ''}")
     return found
@@ -296,7 +296,7 @@ def fill(place: Path, left: int) -> Path:
 
 def disks() -> Iterator[Row]:
     lefts = [0, 8192, 65536]
-    for what, part in (("the cache", "cache"), ("reports", "reports"), ("the temporary folder", "tmp")):
+    for what, part in DISKS:
         good, texts = 0, []
         for left in lefts:
             with workbook(SMALL, TABLE if part == "cache" else NUMBER) as root:
@@ -368,14 +368,18 @@ def namespaces(pairs: int = 5) -> Iterator[Row]:
 @contextlib.contextmanager
 def cluster(folder: Path, port: int) -> Iterator[list[subprocess.Popen]]:
     """A scheduler, and two workers that are begun again when they end."""
+    from distributed import Client
+
     dask, log = [sys.executable, "-m", "dask"], {"cwd": folder, "stderr": subprocess.DEVNULL}
-    address = f"tcp://127.0.0.1:{port}"
-    ends = ["--nthreads", "1", "--no-dashboard", "--death-timeout", "60", "--local-directory", folder]
+    os.environ["INFOLIB_SCHEDULER"] = address = f"tcp://127.0.0.1:{port}"
+    ends = ["--nthreads", "1", "--no-dashboard", "--death-timeout", "120", "--local-directory", folder]
     begun = [
         subprocess.Popen([*dask, "scheduler", "--host", "127.0.0.1", "--port", f"{port}", "--no-dashboard"], **log),
         subprocess.Popen([*dask, "worker", address, "--nworkers", "2", *ends], **log),
     ]
     try:
+        with Client(address, timeout=120, set_as_default=False) as client:
+            client.wait_for_workers(2, timeout=120)
         yield begun
     finally:
         for process in begun[::-1]:
@@ -413,32 +417,32 @@ def later(seconds: float, act: Callable[[], object]) -> threading.Timer:
     return timer
 
 
-def workers(wanted: int = 20, deaths: int = 5) -> Iterator[Row]:
+def workers(wanted: int = 20) -> Iterator[Row]:
+    good = 0
+    with workbook(SMALL, NUMBER) as root, cluster(root.parent, 8798):
+        for i in range(wanted):
+            pids: list[int] = []
+
+            def kill(pids: list[int] = pids) -> None:
+                from workbook.cluster import connected
+
+                pids += connected(os.environ["INFOLIB_SCHEDULER"]).run(os.getpid).values()
+                os.kill(CHOICE.choice(pids), 9)
+
+            timer = later(CHOICE.uniform(0, 2), kill)
+            said, right = table(root.parent / "log", i)
+            timer.join()
+            good += right and len(pids) > 0
+            say(f"{i + 1} of {wanted}, one of workers {pids} killed: {said or 'all rows'}")
+    yield "kills of one of two Dask workers at a random moment", good, wanted, "all rows, without an error"
+
+
+def scheduler(wanted: int = 5) -> Iterator[Row]:
+    good, waits = 0, []
     with workbook(SMALL, NUMBER) as root:
-        os.environ["INFOLIB_SCHEDULER"] = "tcp://127.0.0.1:8799"
-        log, good = root.parent / "log", 0
-        with cluster(root.parent, 8799) as begun:
-            time.sleep(5)
-            for i in range(wanted):
-
-                def kill() -> None:
-                    from workbook.cluster import connected
-
-                    pids = connected(os.environ["INFOLIB_SCHEDULER"]).run(os.getpid)
-                    os.kill(CHOICE.choice([*pids.values()]), 9)
-
-                timer = later(CHOICE.uniform(0, 2), kill)
-                said, right = table(log, i)
-                timer.join()
-                good += right
-                say(f"worker killed, {i + 1} of {wanted}: {said or 'all rows'}")
-            yield "kills of one of two Dask workers at a random moment", good, wanted, "all rows, without an error"
-        good, waits = 0, []
-        for i in range(100, 100 + deaths):
-            log.unlink(missing_ok=True)
-            died = []
+        for i in range(wanted):
+            log, died = root.parent / f"log{i}", []
             with cluster(root.parent, 8799) as begun:
-                time.sleep(5)
 
                 def end(begun: list[subprocess.Popen] = begun, died: list[float] = died) -> None:
                     begun[0].kill()
@@ -448,20 +452,20 @@ def workers(wanted: int = 20, deaths: int = 5) -> Iterator[Row]:
                 said, _ = table(log, i)
                 waits.append(time.monotonic() - died[0] if died else 0)
                 timer.join()
-            kept = len(list((store.folder() / "slow").glob("*"))) - 24 * (wanted + i - 100)
+            kept = len(list((store.folder() / "slow").glob("*.safetensors"))) - 24 * i
+            before = len(log.read_text().split()) if log.exists() else 0
             with cluster(root.parent, 8799):
-                time.sleep(5)
                 _, right = table(log, i)
-            twice = len(log.read_text().split()) - 24  # what ran when the scheduler ended
-            good += right and "has gone" in said and twice <= 2 + 2 * (24 - kept)
-            then = f"{'all rows' if right else 'not all'}, {twice} computed twice"
-            say(f"scheduler killed after {kept} of 24 rows: {said}; then {then}")
-        means = f"a message after {max(waits):.0f} s at most; the next run computes the rows left"
-        yield "deaths of the Dask scheduler", good, deaths, means
+            again = len(log.read_text().split()) - before
+            good += right and "has gone" in said and again == 24 - kept
+            say(f"scheduler killed with {kept} of 24 rows kept: {said}; then {again} computed, {right}")
+    means = f"a message after {max(waits):.0f} s at most; then only what was not kept is computed"
+    yield "ends of the Dask scheduler at a random moment", good, wanted, means
 
 
 PARTS: dict[str, Callable[..., Iterator[Row]]] = {
-    "runs": runs, "kills": kills, "dask": workers, "cache": cache, "disks": disks, "namespaces": namespaces
+    "runs": runs, "kills": kills, "workers": workers, "scheduler": scheduler,
+    "cache": cache, "disks": disks, "namespaces": namespaces,
 }  # fmt: skip
 
 

@@ -418,14 +418,15 @@ def later(seconds: float, act: Callable[[], object]) -> threading.Timer:
 
 
 def workers(wanted: int = 20) -> Iterator[Row]:
+    from workbook.cluster import connected
+
     good = 0
     with workbook(SMALL, NUMBER) as root, cluster(root.parent, 8798):
         for i in range(wanted):
             pids: list[int] = []
+            connected(os.environ["INFOLIB_SCHEDULER"]).wait_for_workers(2, timeout=120)
 
             def kill(pids: list[int] = pids) -> None:
-                from workbook.cluster import connected
-
                 pids += connected(os.environ["INFOLIB_SCHEDULER"]).run(os.getpid).values()
                 os.kill(CHOICE.choice(pids), 9)
 

@@ -229,7 +229,8 @@ def stub(packages=(), threads=(1, 1)):
     """What `check` asks of a client."""
     own = dict.fromkeys(("python", *cluster.ALIKE), "1")
     workers = {f"tcp://w{i}": {"packages": own | dict(packages if i else ())} for i in range(2)}
-    return SimpleNamespace(wait_for_workers=lambda n, timeout: (n, timeout), run=lambda _, on_error: dict(enumerate(threads)),
+    return SimpleNamespace(wait_for_workers=lambda n, timeout: (n, timeout),
+                           run=lambda *_, **how: how and dict(enumerate(threads)),
                            get_versions=lambda **_: {"client": {"packages": own}, "workers": workers})  # fmt: skip
 
 

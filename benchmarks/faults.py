@@ -441,7 +441,7 @@ def workers(wanted: int = 20) -> Iterator[Row]:
 def scheduler(wanted: int = 5) -> Iterator[Row]:
     good, ended, waits = 0, 0, []
     with workbook(SMALL, NUMBER) as root:
-        for i in range(10 * wanted):
+        for i in range(3 * wanted):
             if ended == wanted:
                 break
             log, died = root.parent / f"log{i}", []

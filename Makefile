@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PYTHON_RANGE := >=3.11,<3.14
 
-.PHONY: help reports test test-networks test-browser docs notebooks workshop lab bench lock clean
+.PHONY: help reports test test-networks test-browser docs notebooks workshop lab bench faults lock clean
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 16
 
@@ -43,6 +43,9 @@ lab: $(VENV)/.ready  ## open the notebooks in JupyterLab
 
 bench: $(VENV)/.ready  ## measure ours against plain references into reports/benchmarks.md (large n: python -m benchmarks.scaling)
 	$(BIN)/python -m benchmarks
+
+faults: $(VENV)/.ready  ## do what may go wrong and count into reports/reliability.md (20 min; one part: python -m benchmarks.faults kills)
+	$(BIN)/python -m benchmarks.faults
 
 # uv from the PATH, else from a small environment of its own, at the version and hashes that the lock names.
 UV := $(shell command -v uv || echo $(VENV)-uv/bin/uv)

@@ -9,26 +9,29 @@ import multiprocessing
 import resource
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
 from itertools import product
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import torch
 
 from infolib.estimators import lanczos, renyi
-from workbook import root
+from workbook import cluster, root
 
 SIZES = (1_000, 2_000, 5_000, 10_000, 20_000, 50_000)
 MEMORY = 3.1e9  # bytes that the quadrature may work in: the process stays below 4 GB
+TWO = ("quadrature, α = 1.01, two threads", "quadrature, α = 1.01, two workers of Dask")  # at one n, by their wall time
 METHODS = {
     "quadrature, α = 1.01": lambda x, width: lanczos.entropy(x, width=width, memory=MEMORY),
     "all eigenvalues, α = 1.01": lambda x, width: lanczos.Estimate(
         renyi.entropy(renyi.gram(x, width=width)), torch.zeros(())
     ),
     "sum of squares, α = 2": lambda x, width: lanczos.entropy(x, width=width, alpha=2, memory=MEMORY),
-}
+} | dict.fromkeys(TWO, lambda x, width, **options: lanczos.entropy(x, width=width, memory=MEMORY, **options))
 MOST = {"all eigenvalues, α = 1.01": 10_000}  # samples: beyond, it takes hours and many GB
 
 
@@ -40,13 +43,28 @@ def images(n: int) -> tuple[torch.Tensor, float]:
     return x, 0.5 * float(2 * x.var(0, correction=0).sum()) ** 0.5
 
 
+@contextmanager
+def options(method: str) -> Iterator[dict[str, Any]]:
+    """What the methods of `TWO` take besides, once the workers have begun."""
+    torch.set_num_threads(2 if method == TWO[0] else 1)
+    if method != TWO[1]:
+        yield {}
+        return
+    from distributed import Client, LocalCluster
+
+    how = {"n_workers": 2, "threads_per_worker": 1, "memory_limit": 0, "dashboard_address": "127.0.0.1:0"}
+    with LocalCluster(**how) as local, Client(local) as client:
+        client.run(images, 10)  # which imports torch
+        yield {"shared": cluster.shared(client)}
+
+
 def measured(method: str, n: int) -> dict[str, float]:
     """Bits, seconds and bytes of one entropy, in the process that calls it; the samples are drawn before."""
-    torch.set_num_threads(1)
     x, width = images(n)
-    cpu, wall = time.process_time(), time.perf_counter()
-    value, error = METHODS[method](x, width)
-    seconds = {"processor_s": time.process_time() - cpu, "wall_s": time.perf_counter() - wall}
+    with options(method) as given:
+        cpu, wall = time.process_time(), time.perf_counter()
+        value, error = METHODS[method](x, width, **given)
+        seconds = {"processor_s": time.process_time() - cpu, "wall_s": time.perf_counter() - wall}
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
     return {"bits": float(value), "standard_error": float(error)} | seconds | {"peak_bytes": peak}
 
@@ -55,7 +73,11 @@ def measure(path: Path, sizes: Sequence[int]) -> None:
     """A row of the file for each method and n, written as soon as it is there."""
     for n, method in product(sizes, METHODS):
         rows = pd.read_csv(path).to_dict("records") if path.exists() else []
-        if n > MOST.get(method, n) or any((row["method"], row["n"]) == (method, n) for row in rows):
+        if (
+            n > MOST.get(method, n)
+            or (method in TWO and n != 20_000)
+            or any((row["method"], row["n"]) == (method, n) for row in rows)
+        ):
             continue
         with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as process:
             found = process.submit(measured, method, n).result()
@@ -74,7 +96,7 @@ def draw(table: pd.DataFrame, path: Path) -> None:
 
     plotting.theme()
     figure, (left, right) = plt.subplots(1, 2, figsize=(10.5, 3.6), layout="constrained")
-    for i, (method, rows) in enumerate(table.groupby("method", sort=False)):
+    for i, (method, rows) in enumerate(table[~table["method"].isin(TWO)].groupby("method", sort=False)):
         style = {"color": f"C{i}", "marker": "o", "ms": 4}
         left.plot(rows["n"], rows["processor_s"], label=method, **style)
         right.plot(rows["n"], rows["peak_bytes"] / 1e9, label=method, **style)
@@ -102,7 +124,10 @@ def section(folder: Path) -> list[str]:
         "",
         "One entropy of samples of 784 features, float32, on one thread: processor time, wall time on a machine that "
         f"others used, and peak memory of the whole process. The quadrature has `memory={MEMORY:.2g}`; up to n = 3,000 "
-        "it takes all eigenvalues, in float64. Error: against all eigenvalues of the float32 Gram. Written by "
+        "it takes all eigenvalues, in float64. "
+        "Two threads and two workers are there to be compared by their wall time; "
+        "processor time and memory of the latter are those of the process that asks them. "
+        "Error: against all eigenvalues of the float32 Gram. Written by "
         "`python -m benchmarks.scaling`, numbers in [scaling.csv](scaling.csv).",
         "",
         "![time and memory against n](scaling.png)",

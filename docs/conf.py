@@ -17,7 +17,7 @@ author = "The infolib authors"
 root_doc = "README"
 include_patterns = ["README.md", "CONTRIBUTING.md", "CHANGELOG.md", "data/README.md", "data/claims/CHANGES.md",
                     "notebooks/README.md", "reports/README.md", "reports/benchmarks.md",
-                    "reports/stability.md", "reports/paper/*/report.ipynb",
+                    "reports/stability.md", "reports/reliability.md", "reports/paper/*/report.ipynb",
                     "workshop/README.md", "docs/**.md", "docs/**.rst", "docs/api/**",
                     *(f"notebooks/{name}.ipynb" for name in NOTEBOOKS if name not in REPORTED)]  # fmt: skip
 exclude_patterns = ["docs/build", "docs/_*"]

@@ -1,5 +1,6 @@
-"""The simulation of the verdict rule, and the table that it left."""
+"""The simulation of the verdict rule, and the table that it left; the page of faults."""
 
+from benchmarks import faults
 from benchmarks import rule as simulation
 from workbook import root
 
@@ -24,3 +25,13 @@ def test_the_table_of_the_rule_is_that_of_all_cases():
     (row,) = [line for line in lines if line.startswith("| 1 | +3 | fails |")]
     shares = [float(share) for share in row.split("|")[4].split("/")]
     assert (shares[0], shares[1] >= 93, shares[2] >= 99) == (0, True, True)
+
+
+def test_a_part_of_the_faults_that_is_counted_again_leaves_the_rows_of_the_others(tmp_path):
+    path = tmp_path / "reliability.md"
+    for part, good in (("kills", 1), ("runs", 2), ("kills", 3)):
+        faults.written(path, part, [("done", good, 5, "well"), ("again", good, 5, "well")])
+    rows = [line.split("|")[1:4] for line in path.read_text().splitlines()[8:]]
+    assert [[cell.strip() for cell in row] for row in rows] == [
+        [part, what, f"{good} of 5"] for part, good in (("runs", 2), ("kills", 3)) for what in ("done", "again")
+    ]

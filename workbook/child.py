@@ -58,7 +58,10 @@ def _execute(spec: dict[str, Any]) -> int:
         execution.execute(notebook, spec["parameters"], work, spec["sockets"], spec["position"])
     except Exception as error:
         text = re.sub(r"\x1b\[[0-9;]*m", "", str(error) or type(error).__name__)  # without terminal colours
-        (work / "error.txt").write_text(text, encoding="utf-8")
+        for folder in (work, Path(spec["sockets"])):  # the second where the disk of the first is full
+            with contextlib.suppress(OSError):
+                (folder / "error.txt").write_text(text, encoding="utf-8")
+                break
         return 1
     return 0
 

@@ -115,8 +115,12 @@ def serving(scheduler: str | None) -> Iterator[dict[str, str]]:
         from distributed import LocalCluster
 
         how = {"threads_per_worker": 1, "memory_limit": 0, "dashboard_address": "127.0.0.1:0"}
-        with LocalCluster(env={"INFOLIB_ROOT": str(root())}, silence_logs=logging.ERROR, **how) as cluster:
+        cluster = LocalCluster(env={"INFOLIB_ROOT": str(root())}, silence_logs=logging.ERROR, **how)
+        try:
             yield {"INFOLIB_SCHEDULER": cluster.scheduler_address}
+        finally:
+            with suppress(TimeoutError):  # on a busy machine: the reports are in place
+                cluster.close()
 
 
 def check(client: Any) -> int:
@@ -144,7 +148,9 @@ def check(client: Any) -> int:
         raise ValueError(f"scheduler {where} has no worker after {WAIT:g} s: start one, dask worker {where}") from error
     with _told(client):
         found = client.get_versions(packages=ALIKE)
-        threads = client.run(lambda: int(os.environ.get("OMP_NUM_THREADS") or 1))
+        threads = client.run(
+            lambda: int(os.environ.get("OMP_NUM_THREADS") or 1), on_error="ignore"
+        )  # it has just ended
     for worker, told in found["workers"].items():
         for name in ("python", *ALIKE):
             here, there = (one["packages"][name] for one in (found["client"], told))
@@ -153,7 +159,7 @@ def check(client: Any) -> int:
     if len({*threads.values()}) > 1:
         told = ", ".join(f"{worker} {n}" for worker, n in threads.items())
         raise ValueError(f"OMP_NUM_THREADS must be one number on all workers, on which results depend, got {told}")
-    return max(threads.values())
+    return max(threads.values(), default=1)
 
 
 def results(
@@ -193,6 +199,44 @@ def results(
     todo = (delayed(_one)(i, what, case, environment) for i, case in enumerate(sent))
     with _told(client), parallel_config(_backend()(client=client)):
         yield from Parallel(return_as="generator_unordered", batch_size=1, pre_dispatch="all")(todo)
+
+
+def shared(client: Any) -> Callable[..., Callable[..., Any]]:
+    """What `infolib.estimators.lanczos` takes as `shared`: each worker computes and keeps a part of the kernel's rows.
+
+    Parameters
+    ----------
+    client : distributed.Client
+        Of a scheduler. The part of a worker that ends is computed again by another one.
+
+    Returns
+    -------
+    callable
+        It raises a ValueError as `check` does, and a ConnectionError if the scheduler ends.
+    """
+
+    how = {"pure": False, "allow_other_workers": True}
+
+    def of(rows: Callable[[int, int], Any]) -> Callable[[Any], Any]:
+        check(client)
+        workers = [*client.scheduler_info(n_workers=-1)["workers"]]
+        with _told(client):
+            sent = client.scatter(rows, broadcast=True)
+            parts = [client.submit(_called, sent, i, len(workers), workers=[w], **how) for i, w in enumerate(workers)]
+
+        def times(v: Any) -> Any:
+            with _told(client):
+                to = client.scatter(v, broadcast=True)
+                added = [client.submit(_called, p, to, workers=[w], **how) for p, w in zip(parts, workers, strict=True)]
+                return sum(client.gather(added))
+
+        return times
+
+    return of
+
+
+def _called(function: Callable[..., Any], *arguments: Any) -> Any:
+    return function(*arguments)
 
 
 @contextmanager

@@ -263,7 +263,8 @@ def index(broken: Callable[[str], object] = lambda _: None) -> Path:
             broken(message)
         table = root() / "reports" / "rule.md"
         simulated = table.read_text(encoding="utf-8") if table.exists() else ""
-        page = {"sections": sections, "stable": (root() / "reports" / "stability.md").exists()}
+        page: dict[str, Any] = {"sections": sections}
+        page |= {name: (root() / "reports" / f"{name}.md").exists() for name in ("stability", "reliability")}
         pages.write("README.md", page | {"simulated": simulated})
         page |= {"names": NAMES, "choices": _choices(sections)}
         return pages.write("index.html", page | pages.assets())

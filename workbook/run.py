@@ -528,9 +528,9 @@ def _execute(
         children.discard(process)
     if process.returncode == 0:
         return None
-    path = report / "error.txt"
-    if path.exists() and (text := path.read_text(encoding="utf-8")):
-        return f"{name}: {text}"
+    for path in (report / "error.txt", Path(spec["sockets"]) / "error.txt"):
+        if path.exists() and (text := path.read_text(encoding="utf-8")):
+            return f"{name}: {text}"
     code = process.returncode
     return f"{name}: its process ended with {signal.Signals(-code).name if code < 0 else f'exit code {code}'}"
 

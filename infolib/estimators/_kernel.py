@@ -1,13 +1,15 @@
-"""The Gaussian kernel of squared distances, and its alignment with labels as a function of the kernel's width."""
+"""The Gaussian kernel block by block, and its alignment with labels as a function of the kernel's width."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
+from itertools import chain
 
 import torch
 from torch import Tensor
 
-CHUNK = 2**18  # kernel values held at once
+BLOCK = 2**22  # kernel values computed at once
+CHUNK = 2**18  # those of a vector of pairs
 COARSE = 40  # widths of the grid that finds the peaks of alignment
 FINE = 1e-3  # of a width, to which a peak is refined
 GOLDEN = (math.sqrt(5) - 1) / 2
@@ -16,6 +18,44 @@ GOLDEN = (math.sqrt(5) - 1) / 2
 def gaussian(squared: Tensor, width: Tensor) -> Tensor:
     scale = (-0.5 / width.square()).clamp(min=torch.finfo(width.dtype).min)  # finite, so that 0 distance stays 0
     return torch.exp(squared * scale)
+
+
+def blocks(x: Tensor, part: int = 0, parts: int = 1) -> Iterator[tuple[int, Tensor]]:
+    """Rows of exp(-|x_i - x_j|^2 / 2) from the diagonal on, with the number of the first; of these blocks, a part."""
+    rows, half = max(1, BLOCK // len(x)), x.square().sum(1) / 2
+    for start in range(part * rows, len(x), parts * rows):
+        K = torch.addmm(half[start:], x[start : start + rows], x[start:].mT, beta=-1)
+        K.sub_(half[start : start + rows, None]).clamp_(max=0).exp_()
+        K.diagonal().fill_(1)  # exactly, as the trace is taken to be
+        yield start, K
+
+
+def lower(x: Tensor) -> Tensor:
+    """The kernel with 0 above the blocks on its diagonal."""
+    K = x.new_zeros(len(x), len(x))
+    for start, rows in blocks(x):
+        K[start:, start : start + len(rows)] = rows.mT
+    return K
+
+
+def rows(x: Tensor, room: float, part: int, parts: int) -> Callable[[Tensor], Tensor]:
+    """The map from v to what a part of the blocks adds to K v; those that find no room are computed each time."""
+    kept = []
+    for start, K in blocks(x, part, parts):
+        if (room := room - x.element_size() * K.numel()) < 0:
+            break
+        kept.append((start, K))
+
+    def product(v: Tensor) -> Tensor:
+        across = v.mT.contiguous()
+        out = torch.zeros_like(across)
+        for start, K in chain(kept, blocks(x, part + parts * len(kept), parts)):
+            stop = start + len(K)
+            out[:, start:stop] += across[:, start:] @ K.mT
+            out[:, stop:] += across[:, start:stop] @ K[:, len(K) :]
+        return out.mT
+
+    return product
 
 
 def heights(

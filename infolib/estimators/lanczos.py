@@ -9,8 +9,8 @@ the entropy is exact: the squared kernel values are summed block by block. Value
 """
 
 import math
-from collections.abc import Callable, Iterator, Sequence
-from itertools import chain
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, NamedTuple, TypedDict, Unpack
 
 import torch
@@ -18,17 +18,17 @@ from scipy.special import stdtrit
 from torch import Tensor
 
 from infolib import checks
-from infolib.estimators import renyi
+from infolib.estimators import _kernel, renyi
 from infolib.estimators._eigen import eigenvalues
 
 ITERATIONS = 4  # of the subspace: after one the bias is up to 0.01 bit, whatever the other settings
 OVERSAMPLING = 8  # vectors that are iterated too and not kept
-BLOCK = 2**22  # kernel values computed at once
 ERROR = 1e-4  # of a kernel value, for which float32 is good enough
 TOLERANCE = 1e-5  # of symmetry and trace
 ROUNDING = 256  # units in the last place of the trace, each worth up to log2 n bits
 
 Product = Callable[[Tensor], Tensor]
+Shared = Callable[[Callable[[int, int], Product]], Product]
 
 
 class Estimate(NamedTuple):
@@ -53,8 +53,8 @@ class Options(TypedDict, total=False):
 
     Parameters
     ----------
-    alpha, probes, steps, deflated, exact, memory, seed
-        As `entropy` takes them, with the same defaults. `gram_entropy` does not use `memory`.
+    alpha, probes, steps, deflated, exact, memory, seed, shared
+        As `entropy` takes them, with the same defaults. `gram_entropy` uses neither `memory` nor `shared`.
     """
 
     alpha: float
@@ -64,6 +64,7 @@ class Options(TypedDict, total=False):
     exact: int
     memory: float
     seed: int
+    shared: Shared | None
 
 
 class _Settings(NamedTuple):
@@ -74,6 +75,7 @@ class _Settings(NamedTuple):
     exact: int = 3000
     memory: float = 2e9
     seed: int = 0
+    shared: Shared | None = None
 
     @property
     def small(self) -> int:
@@ -108,6 +110,7 @@ def entropy(
     exact: int = 3000,
     memory: float = 2e9,
     seed: int = 0,
+    shared: Shared | None = None,
 ) -> Estimate:
     """Matrix-based Rényi entropy S_alpha of samples in bits, for any number of samples.
 
@@ -133,6 +136,10 @@ def entropy(
         Memory to work in, in bytes.
     seed : int
         Seed of the probes and of the subspace's start.
+    shared : callable or None
+        What has others compute the products of the kernel with vectors v (n, columns). It is called with a function
+        `rows(part, parts)`, which can be pickled and gives a map from v to what a part of the kernel's rows adds to the
+        product; it returns the map to the sum over parts. Each part may work in `memory`. None computes them here.
 
     Returns
     -------
@@ -151,7 +158,7 @@ def entropy(
     >>> round(value.item(), 6), standard_error.item()
     (1.0, 0.0)
     """
-    settings = _checked(_Settings(alpha, probes, steps, deflated, exact, memory, seed))
+    settings = _checked(_Settings(alpha, probes, steps, deflated, exact, memory, seed, shared))
     return _sum([(1, _features(_scaled("x", x, "width", width), settings=settings), None)], settings)
 
 
@@ -370,7 +377,7 @@ def _features(*scaled: Tensor, settings: _Settings) -> Tensor:
 
 def _space(n: int, d: int, size: int, settings: _Settings) -> int:
     """Bytes that one entropy takes, without a Gram matrix that is kept."""
-    block = min(n * n, max(n, BLOCK))
+    block = min(n * n, max(n, _kernel.BLOCK))
     data = 2 * size * n * d + 3 * size * block
     if settings.alpha == 2:
         return data
@@ -380,47 +387,16 @@ def _space(n: int, d: int, size: int, settings: _Settings) -> int:
     return data + size * n * vectors
 
 
-def _blocks(x: Tensor, first: int = 0) -> Iterator[tuple[int, Tensor]]:
-    """Rows of exp(-|x_i - x_j|^2 / 2) from the diagonal on, with the number of the first."""
-    rows, half = max(1, BLOCK // len(x)), x.square().sum(1) / 2
-    for start in range(first, len(x), rows):
-        K = torch.addmm(half[start:], x[start : start + rows], x[start:].mT, beta=-1)
-        K.sub_(half[start : start + rows, None]).clamp_(max=0).exp_()
-        K.diagonal().fill_(1)  # exactly, as the trace is taken to be
-        yield start, K
-
-
-def _lower(x: Tensor) -> Tensor:
-    """The kernel with 0 above the blocks on its diagonal."""
-    K = x.new_zeros(len(x), len(x))
-    for start, rows in _blocks(x):
-        K[start:, start : start + len(rows)] = rows.mT
-    return K
-
-
 def _times(A: Tensor) -> Product:
     return lambda v: (v.mT @ A).mT  # A is symmetric, and few rows times A take half the time of A times few columns
 
 
 def _product(x: Tensor, n: int, settings: _Settings) -> Product:
-    """The map from v to A v for A_ij = exp(-|x_i - x_j|^2 / 2) / n; blocks that find no room are computed each time."""
-    size, kept = x.element_size(), []
-    room = settings.memory - _space(len(x), x.shape[1], size, settings)
-    for start, K in _blocks(x):
-        if (room := room - size * K.numel()) < 0:
-            break
-        kept.append((start, K))
-
-    def product(v: Tensor) -> Tensor:
-        rows = v.mT.contiguous()
-        out = torch.zeros_like(rows)
-        for start, K in chain(kept, _blocks(x, sum(len(K) for _, K in kept))):
-            stop = start + len(K)
-            out[:, start:stop] += rows[:, start:] @ K.mT
-            out[:, stop:] += rows[:, start:stop] @ K[:, len(K) :]
-        return out.mT / n
-
-    return product
+    """The map from v to A v for A_ij = exp(-|x_i - x_j|^2 / 2) / n."""
+    room = settings.memory - _space(len(x), x.shape[1], x.element_size(), settings)
+    rows = partial(_kernel.rows, x, room)
+    times = rows(0, 1) if settings.shared is None else settings.shared(rows)
+    return lambda v: times(v) / n
 
 
 def _sum(terms: Sequence[tuple[int, Tensor, list[Tensor] | None]], settings: _Settings) -> Estimate:
@@ -441,12 +417,12 @@ def _sum(terms: Sequence[tuple[int, Tensor, list[Tensor] | None]], settings: _Se
 
 def _squares(x: Tensor) -> Tensor:
     """Sum of the squared kernel values."""
-    return torch.stack([2 * K.square().sum() - K[:, : len(K)].square().sum() for _, K in _blocks(x)]).sum()
+    return torch.stack([2 * K.square().sum() - K[:, : len(K)].square().sum() for _, K in _kernel.blocks(x)]).sum()
 
 
 def _spectrum(x: Tensor, n: int, start: Tensor, signs: Tensor, settings: _Settings) -> _Spectrum:
     if len(x) <= settings.small:
-        return _Spectrum(eigenvalues(_lower(x.double()) / n))
+        return _Spectrum(eigenvalues(_kernel.lower(x.double()) / n))
     return _quadrature(_product(x, n, settings), len(x) / n, start, signs, settings)
 
 

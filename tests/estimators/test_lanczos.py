@@ -1,4 +1,5 @@
 import math
+import pickle
 import re
 
 import pytest
@@ -220,6 +221,21 @@ def test_without_memory_for_the_gram_blocks_of_it_are_computed_at_each_step():
             blocks = call(memory)
             assert blocks.value.item() == pytest.approx(kept.value.item(), abs=2e-5)
             assert blocks.standard_error.item() == pytest.approx(kept.standard_error.item(), rel=0.02)
+
+
+@pytest.mark.parametrize("memory", [1e9, 6e7])
+def test_rows_of_the_kernel_may_be_computed_in_parts_elsewhere(memory):
+    x = inputs(3000)  # three blocks of rows
+    widths = []
+
+    def shared(rows):
+        parts = [pickle.loads(pickle.dumps(rows))(part, 2) for part in range(2)]
+        return lambda v: widths.append(v.shape[1]) or sum(part(v) for part in parts)
+
+    alone = lanczos.entropy(x, width=1.0, **LARGE)
+    found = lanczos.entropy(x, width=1.0, memory=memory, shared=shared, **LARGE)
+    torch.testing.assert_close(found.value, alone.value, rtol=0, atol=2e-5)
+    assert len(widths) == 1 + lanczos.ITERATIONS + 1 + 14  # of the subspace, and of Lanczos: one reduction each
 
 
 def test_the_memory_that_a_refusal_names_is_enough_and_not_too_much():

@@ -15,6 +15,7 @@ import pytest
 import torch
 from joblib import parallel_config
 
+from infolib.estimators import lanczos
 from infolib.measures import neuron_importance
 from workbook import cluster, datasets, journal, models, records, store
 from workbook.experiments import nb04_neuron_importance as importance
@@ -181,6 +182,25 @@ def test_results_are_equal_here_on_workers_of_this_process_and_on_those_apart(ap
         pd.testing.assert_frame_equal(found, expected, check_exact=True)
 
 
+def test_rows_of_a_kernel_are_computed_by_the_workers_and_give_the_same_entropy(apart, tmp_path):
+    x = torch.randn(3000, 8, generator=torch.Generator().manual_seed(0))
+    options = {"width": 2.0, "exact": 0, "deflated": 16, "probes": 3, "steps": 4}
+    log = tmp_path / "log"
+
+    def shared(rows):
+        def noted(part, parts):
+            with log.open("a") as file:
+                file.write(f"{os.getpid()} {part} {parts}\n")
+            return rows(part, parts)
+
+        return cluster.shared(apart)(noted)
+
+    found = lanczos.entropy(x, shared=shared, **options)
+    torch.testing.assert_close(found.value, lanczos.entropy(x, **options).value, rtol=0, atol=1e-4)
+    processes, *parts = zip(*map(str.split, log.read_text().splitlines()), strict=True)
+    assert (len({*processes, str(os.getpid())}), *map(sorted, parts)) == (3, ["0", "1"], ["2", "2"])
+
+
 def test_a_worker_without_a_data_set_says_which_and_how_to_give_it(apart):
     def of_mnist(a):
         return pd.DataFrame({"a": [a], "n": datasets.load("mnist").n})
@@ -209,7 +229,8 @@ def stub(packages=(), threads=(1, 1)):
     """What `check` asks of a client."""
     own = dict.fromkeys(("python", *cluster.ALIKE), "1")
     workers = {f"tcp://w{i}": {"packages": own | dict(packages if i else ())} for i in range(2)}
-    return SimpleNamespace(wait_for_workers=lambda n, timeout: (n, timeout), run=lambda _: dict(enumerate(threads)),
+    return SimpleNamespace(wait_for_workers=lambda n, timeout: (n, timeout),
+                           run=lambda *_, **how: how and dict(enumerate(threads)),
                            get_versions=lambda **_: {"client": {"packages": own}, "workers": workers})  # fmt: skip
 
 

@@ -30,6 +30,9 @@ folder = pathlib.Path(os.environ["INFOLIB_REPORT"])
 (folder / "values.csv").write_text("claim\\n")
 (folder / "provenance.json").write_text("{}")
 """
+NO_WORDS = (
+    "import os; os.symlink('/missing/error.txt', os.environ['INFOLIB_REPORT'] + '/error.txt')"  # none can be kept
+)
 WAIT = "import os, pathlib, time\n(pathlib.Path(os.environ['INFOLIB_REPORT']) / 'begun').touch()\ntime.sleep(300)"
 
 
@@ -232,10 +235,11 @@ def test_profile_sets_parameters_and_its_own_folder(root):
     [
         (["x = 1", "raise KeyError('mine')"], 5, r"KeyError: 'mine'"),
         (["import os; os._exit(9)"], 5, "[Kk]ernel died"),
+        ([NO_WORDS, "raise OSError('full')"], 5, "OSError: full"),
         (["import time; time.sleep(300)"], 0.1, "03_bad passed its time limit of 0.1 minutes"),
         (["x = 1"], 5, "left no results.csv, verdicts.csv, values.csv, provenance.json, figures/"),
     ],
-    ids=["a cell raises", "the kernel dies", "past the time limit", "no deliverables"],
+    ids=["a cell raises", "the kernel dies", "no room for words", "past the time limit", "no deliverables"],
 )
 def test_failure_keeps_the_former_report_and_the_partial_notebook(root, cells, limit, message):
     add(root, "03_bad", *cells)

@@ -184,7 +184,11 @@ def flip_last_bit(content):
     return content[:-1] + bytes([content[-1] ^ 1])
 
 
-@pytest.mark.parametrize("damage", [truncate, flip_last_bit, lambda _: b"", lambda _: b"not safetensors"])
+def another_year(content):
+    return content.replace(b'[\\"20', b'[\\"30', 1)
+
+
+@pytest.mark.parametrize("damage", [truncate, flip_last_bit, another_year, lambda _: b"", lambda _: b"not safetensors"])
 def test_a_corrupt_entry_is_rebuilt_with_a_warning(folder, damage):
     cached(compute)
     entry = stored(folder)

@@ -22,6 +22,7 @@ from workbook.experiments.nb06_information_transfer import REST, Coding, Network
 
 CLASSES, KINDS = 10, 5
 SIZES = [25, 50, 100, 200, 400]  # training samples of networks that differ in them
+HELD_OUT = 200  # labels that are sent, by networks that differ in what they have seen
 SAMPLES = Samples(data="digits", n=200, small=100, k=100)  # of the other experiments; no image is of that set
 NETWORKS = ("perceptron, random", "perceptron, other task")
 Relation = Literal["same", "permuted pixels", "other classes"]
@@ -76,7 +77,7 @@ def in_steps(seed: int, sizes: Sequence[int], *, noise: float = 0.0, turn: int =
     ends, draw = [KINDS * i // len(sizes) for i in range(len(sizes) + 1)], torch.Generator().manual_seed(seed)
     steps = [n - before for before, n in zip([0, *sizes], sizes, strict=False)]
     pool = [images(n, 100 * seed + i, kinds=range(*ends[i : i + 2])) for i, n in enumerate(steps)]
-    rest, holdout = images(REST, 100 * seed + 98), images(SAMPLES.k, 100 * seed + 99, turn=turn)
+    rest, holdout = images(REST, 100 * seed + 98), images(HELD_OUT, 100 * seed + 99, turn=turn)
     return [part.noisy_labels(noise, generator=draw) for part in (Data.joined(pool), rest, holdout)]
 
 
@@ -94,7 +95,7 @@ def once(seed: int, n: int) -> list[Data]:
     -------
     list of Data
     """
-    every = n + REST + SAMPLES.k
+    every = n + REST + HELD_OUT
     data = Data(torch.eye(every), torch.randint(CLASSES, (every,), generator=torch.Generator().manual_seed(seed)))
     return [data[:n], data[n : n + REST], data[n + REST :]]
 

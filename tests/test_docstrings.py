@@ -36,7 +36,7 @@ def public():
     for module in modules():
         for name in getattr(module, "__all__", None) or [name for name in vars(module) if name[0] != "_"]:
             value = getattr(module, name)
-            ours = getattr(value, "__module__", "").startswith(module.__name__) and not inspect.ismodule(value)
+            ours = str(getattr(value, "__module__", "")).startswith(module.__name__) and not inspect.ismodule(value)
             if ours and (inspect.isfunction(value) or inspect.isclass(value)):
                 found.setdefault(id(value), (f"{module.__name__}.{name}", value))
                 for part, method in vars(value).items() if inspect.isclass(value) else ():

@@ -223,7 +223,7 @@ def test_a_transformer_of_token_numbers_passes_all_lenses(bert):
     same = networks.Network(bert, forward=lambda model, x: model(*x)["logits"], take=0, mask=1, input_of="embeddings")
     x, y = tokens()
     again = lenses.look(same, (tuple(x.values()), y), "encoder.layer.*", **FEW)
-    pd.testing.assert_frame_equal(again, table)
+    pd.testing.assert_frame_equal(again.drop(columns="options"), table.drop(columns="options"))
 
 
 def test_padding_does_not_count(bert):

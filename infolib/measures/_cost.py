@@ -16,7 +16,7 @@ from infolib.data import Data
 from infolib.measures import _ablation
 from infolib.measures._lens_options import size_for
 from infolib.measures._look import Lens
-from infolib.measures._measurable import balanced, collected, kinds, output
+from infolib.measures._measurable import balanced, collected, kinds, output, ready
 from infolib.measures._probe import label_bits
 
 PILOTS = (8, 32)  # samples of a pass that is timed, the more where it is fast
@@ -43,6 +43,7 @@ def costs(
         if each * len(few) > FAST:
             break
     rows, seconds, held = [], 0.0, 0.0
+    checked = 2 * _timed(partial(ready, model, data, layers))  # by a lens and by `look`
     groups = [layers[i : i + at_once] for i in range(0, len(layers), at_once)]
     for name, lens in lenses.items():
         n = size_for(name, data, lens.keywords.get("n"))
@@ -50,6 +51,7 @@ def costs(
         orders = 1 + lens.keywords.get("permutations", 0)
         if name == "information":
             seconds, held = _information(n, list(values.values()), orders), 3 * BYTES
+            seconds += n * each * (lens.keywords["softmax"] is None)  # a pass that looks for logits
         elif name == "redundancy":
             seconds, held = _redundancy(n, recorded, units, lens.keywords["max_pairs"], orders), 1.5 * BYTES
         elif name == "class_information":
@@ -63,7 +65,7 @@ def costs(
         inputs = few.x[0].numel() if isinstance(few.x, Tensor) else 0
         most = max(sum(values[layer] for layer in group) for group in groups)
         memory = n * (most * held + 0.5 * BYTES * inputs) + _passing(model, few) * lens.keywords.get("batch_size", 1)
-        rows.append({"lens": name, "n": n, "seconds": seconds + n * each * len(groups), "GB": memory / 1e9})
+        rows.append({"lens": name, "n": n, "seconds": checked + seconds + n * each * len(groups), "GB": memory / 1e9})
     return pd.DataFrame(rows)
 
 
@@ -89,7 +91,7 @@ def _spectrum(n: int) -> float:
 
 def _information(n: int, values: Sequence[int], orders: int) -> float:
     spectra = 2 * len(values) * (1 + 2 * orders) * _spectrum(n)
-    return spectra + 2 * sum(2 * n**2 * v for v in values) / _rate(torch.float64) + len(values) * 300 * n**2 * 5e-9
+    return spectra + 2 * sum(2 * n**2 * v for v in values) / _rate(torch.float64) + len(values) * 250 * n**2 * 5e-9
 
 
 def _redundancy(n: int, recorded: Mapping[str, Tensor], units: Mapping[str, str], max_pairs: int, orders: int) -> float:
@@ -98,18 +100,19 @@ def _redundancy(n: int, recorded: Mapping[str, Tensor], units: Mapping[str, str]
         count = _ablation.maps(t, units[layer]).shape[1]
         if count > 1 and t.ndim > 2 + (units[layer] == "features"):  # else it has no maps
             pairs = min(max_pairs, count * (count - 1) // 2)
-            seconds += 2 * n**2 * t[0].numel() / _rate(torch.float64) + count * n**2 * 1e-8
-            seconds += orders * (min(count, 2 * pairs) * 2 + pairs * 2) * one
+            seconds += 2 * n**2 * t[0].numel() / _rate(torch.float64) + count * n**2 * 4e-8
+            seconds += orders * 2 * (count + pairs) * one
     return seconds
 
 
 def _discarding(n: int, lens: Callable[..., Any], error: float) -> float:
-    """Of one image, or where it is fast of one and two: the first of a pass takes longer than the next."""
-    one, two = (partial(lens, n=k, error=error * math.sqrt(n / k)) for k in (1, 2))
+    """Of one image, or where it is fast of one and four: the first of a pass takes longer than the next."""
+    most = min(n, 4)
+    one, some = (partial(lens, n=k, error=error * math.sqrt(n / k)) for k in (1, most))
     if (first := _timed(one)) > SLOW or n == 1:
         return n * first
     first = _timed(one)
-    return first + (n - 1) * max(_timed(two) - first, 0)
+    return first + (n - 1) / (most - 1) * max(_timed(some) - first, 0)
 
 
 def _codes(y: Tensor) -> list[int]:
@@ -118,10 +121,10 @@ def _codes(y: Tensor) -> list[int]:
 
 
 def _codelength(n: int, values: Sequence[int], codes: Sequence[int], orders: int) -> float:
-    """Blocks take about twice the steps of those that are timed, and these longer with the weights (n, classes)."""
+    """Blocks take about four times the steps of those timed here, and these longer with the weights (n, classes)."""
     small = partial(label_bits, torch.randn(32, 4, dtype=torch.float64), torch.arange(32) % 2)
     block = min(_timed(small) for _ in range(3)) / 2  # which it has
-    probes = sum(1.8 * block * math.log2(max(n / 8, 2)) * (1 + n * classes / 4000) for classes in codes)
+    probes = sum(3.6 * block * math.log2(max(n / 8, 2)) * (1 + n * classes / 4000) for classes in codes)
     gram = sum(2 * n**2 * v for v in values) / _rate(torch.float32)
     return gram + len(values) * (4 * _spectrum(n) + orders * probes)
 

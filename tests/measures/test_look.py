@@ -202,9 +202,7 @@ def test_a_former_table_of_other_options_is_refused_from_a_file_too(net, data):
     text = lenses.look(model, data, ["conv"], **how).to_csv(index=False)
     former = pd.read_csv(io.StringIO(text), dtype={"layer": str, "network": str})
     same = {"redundancy": {"alpha": 1.01, "max_pairs": 3, "n": N}, "batch_size": 7, "beside": []}
-    pd.testing.assert_frame_equal(
-        lenses.look(model, data, ["conv"], done=former, **how | same), pd.read_csv(io.StringIO(text)), check_dtype=False
-    )
+    assert lenses.look(model, data, ["conv"], done=former, **how | same).to_csv(index=False) == text
     refused = "layer of {} in done must be one of the options, repeats and baselines asked for now, got 'conv'"
     for other in ({"redundancy": {"n": N, "max_pairs": 2}}, {"redundancy": {"n": N, "max_pairs": 3, "alpha": 2}}):
         with pytest.raises(ValueError, match=refused.format("redundancy")):

@@ -23,6 +23,8 @@ class _PlainErrors(click.Group):
     def invoke(self, ctx: click.Context) -> Any:
         try:
             return super().invoke(ctx)
+        except BrokenPipeError:  # the reader has seen enough, as in `infolib list | head -1`: click ends in silence
+            raise
         except (ValueError, OSError) as error:
             raise click.ClickException(str(error)) from error
 

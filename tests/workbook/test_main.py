@@ -156,6 +156,13 @@ def test_list_shows_notebooks_with_their_parameters():
     assert "    n_train = 899  training images" in result.output
 
 
+def test_a_reader_that_has_seen_enough_is_no_error():
+    """As in `infolib list | head -1`."""
+    with subprocess.Popen([sys.executable, "-m", "workbook", "list"], stdout=-1, stderr=-1, bufsize=0) as process:
+        process.stdout.close()
+        assert process.stderr.read() == b""
+
+
 def test_list_shows_named_and_overridden_reports_as_such_and_passes_over_what_is_broken(monkeypatch, tmp_path):
     shutil.copytree(root() / "notebooks", tmp_path / "notebooks", ignore=shutil.ignore_patterns("0[1-9]*"))
     whole = root() / "reports" / "paper" / "00_start_here"

@@ -33,11 +33,11 @@ UNITS = {"bit": "bits", "bit per label": "bits per label"}
 BESIDE: dict[str, Any] = {"fontsize": "x-small", "loc": "upper left", "bbox_to_anchor": (1.01, 1.02), "frameon": False}
 MARGINS = {"left": 0.2, "right": 0.84, "top": 0.965, "bottom": 0.05}
 QUESTIONS = {
-    "information": "1  What does it keep?",
-    "redundancy": "2  Do its maps repeat each other?",
-    "class_information": "3  What do its single units tell?",
+    "information": "1  How much information does it retain?",
+    "redundancy": "2  Do its maps share information?",
+    "class_information": "3  How much class information do single units have?",
     "discarding": "4  What does it discard, and where?",
-    "codelength": "5  What does a linear probe still have to pay?",
+    "codelength": "5  How long is the code of a linear probe?",
 }
 
 

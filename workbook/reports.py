@@ -155,18 +155,20 @@ def claims_table(verdicts: pd.DataFrame, *words: str) -> Styler:
     -------
     Styler
         Columns notebook (its number), statement, data (if there are several sets), evidence, expected, ours, control,
-        verdict (for several `words` or data sets), note.
+        verdict (for several `words` or data sets), note. What a claim is stands in the first of its rows.
     """
     columns = ["notebook", "statement", "data", "evidence", "expected", "ours", "control", "verdict", "note"]
     shown = verdicts.loc[verdicts["word"].isin(words), columns]
     shown = shown.assign(notebook=shown["notebook"].str[:2])
+    shown.loc[shown.duplicated(["notebook", "statement"]), ["statement", "evidence", "expected"]] = ""
     alike = {"verdict": set(shown["verdict"]) <= {*words[:1]}, "data": not shown["data"].any()}
     alike["note"] = not shown["note"].any()
     shown = shown.drop(columns=[column for column, same in alike.items() if same])
     left = [("text-align", "left"), ("vertical-align", "top"), ("font-size", "12px"), ("white-space", "normal")]
-    wide = {"selector": f".col{shown.columns.get_loc('statement')}", "props": [("min-width", "15em")]}
+    wide = {"selector": f".c{shown.columns.get_loc('statement')}", "props": [("min-width", "15em")]}
     styled = Styler(shown, cell_ids=False).hide(axis="index")  # without ids: notebooks are committed with their tables
-    return styled.set_table_styles([{"selector": "td, th", "props": left}, wide])
+    short = {"data": "d", "row": "r", "col": "c"}
+    return styled.set_table_styles([{"selector": "td, th", "props": left}, wide], css_class_names=short)
 
 
 def load(

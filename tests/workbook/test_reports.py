@@ -553,6 +553,15 @@ def test_board_of_no_reports_is_refused():
         reports.board()
 
 
+def test_a_claim_on_several_data_sets_has_its_statement_once():
+    verdicts = reports.board().verdicts
+    rows = verdicts[verdicts["claim"] == verdicts["claim"].mode()[0]]
+    table = reports.claims_table(rows, *rule.VERDICTS).data
+    assert len(table) == len(rows) > 1
+    assert table["statement"].tolist() == [rows["statement"].iloc[0]] + [""] * (len(rows) - 1)
+    assert table["ours"].tolist() == rows["ours"].tolist()
+
+
 def test_the_table_of_claims_has_those_with_the_verdicts_asked_for(root, monkeypatch):
     monkeypatch.setenv("INFOLIB_PROFILE", "quick")
     leave_report(root, monkeypatch, "quick", FIVE)

@@ -1,6 +1,6 @@
 """Bad arguments of every public function of the library: each is refused by its name, or allowed beside the call.
 
-`CALLS` holds one valid call of each function, with a value for every argument, and the bad values that it may take all
+`calls` holds one valid call of each function, with a value for every argument, and the bad values that it may take all
 the same, by their label in `pool`. A result for such a value is as finite as the valid one, and of the same shape.
 """
 

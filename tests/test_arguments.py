@@ -1,6 +1,6 @@
 """Bad arguments of every public function of the library: each is refused by its name, or allowed beside the call.
 
-`CALLS` holds one valid call of each function, with a value for every argument, and the bad values that it may take all
+`calls` holds one valid call of each function, with a value for every argument, and the bad values that it may take all
 the same, by their label in `pool`. A result for such a value is as finite as the valid one, and of the same shape.
 """
 
@@ -161,7 +161,7 @@ def estimators():
     mine = "lanczos"
     quadrature = {"alpha": 1.01, "probes": 3, "steps": 3, "deflated": 2, "exact": 0, "memory": 1e9, "seed": 0}
     quadrature["shared"] = lambda rows: rows(0, 1)
-    may = {"alpha": "inf 1e300", "exact": "0", "memory": "inf 1e300", "seed": "0", "x": "bool"}
+    may = {"alpha": "inf 1e300", "exact": "0", "memory": "inf 1e300", "seed": "0", "x": "bool", "shared": "None"}
     may |= dict.fromkeys(["width", "width_x", "width_y"], "inf 1e300")
     yield mine, "entropy", {"x": f, "width": 0.5} | quadrature, may
     both = {"x": f, "y": g, "width_x": 0.5, "width_y": 0.5}

@@ -90,7 +90,7 @@ def new(name: str, title: str | None) -> None:
 
     for path in template.begin(name, title):
         click.echo(path)
-    click.echo(f"now: make notebooks NB={name[:2]}, and read CONTRIBUTING.md, where each TODO belongs")
+    click.echo(f"now: make notebooks NB={name[:2]}, and then fill in each TODO, in the order of CONTRIBUTING.md")
 
 
 @main.command()

@@ -51,6 +51,13 @@ def test_its_claim_is_judged_with_both_controls(copy):
     assert "(10-hidden-class)" in text
 
 
+@pytest.mark.parametrize("name", ["n_measured", "n_train"])
+def test_more_images_than_there_are_are_refused_by_the_parameters_name(copy, name):
+    done = run(copy, "-m", "workbook", "run", "10", "-p", f"{name}=1000000", "--name", "absurd")
+    assert done.returncode == 1
+    assert f"notebook 10_my_topic: {name}" in done.stderr
+
+
 def test_its_profile_and_its_rows_are_there(copy):
     profiles = tomllib.loads((copy / "notebooks" / "profiles.toml").read_text())
     assert profiles["10_my_topic"]["paper"] == {"n_seeds": 10}

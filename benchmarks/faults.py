@@ -1,4 +1,4 @@
-"""Faults, counted: `python -m benchmarks.faults [--runs N] [PART ...]` writes reports/reliability.md.
+"""Faults, counted: `python -m benchmarks.faults [--number N] [PART ...]` writes reports/reliability.md.
 
 Each part is a process of its own, in a small workbook in a temporary folder. Rows of parts that are not run stay.
 """
@@ -123,7 +123,7 @@ def beside(root: Path) -> list[str]:
     return [path.name for path in (root / "reports" / "quick").glob(".*")]
 
 
-def runs(wanted: int, at_once: int = 16) -> Iterator[Row]:
+def runs(wanted: int = 300, at_once: int = 16) -> Iterator[Row]:
     names = [f"0{i}_small" for i in range(2, 6)]
     with workbook(SMALL, NUMBER, names=names) as root:
         going: dict[int, multiprocessing.Process] = {}
@@ -427,7 +427,7 @@ def workers(wanted: int = 20) -> Iterator[Row]:
             connected(os.environ["INFOLIB_SCHEDULER"]).wait_for_workers(2, timeout=120)
 
             def kill(pids: list[int] = pids) -> None:
-                pids += connected(os.environ["INFOLIB_SCHEDULER"]).run(os.getpid).values()
+                pids += connected(os.environ["INFOLIB_SCHEDULER"]).run(os.getpid, on_error="ignore").values()
                 os.kill(CHOICE.choice(pids), 9)
 
             timer = later(CHOICE.uniform(0, 2), kill)
@@ -499,17 +499,18 @@ def written(path: Path, part: str, found: Sequence[Row]) -> None:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("parts", nargs="*", metavar="PART", help=f"of {', '.join(PARTS)}; all if none is given")
-    parser.add_argument("--runs", type=int, default=300, help="runs of the part `runs` (300)")
+    parser.add_argument("--number", type=int, help="of runs, kills or entries, except of `disks` (each part's own)")
     parser.add_argument("--out", type=Path, default=ROOT / "reports" / "reliability.md", help="file to write")
     given = parser.parse_args()
     if unknown := {*given.parts} - {*PARTS}:
         parser.error(f"PART must be of {', '.join(PARTS)}, got {', '.join(sorted(unknown))}")
     if len(given.parts) != 1:
-        own = [sys.executable, "-m", "benchmarks.faults", "--runs", f"{given.runs}", "--out", given.out]
+        own = [sys.executable, "-m", "benchmarks.faults", "--out", given.out]
+        own += ["--number", f"{given.number}"] if given.number else []
         return max(subprocess.run([*own, part]).returncode for part in given.parts or PARTS)
     (part,) = given.parts
     print(part, flush=True)
-    found = list(PARTS[part](*([given.runs] if part == "runs" else [])))
+    found = list(PARTS[part](*([given.number] if given.number and part != "disks" else [])))
     for what, good, of, means in found:
         print(f"{what}: {good} of {of} ({means})", flush=True)
     if found:

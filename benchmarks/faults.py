@@ -4,8 +4,10 @@ Each part is a process of its own, in a small workbook in a temporary folder. Ro
 """
 
 import argparse
+import asyncio
 import contextlib
 import json
+import logging
 import multiprocessing
 import os
 import random
@@ -19,6 +21,7 @@ import warnings
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import nbformat
 import pandas as pd
@@ -365,34 +368,51 @@ def namespaces(pairs: int = 5) -> Iterator[Row]:
         yield f"two runs {what}, one of them killed", survivors, pairs, "the other one's report is whole"
 
 
+def serve(port: int, folder: Path, kind: str) -> None:
+    """A scheduler, or a worker of it, until it is killed."""
+    from distributed import Scheduler, Worker
+
+    logging.getLogger("distributed").setLevel(logging.CRITICAL)
+
+    async def live() -> None:
+        if kind == "scheduler":
+            one = Scheduler(host="127.0.0.1", port=port, dashboard=False)
+        else:
+            one = Worker(f"tcp://127.0.0.1:{port}", nthreads=1, local_directory=folder, death_timeout=300)
+        async with one:
+            await one.finished()
+
+    asyncio.run(live())
+
+
 @contextlib.contextmanager
-def cluster(folder: Path, port: int) -> Iterator[list[subprocess.Popen]]:
-    """A scheduler, and two workers that are begun again when they end."""
+def cluster(folder: Path, port: int) -> Iterator[Callable[[], list[Any]]]:
+    """A scheduler and two workers, which have their imports; what is yielded begins those again that have ended."""
     from distributed import Client
 
-    dask, log = [sys.executable, "-m", "dask"], {"cwd": folder, "stderr": subprocess.DEVNULL}
+    from workbook.cluster import connected
+
     os.environ["INFOLIB_SCHEDULER"] = address = f"tcp://127.0.0.1:{port}"
-    ends = ["--nthreads", "1", "--no-dashboard", "--death-timeout", "120", "--local-directory", folder]
-    begun = [
-        subprocess.Popen([*dask, "scheduler", "--host", "127.0.0.1", "--port", f"{port}", "--no-dashboard"], **log),
-        subprocess.Popen([*dask, "worker", address, "--nworkers", "2", *ends], **log),
-    ]
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["distributed", "nbformat", "torch", "workbook.run"])
+    begun: list[Any] = [None, None, None]
+
+    def renewed() -> list[Any]:
+        for i, kind in enumerate(["scheduler", "worker", "worker"]):
+            if begun[i] is None or not begun[i].is_alive():
+                begun[i] = context.Process(target=serve, args=(port, folder, kind), daemon=True)
+                begun[i].start()
+        with Client(address, timeout=300, set_as_default=False) as client:
+            client.wait_for_workers(2, timeout=300)
+        return begun
+
     try:
-        with Client(address, timeout=120, set_as_default=False) as client:
-            client.wait_for_workers(2, timeout=120)
-        yield begun
+        yield renewed
     finally:
-        for process in begun[::-1]:
-            for one in [*children(process.pid), process]:
-                with contextlib.suppress(psutil.Error):
-                    one.kill()
-            process.wait()
-
-
-def children(pid: int) -> list[psutil.Process]:
-    with contextlib.suppress(psutil.Error):
-        return psutil.Process(pid).children(recursive=True)
-    return []
+        connected.cache_clear()
+        for process in filter(None, begun[::-1]):
+            process.kill()
+            process.join()
 
 
 def slow(log: str, i: int) -> pd.DataFrame:
@@ -418,23 +438,16 @@ def later(seconds: float, act: Callable[[], object]) -> threading.Timer:
 
 
 def workers(wanted: int = 20) -> Iterator[Row]:
-    from workbook.cluster import connected
-
     good = 0
-    with workbook(SMALL, NUMBER) as root, cluster(root.parent, 8798):
+    with workbook(SMALL, NUMBER) as root, cluster(root.parent, 8798) as renewed:
         for i in range(wanted):
-            pids: list[int] = []
-            connected(os.environ["INFOLIB_SCHEDULER"]).wait_for_workers(2, timeout=120)
-
-            def kill(pids: list[int] = pids) -> None:
-                pids += connected(os.environ["INFOLIB_SCHEDULER"]).run(os.getpid, on_error="ignore").values()
-                os.kill(CHOICE.choice(pids), 9)
-
-            timer = later(CHOICE.uniform(0, 2), kill)
+            victim = CHOICE.choice(renewed()[1:])
+            timer = later(CHOICE.uniform(0, 2), victim.kill)
             said, right = table(root.parent / "log", i)
             timer.join()
-            good += right and len(pids) > 0
-            say(f"{i + 1} of {wanted}, one of workers {pids} killed: {said or 'all rows'}")
+            victim.join()
+            good += right
+            say(f"{i + 1} of {wanted}, worker {victim.pid} killed: {said or 'all rows'}")
     yield "kills of one of two Dask workers at a random moment", good, wanted, "all rows, without an error"
 
 
@@ -445,10 +458,11 @@ def scheduler(wanted: int = 5) -> Iterator[Row]:
             if ended == wanted:
                 break
             log, died = root.parent / f"log{i}", []
-            with cluster(root.parent, 8799) as begun:
+            with cluster(root.parent, 8799) as renewed:
+                first = renewed()[0]
 
-                def end(begun: list[subprocess.Popen] = begun, died: list[float] = died) -> None:
-                    begun[0].kill()
+                def end(first: Any = first, died: list[float] = died) -> None:
+                    first.kill()
                     died.append(time.monotonic())
 
                 timer = later(CHOICE.uniform(0, 2.4), end)
@@ -460,7 +474,8 @@ def scheduler(wanted: int = 5) -> Iterator[Row]:
             ended += 1
             kept = len(list((store.folder() / "slow").glob("*.safetensors"))) - 24 * i
             before = len(log.read_text().split()) if log.exists() else 0
-            with cluster(root.parent, 8799):
+            with cluster(root.parent, 8799) as renewed:
+                renewed()
                 _, right = table(log, i)
             again = len(log.read_text().split()) - before
             good += right and "has gone" in said and again == 24 - kept

@@ -1,11 +1,13 @@
-"""Faults, counted: `python -m benchmarks.faults [--runs N] [PART ...]` writes reports/reliability.md.
+"""Faults, counted: `python -m benchmarks.faults [--number N] [PART ...]` writes reports/reliability.md.
 
 Each part is a process of its own, in a small workbook in a temporary folder. Rows of parts that are not run stay.
 """
 
 import argparse
+import asyncio
 import contextlib
 import json
+import logging
 import multiprocessing
 import os
 import random
@@ -19,6 +21,7 @@ import warnings
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import nbformat
 import pandas as pd
@@ -123,7 +126,7 @@ def beside(root: Path) -> list[str]:
     return [path.name for path in (root / "reports" / "quick").glob(".*")]
 
 
-def runs(wanted: int, at_once: int = 16) -> Iterator[Row]:
+def runs(wanted: int = 300, at_once: int = 16) -> Iterator[Row]:
     names = [f"0{i}_small" for i in range(2, 6)]
     with workbook(SMALL, NUMBER, names=names) as root:
         going: dict[int, multiprocessing.Process] = {}
@@ -365,34 +368,51 @@ def namespaces(pairs: int = 5) -> Iterator[Row]:
         yield f"two runs {what}, one of them killed", survivors, pairs, "the other one's report is whole"
 
 
+def serve(port: int, folder: Path, kind: str) -> None:
+    """A scheduler, or a worker of it, until it is killed."""
+    from distributed import Scheduler, Worker
+
+    logging.getLogger("distributed").setLevel(logging.CRITICAL)
+
+    async def live() -> None:
+        if kind == "scheduler":
+            one = Scheduler(host="127.0.0.1", port=port, dashboard=False)
+        else:
+            one = Worker(f"tcp://127.0.0.1:{port}", nthreads=1, local_directory=folder, death_timeout=300)
+        async with one:
+            await one.finished()
+
+    asyncio.run(live())
+
+
 @contextlib.contextmanager
-def cluster(folder: Path, port: int) -> Iterator[list[subprocess.Popen]]:
-    """A scheduler, and two workers that are begun again when they end."""
+def cluster(folder: Path, port: int) -> Iterator[Callable[[], list[Any]]]:
+    """A scheduler and two workers, which have their imports; what is yielded begins those again that have ended."""
     from distributed import Client
 
-    dask, log = [sys.executable, "-m", "dask"], {"cwd": folder, "stderr": subprocess.DEVNULL}
+    from workbook.cluster import connected
+
     os.environ["INFOLIB_SCHEDULER"] = address = f"tcp://127.0.0.1:{port}"
-    ends = ["--nthreads", "1", "--no-dashboard", "--death-timeout", "120", "--local-directory", folder]
-    begun = [
-        subprocess.Popen([*dask, "scheduler", "--host", "127.0.0.1", "--port", f"{port}", "--no-dashboard"], **log),
-        subprocess.Popen([*dask, "worker", address, "--nworkers", "2", *ends], **log),
-    ]
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["distributed", "nbformat", "torch", "workbook.run"])
+    begun: list[Any] = [None, None, None]
+
+    def renewed() -> list[Any]:
+        for i, kind in enumerate(["scheduler", "worker", "worker"]):
+            if begun[i] is None or not begun[i].is_alive():
+                begun[i] = context.Process(target=serve, args=(port, folder, kind), daemon=True)
+                begun[i].start()
+        with Client(address, timeout=300, set_as_default=False) as client:
+            client.wait_for_workers(2, timeout=300)
+        return begun
+
     try:
-        with Client(address, timeout=120, set_as_default=False) as client:
-            client.wait_for_workers(2, timeout=120)
-        yield begun
+        yield renewed
     finally:
-        for process in begun[::-1]:
-            for one in [*children(process.pid), process]:
-                with contextlib.suppress(psutil.Error):
-                    one.kill()
-            process.wait()
-
-
-def children(pid: int) -> list[psutil.Process]:
-    with contextlib.suppress(psutil.Error):
-        return psutil.Process(pid).children(recursive=True)
-    return []
+        connected.cache_clear()
+        for process in filter(None, begun[::-1]):
+            process.kill()
+            process.join()
 
 
 def slow(log: str, i: int) -> pd.DataFrame:
@@ -418,40 +438,37 @@ def later(seconds: float, act: Callable[[], object]) -> threading.Timer:
 
 
 def workers(wanted: int = 20) -> Iterator[Row]:
-    from workbook.cluster import connected
-
     good = 0
-    with workbook(SMALL, NUMBER) as root, cluster(root.parent, 8798):
+    with workbook(SMALL, NUMBER) as root, cluster(root.parent, 8798) as renewed:
         for i in range(wanted):
-            pids: list[int] = []
-            connected(os.environ["INFOLIB_SCHEDULER"]).wait_for_workers(2, timeout=120)
-
-            def kill(pids: list[int] = pids) -> None:
-                pids += connected(os.environ["INFOLIB_SCHEDULER"]).run(os.getpid).values()
-                os.kill(CHOICE.choice(pids), 9)
-
-            timer = later(CHOICE.uniform(0, 2), kill)
+            victim = CHOICE.choice(renewed()[1:])
+            timer = later(CHOICE.uniform(0, 2), victim.kill)
             said, right = table(root.parent / "log", i)
             timer.join()
-            good += right and len(pids) > 0
-            say(f"{i + 1} of {wanted}, one of workers {pids} killed: {said or 'all rows'}")
+            victim.join()
+            good += right
+            say(f"{i + 1} of {wanted}, worker {victim.pid} killed: {said or 'all rows'}")
     yield "kills of one of two Dask workers at a random moment", good, wanted, "all rows, without an error"
 
 
 def scheduler(wanted: int = 5) -> Iterator[Row]:
-    good, ended, waits = 0, 0, []
+    good, ended, waits, held = 0, 0, [], []
     with workbook(SMALL, NUMBER) as root:
         for i in range(3 * wanted):
             if ended == wanted:
                 break
             log, died = root.parent / f"log{i}", []
-            with cluster(root.parent, 8799) as begun:
+            with cluster(root.parent, 8799) as renewed:
+                first = renewed()[0]
 
-                def end(begun: list[subprocess.Popen] = begun, died: list[float] = died) -> None:
-                    begun[0].kill()
+                def end(first: Any = first, died: list[float] = died, log: Path = log, begun: bool = i > 0) -> None:
+                    while begun and not log.exists():  # but for the first time, once cases are computed
+                        time.sleep(0.05)
+                    time.sleep(CHOICE.uniform(0, 2.4))
+                    first.kill()
                     died.append(time.monotonic())
 
-                timer = later(CHOICE.uniform(0, 2.4), end)
+                timer = later(0, end)
                 said, whole = table(log, i)
                 waits.append(time.monotonic() - died[0] if died else 0)
                 timer.join()
@@ -460,12 +477,14 @@ def scheduler(wanted: int = 5) -> Iterator[Row]:
             ended += 1
             kept = len(list((store.folder() / "slow").glob("*.safetensors"))) - 24 * i
             before = len(log.read_text().split()) if log.exists() else 0
-            with cluster(root.parent, 8799):
+            with cluster(root.parent, 8799) as renewed:
+                renewed()
                 _, right = table(log, i)
             again = len(log.read_text().split()) - before
+            held.append(kept)
             good += right and "has gone" in said and again == 24 - kept
             say(f"scheduler killed with {kept} of 24 rows kept: {said}; then {again} computed, {right}")
-    means = f"a message after {max(waits):.0f} s at most; then only what was not kept is computed"
+    means = f"a message after {max(waits):.0f} s at most; of 24 rows {held} are kept, and then only the others computed"
     yield "ends of the Dask scheduler at a random moment", good, wanted, means
 
 
@@ -499,17 +518,18 @@ def written(path: Path, part: str, found: Sequence[Row]) -> None:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("parts", nargs="*", metavar="PART", help=f"of {', '.join(PARTS)}; all if none is given")
-    parser.add_argument("--runs", type=int, default=300, help="runs of the part `runs` (300)")
+    parser.add_argument("--number", type=int, help="of runs, kills or entries, except of `disks` (each part's own)")
     parser.add_argument("--out", type=Path, default=ROOT / "reports" / "reliability.md", help="file to write")
     given = parser.parse_args()
     if unknown := {*given.parts} - {*PARTS}:
         parser.error(f"PART must be of {', '.join(PARTS)}, got {', '.join(sorted(unknown))}")
     if len(given.parts) != 1:
-        own = [sys.executable, "-m", "benchmarks.faults", "--runs", f"{given.runs}", "--out", given.out]
+        own = [sys.executable, "-m", "benchmarks.faults", "--out", given.out]
+        own += ["--number", f"{given.number}"] if given.number else []
         return max(subprocess.run([*own, part]).returncode for part in given.parts or PARTS)
     (part,) = given.parts
     print(part, flush=True)
-    found = list(PARTS[part](*([given.runs] if part == "runs" else [])))
+    found = list(PARTS[part](*([given.number] if given.number and part != "disks" else [])))
     for what, good, of, means in found:
         print(f"{what}: {good} of {of} ({means})", flush=True)
     if found:

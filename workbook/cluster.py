@@ -141,16 +141,15 @@ def check(client: Any) -> int:
     ValueError
         If there is no worker, and for one with another version, or another number of threads; names it.
     """
-    try:
-        client.wait_for_workers(1, timeout=WAIT)
-    except TimeoutError as error:
-        where = client.scheduler.address
-        raise ValueError(f"scheduler {where} has no worker after {WAIT:g} s: start one, dask worker {where}") from error
     with _told(client):
+        try:
+            client.wait_for_workers(1, timeout=WAIT)
+        except TimeoutError as error:
+            where = client.scheduler.address
+            none = f"scheduler {where} has no worker after {WAIT:g} s: start one, dask worker {where}"
+            raise ValueError(none) from error
         found = client.get_versions(packages=ALIKE)
-        threads = client.run(
-            lambda: int(os.environ.get("OMP_NUM_THREADS") or 1), on_error="ignore"
-        )  # it has just ended
+        threads = client.run(lambda: int(os.environ.get("OMP_NUM_THREADS") or 1), on_error="ignore")  # one may end now
     for worker, told in found["workers"].items():
         for name in ("python", *ALIKE):
             here, there = (one["packages"][name] for one in (found["client"], told))
@@ -219,8 +218,8 @@ def shared(client: Any) -> Callable[..., Callable[..., Any]]:
 
     def of(rows: Callable[[int, int], Any]) -> Callable[[Any], Any]:
         check(client)
-        workers = [*client.scheduler_info(n_workers=-1)["workers"]]
         with _told(client):
+            workers = [*client.scheduler_info(n_workers=-1)["workers"]]
             sent = client.scatter(rows, broadcast=True)
             parts = [client.submit(_called, sent, i, len(workers), workers=[w], **how) for i, w in enumerate(workers)]
 

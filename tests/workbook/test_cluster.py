@@ -241,6 +241,13 @@ def test_workers_must_be_there_and_have_the_same_packages_and_threads():
     empty = SimpleNamespace(wait_for_workers=nobody, scheduler=SimpleNamespace(address="tcp://s"))
     with pytest.raises(ValueError, match="scheduler tcp://s has no worker after 10 s: start one, dask worker tcp://s"):
         cluster.check(empty)
+
+    def closed(n, timeout):
+        raise distributed.comm.CommClosedError(n, timeout)
+
+    empty.wait_for_workers = closed
+    with pytest.raises(ConnectionError, match="scheduler tcp://s has gone: what was computed is kept"):
+        cluster.check(empty)
     assert cluster.check(stub()) == 1
     assert cluster.check(stub(threads=(3, 3))) == 3
     with pytest.raises(ValueError, match="worker tcp://w1 has torch 2, and this process has 1"):

@@ -84,5 +84,5 @@ def test_what_is_there_is_not_overwritten(copy):
     (copy / "data" / "claims" / "11_other.toml").write_text(before)
     done = run(copy, "-m", "workbook", "new", "11_other")
     assert done.returncode == 1
-    assert "there is data/claims/11_other.toml" in done.stderr
+    assert "data/claims/11_other.toml exists" in done.stderr
     assert not (copy / "notebooks" / "11_other.ipynb").exists()

@@ -16,7 +16,7 @@ import psutil
 import pytest
 import torch
 
-from workbook import folders, provenance
+from workbook import folders, provenance, store
 from workbook import run as runner
 
 PARAMETERS = "n: int = 3  # how many\nlayers: list[str] = ['fc1']\nrate: float = 1"
@@ -140,7 +140,7 @@ def test_a_device_is_refused_before_a_kernel_starts(root, monkeypatch):
         monkeypatch.setenv("INFOLIB_DEVICE", device)
         with pytest.raises(ValueError, match=message):
             runner.run()
-    monkeypatch.setattr(runner.store, "device", lambda: torch.device("cuda:0"))
+    monkeypatch.setattr(store, "device", lambda: torch.device("cuda:0"))
     with pytest.raises(ValueError, match="must be cpu, for what 02_good makes is not moved, got 'cuda:0"):
         runner.run()
     (root / "notebooks" / "profiles.toml").write_text("[02_good]\ncards = true\n")

@@ -165,10 +165,17 @@ def claims_table(verdicts: pd.DataFrame, *words: str) -> Styler:
     alike["note"] = not shown["note"].any()
     shown = shown.drop(columns=[column for column, same in alike.items() if same])
     left = [("text-align", "left"), ("vertical-align", "top"), ("font-size", "12px"), ("white-space", "normal")]
-    wide = {"selector": f".c{shown.columns.get_loc('statement')}", "props": [("min-width", "15em")]}
-    styled = Styler(shown, cell_ids=False).hide(axis="index")  # without ids: notebooks are committed with their tables
-    short = {"data": "d", "row": "r", "col": "c"}
-    return styled.set_table_styles([{"selector": "td, th", "props": left}, wide], css_class_names=short)
+    wide = {"selector": f".col{shown.columns.get_loc('statement')}", "props": [("min-width", "15em")]}
+    styled = _Small(shown, cell_ids=False).hide(axis="index")
+    return styled.set_table_styles([{"selector": "td, th", "props": left}, wide])
+
+
+class _Small(Styler):
+    """A table without what its look does not need: notebooks are committed with theirs."""
+
+    def _repr_html_(self) -> str:
+        html = re.sub(r">\s+<", "><", self.to_html())
+        return re.sub(r' class="data row\d+ col(\d+)" ', lambda cell: ' class="col1"' if cell[1] == "1" else "", html)
 
 
 def load(

@@ -572,4 +572,4 @@ def test_the_table_of_claims_has_those_with_the_verdicts_asked_for(root, monkeyp
         table = reports.claims_table(verdicts, *words)
         assert table.data["notebook"].tolist() == numbers
         assert ("verdict" in table.data) == (len(words) > 1)
-        assert "min-width: 15em" in table.to_html()
+        assert "min-width: 15em" in table._repr_html_()

@@ -87,6 +87,7 @@ def _intervals(ax: Axes, rows: pd.DataFrame) -> None:
             _bar(ax, y - 0.25, ends, marker="D", ms=3.5, color=CONTROL, lw=0.8, mfc="white")
     _words(ax, rows, positions)
     ax.tick_params(labelsize="x-small", length=0, pad=1)
+    ax.tick_params("y", pad=8)  # where the arrow of an interval that is further left has its head
     ax.locator_params(axis="x", nbins=5)
     ax.xaxis.set_major_formatter("{x:.6g}")
     ax.grid(visible=False)

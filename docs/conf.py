@@ -152,7 +152,8 @@ def completed(app, docname, text):
             cell["source"] = relinked(app, ROOT / "notebooks", cell["source"])
         if any("image/png" in output.get("data", {}) for output in cell.get("outputs", [])):
             alt = cell["metadata"].get("alt", "figure, described in the text next to it")
-            cell["metadata"]["mystnb"] = {"image": {"alt": alt}}
+            words = alt if isinstance(alt, str) else " Then: ".join(alt)  # of several pictures: the site has one text
+            cell["metadata"]["mystnb"] = {"image": {"alt": words}}
     return json.dumps(notebook)
 
 

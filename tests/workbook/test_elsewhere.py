@@ -4,7 +4,10 @@ import json
 import os
 import re
 import shutil
+import subprocess
+import sys
 import tomllib
+from pathlib import Path
 
 import pytest
 import yaml
@@ -93,3 +96,28 @@ def test_binder_installs_both_packages_and_has_the_settings_of_make_lab():
     (settings,) = re.findall(r"^cp (\S+)", path.read_text(), re.M)
     told = json.loads((root() / settings).read_text())["@jupyterlab/apputils-extension:notification"]
     assert told == {"checkForUpdates": False, "fetchNews": "false"}
+
+
+def image(folder):
+    """What Binder would build from a folder, as a Dockerfile; nothing is built or fetched."""
+    tool = Path(sys.executable).with_name("jupyter-repo2docker")
+    asked = [tool, "--no-build", "--debug", folder]
+    done = subprocess.run(asked, capture_output=True, text=True, timeout=120, check=False)
+    return done.returncode, done.stdout + done.stderr
+
+
+def test_binder_builds_what_we_wrote():
+    code, told = image(root())
+    (python,) = re.findall(r"python=(3\.\d+)", (root() / "binder" / "environment.yml").read_text())
+    assert code == 0, told
+    assert f"Building conda environment for python={python}\n" in told
+    assert 'env update -p ${NB_PYTHON_PREFIX} --file "binder/environment.yml"' in told
+    assert "RUN ./binder/postBuild" in told
+
+
+def test_binder_refuses_an_environment_of_another_form(tmp_path):
+    (tmp_path / "binder").mkdir()
+    (tmp_path / "binder" / "environment.yml").write_text("- numpy\n")
+    code, told = image(tmp_path)
+    assert code != 0
+    assert "should contain a dictionary" in told

@@ -3,15 +3,17 @@
 import json
 import os
 import re
+import shlex
 import signal
 import socket
 import subprocess
 import time
 import urllib.request
 
+import click
 import pytest
 
-from workbook import reports, root, rule, verify
+from workbook import __main__, reports, root, rule, verify
 from workbook import run as runner
 
 TEXT = (root() / "README.md").read_text()
@@ -49,9 +51,30 @@ def test_each_command_is_executed_by_a_test_below_or_is_the_one_that_runs_this()
     assert "\nmake test\n" in (root() / ".ci" / "run").read_text()
 
 
-def test_make_lists_the_targets_that_the_readme_names():
+PAGES = ["README.md", "CONTRIBUTING.md", "data/README.md", "docs/cluster.md", "notebooks/README.md",
+         "workshop/README.md"]  # fmt: skip
+
+
+@pytest.mark.parametrize("path", PAGES)
+def test_commands_on_a_page_are_ones_that_the_command_line_takes(path):
+    """They are read as the command line would read them, and not executed: that is for the tests of each command."""
+    text = (root() / path).read_text()
+    found = re.findall(r"(?:`|^)(?:\.venv/bin/)?infolib ([^`#\n]+)", text, re.M)
+    for command in found:
+        *others, command = command.split(" | ")
+        name, *words = shlex.split(command.replace(" --help", ""))
+        assert {*others, name} <= set(__main__.main.commands), command
+        of = __main__.main.commands[name]
+        with click.Context(of) as context:
+            left = of.make_parser(context).parse_args(words)[1]  # it refuses an option that there is not
+        assert left == [], command
+
+
+@pytest.mark.parametrize("path", PAGES)
+def test_make_lists_the_targets_that_a_page_names(path):
     listed = run("make").stdout
-    assert {name for name in re.findall(r"\bmake ([a-z]+)", TEXT) if f"\n{name} " not in f"\n{listed}"} == set()
+    named = re.findall(r"(?:`|^)make ([a-z]+)", (root() / path).read_text(), re.M)
+    assert {name for name in named if f"\n{name} " not in f"\n{listed}"} == set()
 
 
 @pytest.mark.usefixtures("reporting")

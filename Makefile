@@ -41,7 +41,7 @@ lab: export JUPYTER_CONFIG_PATH := $(CURDIR)/.jupyter$(addprefix :,$(JUPYTER_CON
 lab: $(VENV)/.ready  ## open the notebooks in JupyterLab
 	$(BIN)/jupyter lab --LabApp.default_url=/lab/tree/notebooks
 
-bench: $(VENV)/.ready  ## measure ours against plain references into reports/benchmarks.md (large n: python -m benchmarks.scaling)
+bench: $(VENV)/.ready  ## measure ours against plain references into reports/benchmarks.md (large n: python -m benchmarks.scaling; many layers and images: looks)
 	$(BIN)/python -m benchmarks
 
 faults: $(VENV)/.ready  ## do what may go wrong and count into reports/reliability.md (20 min; one part: python -m benchmarks.faults kills)

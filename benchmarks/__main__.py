@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 
 import torch
 
-from benchmarks import scaling
+from benchmarks import looks, scaling
 from benchmarks.rows import Row, all_rows, closed_forms, coverage, discarding_errors, resnet18, stated_errors
 from infolib.measures import discarding
 from workbook import root
@@ -132,6 +132,7 @@ def table(rows: list[tuple[Row, Measured]]) -> str:
         *(f"| {name} | {bias:.4f} | {rms:.4f} | {held} |" for name, bias, rms, held in stated_errors()),
         *large_image(),
         *scaling.section(root() / "reports"),
+        *looks.section(root() / "reports"),
     ]
     return "\n".join(lines) + "\n"
 

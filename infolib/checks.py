@@ -449,7 +449,8 @@ def within(name: str, value: float, least: float, most: float = math.inf) -> flo
     """
     number = _plain(value)
     if not isinstance(number, int | float) or not least <= number <= most or abs(number) == math.inf:
-        span = f"number from {least:g} to {most:g}" if most < math.inf else f"finite number of at least {least:g}"
+        span = "finite number" + f" of at least {least:g}" * (least > -math.inf)
+        span = f"number from {least:g} to {most:g}" if most < math.inf else span
         raise ValueError(f"{name} must be a {span}, got {value!r}")
     return number
 

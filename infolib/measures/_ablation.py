@@ -38,16 +38,14 @@ def accuracy(model: nn.Module, data: Data) -> tuple[float | str, str]:
         why = f"it has a single output, and labels are from {int(y.min())} to {int(y.max())}"
     if why:
         return (why := f"the model has no accuracy: {why}"), why
-    right, classes = share_right(model, data), 2 if logits.ndim < 2 else max(2, logits.shape[1])
+    outputs = activations.collect(model, data.x, [""], batch_size=AT_ONCE)[""]
+    right, classes = float(_right(outputs, y).mean()), 2 if logits.ndim < 2 else max(2, logits.shape[1])
     sizes = y.unique(return_counts=True)[1]
-    if kinds(y) == "classes" and classes > len(sizes) and right <= float(sizes.max() / len(data)):
+    if (y.ndim == 2 or _single(outputs)) and 0 <= outputs.min() < 0.5 < outputs.max() <= 1:
+        why = "its outputs are from 0 to 1: give logits, whose sign is the answer"
+    elif kinds(y) == "classes" and classes > len(sizes) and right <= float(sizes.max() / len(data)):
         why = f"of {classes} outputs and {len(sizes)} classes, no more are right than of a constant answer"
     return right, why and f"the accuracy of {right:.3g} has no meaning: {why}"
-
-
-def share_right(model: nn.Module, data: Data) -> float:
-    """The fraction of right answers, of samples or of their labels."""
-    return float(_right(activations.collect(model, data.x, [""], batch_size=256)[""], data.y).mean())
 
 
 def _single(logits: Tensor) -> bool:

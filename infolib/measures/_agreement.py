@@ -53,11 +53,12 @@ def agreement(
     >>> agreement(table, over="layer")[["one", "two", "correlation"]].round(6).values.tolist()
     [['I(X;T)', 'codelength', 1.0], ['I(X;T)', 'depth', -1.0], ['codelength', 'depth', -1.0]]
     """
-    checks.choice("over", over, ("layer", "network"))
     _columns("table", table, ["layer", "quantity", "lens", "value"])
     table = table.sort_values("depth", kind="stable") if "depth" in table else table
     if over == "network" and table["layer"].nunique() > 1:
-        raise ValueError(f"table must be of one layer to compare networks, got {', '.join(table['layer'].unique())}")
+        raise ValueError(
+            f"table must be of one layer to compare networks, got {', '.join(map(str, table['layer'].unique()))}"
+        )
     lens = table.groupby("quantity")["lens"].first().to_dict() | {"depth": ""}
     keys = RUN if over == "layer" else RUN[:2]
     rows = []

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from infolib import activations, checks
+from infolib.data import gathered
 from infolib.measures._lenses import look
 from infolib.measures._measurable import balanced, collected, ready
 from infolib.measures._watched import SAVED, Look, undisturbed
@@ -51,7 +52,7 @@ def compare(
     n : int
         Samples of CKA, at least 4.
     **options
-        As `look` takes them, but for `network`. `untrained` may be a mapping by name of networks.
+        As `look` takes them, but for `network`, `done` and `on_row`. `untrained` may be a mapping by name of networks.
 
     Returns
     -------
@@ -76,6 +77,7 @@ def compare(
     [['1', '1', 1.0], ['3', '3', 1.0]]
     """
     checks.at_least("the number of models", len(models), 2)
+    data = gathered("data", data)
     batch = balanced(data, checks.at_least("n", n, 4)).x
     for given, value in {"layers": layers, **{name: options.get(name) for name in BY_NAME}}.items():
         if isinstance(value, Mapping) and set(value) != set(models):
@@ -148,14 +150,14 @@ def cka(x: Tensor, y: Tensor) -> float:
 def _shape(t: Tensor) -> Tensor:
     """Inner products of samples (n, ...) with an unbiased centre, as a vector of length 1: CKA is an inner product."""
     t, n = t.flatten(1).double(), len(t)
-    if (t == t[:1]).all():
-        return t.new_full((n * n,), torch.nan)
     t = t - t.mean(0)  # changes nothing but rounding
-    gram = (t @ t.T).fill_diagonal_(0)
+    gram = t @ t.T
+    scale = gram.norm()
+    gram.fill_diagonal_(0)
     rows = gram.sum(1) / (n - 2)
     gram = gram - rows - rows[:, None] + gram.sum() / ((n - 1) * (n - 2))
     centred = gram.fill_diagonal_(0).flatten()
-    return centred / centred.norm()
+    return centred / torch.where(centred.norm() > 1e-9 * scale, centred.norm(), torch.nan)
 
 
 def _relative_depths(model: nn.Module, x: Any, layers: list[str]) -> dict[str, float]:

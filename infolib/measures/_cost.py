@@ -16,7 +16,7 @@ from infolib.data import Data
 from infolib.measures import _ablation
 from infolib.measures._lens_options import size_for
 from infolib.measures._look import Lens
-from infolib.measures._measurable import balanced, collected, kinds, output, ready
+from infolib.measures._measurable import BATCH, balanced, collected, kinds, output, ready
 from infolib.measures._probe import label_bits
 
 PILOTS = (8, 32)  # samples of a pass that is timed, the more where it is fast
@@ -51,7 +51,7 @@ def costs(
         orders = 1 + lens.keywords.get("permutations", 0)
         if name == "information":
             seconds, held = _information(n, list(values.values()), orders), 3 * BYTES
-            seconds += n * each * (lens.keywords["softmax"] is None)  # a pass that looks for logits
+            seconds += min(n, BATCH) * each * (lens.keywords["softmax"] is None)  # a pass that looks for logits
         elif name == "redundancy":
             seconds, held = _redundancy(n, recorded, units, lens.keywords["max_pairs"], orders), 1.5 * BYTES
         elif name == "class_information":

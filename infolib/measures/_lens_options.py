@@ -80,8 +80,9 @@ def samples_for(lens: str, data: Data, layers: Sequence[str], *, n: int | None =
     """The balanced samples of a lens, n or twice as many, if they are enough and its options are in range."""
     for name in LEAST.keys() & options.keys():
         checks.at_least(name, options[name], LEAST[name])
-    for name in {"alpha", "error", "ratio"} & options.keys():
-        checks.positive(name, options[name])
+    checks.positive("alpha", options.get("alpha", 1.0))
+    for name in {"error", "ratio"} & options.keys():
+        checks.within(name, checks.positive(name, options[name]), 0)
     checked_bounds(options.get("bounds"))
     checks.of_type("boxed", options.get("boxed", False), bool, "True or False")
     shares = list(checks.of_type("shares", options.get("shares", SHARES), Sequence, "a sequence of numbers"))

@@ -157,7 +157,8 @@ def cost(
 ) -> pd.DataFrame:
     """Estimated time and memory of `look`, from passes of a few samples and the sizes of what is recorded.
 
-    For discarding, one image is measured. On an otherwise idle machine times are right to within a factor of two.
+    For discarding, one image is measured, and up to four where that is fast. On an otherwise idle machine times are
+    right to within a factor of two.
 
     Parameters
     ----------
@@ -214,7 +215,8 @@ def information(
     n : int, optional
         Samples, at least 8; None for 128, or all that there are.
     alpha : float
-        Order of the Rényi entropy. At 2 the column permuted is exact, the mean over all permutations.
+        Order of the Rényi entropy. At 2, where permutations are asked for, the column permuted is
+        exact: that of the mean of |A ∘ B_π|² over all permutations.
     ratio : float
         Kernel width of input and layers, in root mean squared distances of each.
     softmax : sequence of str, optional
@@ -458,6 +460,8 @@ def discarding(
     """Lens 4: strict information discarding of each layer in bits, mean over images, and its concentration.
 
     `discarding.strict_information_discarding` on the finest grid of at most 16 cells a side that divides the image.
+    Tokens are images of one column, so that their grid has one cell: the value is of curvature alone, and -4.30 bits
+    for a linear layer.
     "discarding error" is the standard error of the mean from the noise of the n images, "capped cells" the fraction of
     cells with the largest noise allowed. Where the noise does not reach its level at every image, or the standard
     error of an image is too large, there is no number.
@@ -611,6 +615,8 @@ def _information(
         return found | dict.fromkeys(product(scaled, ALIGNED), why), bounds
     classes, both = sets(y).to(x.device), ["I(X;T)", "I(T;Y)"]
     rows(both, both, x, classes, ratio, None)
+    if len(classes.unique()) < 2:
+        return found | dict.fromkeys(product(scaled, ALIGNED), "samples of a single class align no width"), bounds
     rows(both, ALIGNED, x, classes, None, ratio * rms(x.flatten(1)[:, None]))
     return found, bounds
 
@@ -655,7 +661,7 @@ def _discarded(d: Discarding, *, boxed: bool, grid: int) -> dict[str, float | st
         why = f"it does not move under noise at images {images}" if still.any() else why
         capped = why if missed.any() else float(d.capped.mean())
         return dict.fromkeys(OF["discarding"], why) | {"capped cells": capped}
-    hidden = f"a grid of {grid} cells has no box" if boxed else "the object's position is unknown"
+    hidden = f"a grid of {grid} cells a side has no box" if boxed else "the object's position is unknown"
     beside = float(concentration(d.entropy, box(grid).to(d.entropy.device)).mean()) if boxed and grid > 2 else hidden
     error = d.mean_error.square().sum().sqrt() / len(d.mean)
     values = (*map(float, (d.mean.mean(), error, d.capped.mean())), beside)

@@ -1,4 +1,4 @@
-"""How `lenses.look` goes about it: repeats, what stands beside, rows as they are finished, and what it all costs."""
+"""How `lenses.look` goes about it: repeats, the baselines, and rows as they are finished."""
 
 import copy
 import hashlib
@@ -28,7 +28,7 @@ BESIDE = ("untrained", "permuted")
 ASKED = ["network", "seed", "options"]  # columns of what a table is of
 HOW = ("how", "take", "units", "mask", "input_of")  # a `Network` is run
 LEVEL = 0.95  # of the interval over repeats
-FAILED = r"^\w+(?:Error|Exception): "  # a reason that is another one's error: it is tried again
+FAILED = r"(?:^|, untrained: )\w+(?:Error|Exception): "  # a reason that is another one's error: it is tried again
 
 Lens = partial[pd.DataFrame]  # with all its options
 
@@ -61,7 +61,7 @@ def chosen(
     for name in checks.names("lenses", lenses if names is None else names):
         checks.choice("lenses", name, lenses)
     for name, given in options.items():
-        checks.choice("lens", name, lenses)
+        checks.choice("argument, or lens with options,", name, lenses)
         _options.check(lenses[name], checks.of_type(name, given, Mapping, "a mapping from options to values"))
     for word in checks.names("beside", beside):
         checks.choice("beside", word, BESIDE)
@@ -188,7 +188,7 @@ def _done(
     checks.hold("done", of, of == [(network, seed)], f"of network {network!r} and seed {seed} alone")
     found = {}
     for (name, layer), rows in done.groupby(["lens", "layer"]):
-        failed = rows["why not"].str.contains(FAILED).any()
+        failed = any(rows[column].str.contains(FAILED).any() for column in ("why not", "settings"))
         if name in sizes and layer in layers and tuple(rows["quantity"]) == OF[name] and not failed:
             n = sorted(rows["n"].unique().tolist())
             checks.hold(f"n of {name} in done", n, n == [sizes[name]], f"[{sizes[name]}], as it is asked for")

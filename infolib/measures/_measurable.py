@@ -21,7 +21,7 @@ BATCH = 64  # samples in a forward pass
 WIDTH = 0.55  # of the root mean squared distance of two samples
 
 
-def measurable(model: nn.Module, x: Tensor) -> pd.DataFrame:
+def measurable(model: nn.Module, x: Any) -> pd.DataFrame:
     """Every named module that the forward pass reaches, in its order, and whether the lenses can measure it.
 
     The outputs of two passes are compared: the first three images, and the first two. A module that a pass calls
@@ -261,13 +261,13 @@ def output(model: nn.Module, x: Any) -> Any:
 
 def logits(model: nn.Module, x: Any, recorded: Mapping[str, Tensor]) -> list[str]:
     """The layers whose output is what the network returns, where that is logits of classes."""
-    out = output(model, x)
+    out = output(model, checks.each(itemgetter(slice(BATCH)), x))
     if not isinstance(out, Tensor) or out.ndim != 2 or out.shape[1] < 2:
         return []
     if out.min() >= 0 and torch.allclose(out.sum(1), torch.ones_like(out[:, 0]), atol=1e-3):  # probabilities
         return []
     same = partial(torch.allclose, rtol=1e-4, atol=1e-4 * float(out.abs().max()))
-    return [layer for layer, t in recorded.items() if t.shape == out.shape and same(out.to(t), t)]
+    return [layer for layer, t in recorded.items() if t[:BATCH].shape == out.shape and same(out.to(t), t[:BATCH])]
 
 
 def _fault(t: Any, two: Any) -> str:

@@ -80,5 +80,9 @@ def discarded(
 
 def checked_bounds(bounds: Bounds | None) -> None:
     """Refuse bounds other than two increasing numbers."""
-    if bounds is not None and not (len(bounds) == 2 and -math.inf < bounds[0] < bounds[1] < math.inf):
-        raise ValueError(f"bounds must be two increasing numbers, got {bounds!r}")
+    what = "two increasing numbers"
+    if bounds is None:
+        return
+    ends = [checks.within("bounds", end, -math.inf) for end in checks.of_type("bounds", bounds, Sequence, what)]
+    if len(ends) != 2 or ends[0] >= ends[1]:
+        raise ValueError(f"bounds must be {what}, got {bounds!r}")

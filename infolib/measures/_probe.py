@@ -88,7 +88,7 @@ def number_bits(features: Tensor, y: Tensor) -> float:
 
     A linear regression with normal weights of standard deviation PRIOR times that of the noise, whose variance has an
     inverse gamma prior of shape and scale 1/2: y is multivariate t with 1 degree of freedom and the scale matrix
-    1 + PRIOR² (1 + x xᵀ). With features of 0 it is the code without the layer.
+    I + PRIOR² (11ᵀ + x xᵀ). With features of 0 it is the code without the layer.
     """
     z = (y - y.mean()) / (y.std(correction=0) or 1.0)
     n, z = len(y), z.to(features)

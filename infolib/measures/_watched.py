@@ -1,6 +1,7 @@
 """Measures of a network over its training: from saved checkpoints, or while it is trained."""
 
 import copy
+import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, Unpack
@@ -34,6 +35,8 @@ class Look(Options, total=False):
         From a seed to a network with fresh weights.
     batch_size : int
         Samples in a forward pass.
+    layers_at_once : int or None
+        Layers whose outputs are held together.
     device : str or torch.device or None
         Device to measure on.
     progress : bool
@@ -46,6 +49,7 @@ class Look(Options, total=False):
     beside: Sequence[str]
     untrained: Any
     batch_size: int
+    layers_at_once: int | None
     device: Any
     progress: bool
 
@@ -127,10 +131,7 @@ def _pairs(checkpoints: Any) -> Iterator[tuple[float, Any]]:
     for pair in checkpoints.items() if isinstance(checkpoints, Mapping) else checkpoints:
         if not isinstance(pair, tuple | list) or len(pair) != 2:
             raise ValueError(f"checkpoints must be a mapping or pairs of step and weights, got {type(pair).__name__}")
-        step, checkpoint = pair
-        if isinstance(step, bool) or not isinstance(step, int | float):
-            raise ValueError(f"steps of checkpoints must be numbers, got {step!r}")
-        yield step, checkpoint
+        yield checks.within("steps of checkpoints", pair[0], -math.inf), pair[1]
 
 
 def _loaded(step: float, checkpoint: Any, model: nn.Module | None, own: nn.Module | None) -> nn.Module:
@@ -159,8 +160,9 @@ def _no_saved(options: Mapping[str, Any]) -> None:
 class Watch:
     """Measures a network while it is trained: called in any loop, it measures at the first call and every few steps.
 
-    Each measurement is made in eval mode. Modes, gradients, buffers and the states of torch's generators are restored
-    after it, so that the weights are bit for bit those of a training without it. By default the first lens alone is
+    Each measurement is made in eval mode. Modes and the states of torch's generators are restored after it, so that
+    the weights are bit for bit those of a training without it, unless a forward pass in eval mode changes the network,
+    such as a count of its passes. By default the first lens alone is
     measured, I(X;T) and I(T;Y) of 128 samples, without baselines; with all lenses a measurement may take minutes.
     Another training, whose steps begin anew, needs a watch of its own.
 
@@ -262,8 +264,8 @@ class Watch:
         Returns
         -------
         lightning.pytorch.Callback
-            Or one of `pytorch_lightning`, where that is the package in use. The model is the LightningModule; steps are
-            those of its optimizer. It measures in the process of rank 0 alone.
+            Or one of `pytorch_lightning`, where `lightning` is not installed. The model is the LightningModule; steps
+            are those of its optimizer. It measures in the process of rank 0 alone.
 
         Raises
         ------

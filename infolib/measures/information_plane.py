@@ -8,7 +8,7 @@ both quantities is an argument: any function
 with the batch x (n, ...), its labels y (n,) and its activations {layer: (n, ...)}. It gets all layers of a batch at
 once, so that what they share, such as S(X), is computed once. Here are three: `matrix_based` (Wickstrøm et al. 2019,
 arXiv 1909.11396), `binned` and `neighbours`. The last two take X to be *which sample it is*: n different samples have
-log2 n bits, the upper bound of I(X;T).
+log2 n bits, the upper bound of I(X;T) (for `neighbours` ψ(n copies) - ψ(copies)).
 
 The argument `softmax` names the layers that enter as softmax(logits), and the column `softmax` marks their rows.
 Without it that is the layer named `output`, as in Wickstrøm et al. 2019.
@@ -98,7 +98,8 @@ def matrix_based(
     and its information is 0.
 
     Both quantities are near log2 n where kernels are narrow, for unrelated X and T too. Their level of chance is their
-    mean over permuted pairs; at alpha = 2 it is exact and always computed (`chance.joint_entropy`).
+    mean over permuted pairs; at alpha = 2 it is exact, that of the mean of |A ∘ B_π|² over all permutations, and always
+    computed (`chance.joint_entropy`).
 
     Parameters
     ----------
@@ -329,8 +330,6 @@ class Plane:
     softmax: Sequence[str] | None = None
 
     def __post_init__(self) -> None:
-        checks.of_type("batch", self.batch, Data | Callable, "infolib.Data(x, y) or a function of a step")
-        checks.of_type("widths", self.widths, Mapping | None, "a mapping from layers to widths")
         _floating(self.dtype)
         if self.settled:
             for name, least, value in zip(("settled: m", "settled: points"), (0, 1), self.settled, strict=True):
@@ -397,7 +396,7 @@ def point(
       layer  I(X;T)  I(T;Y)
     0     0     1.0     1.0
     """
-    bound = partial(checks.of_type("estimator", estimator, Callable, "a function"), **options)
+    bound = partial(estimator, **options)
     _described(bound)
     chosen = _softmaxed(model, layers, softmax)
     data = Data(checks.of_type("x", x, Tensor, "a tensor"), y)
@@ -452,7 +451,7 @@ def trajectory(
     >>> trajectory(net, steps, data.x, data.y, ["0"], at=[0, 3, 6], input_width=0.1)["step"].tolist()
     [0, 3, 6]
     """
-    bound, batch = partial(checks.of_type("estimator", estimator, Callable, "a function"), **options), Data(x, y)
+    bound, batch = partial(estimator, **options), Data(x, y)
     moving: Row = {"momentum": momentum, "widths": widths, "settled": settled}
     plane = Plane(batch=batch, estimator=bound, at=at, dtype=dtype, softmax=softmax, **moving)
     return trajectories(model, steps, {"batch": plane}, layers).drop(columns="plane")
@@ -497,8 +496,6 @@ def trajectories(
     >>> trajectories(net, steps, {"bins": few, "kernel": last}, ["0"])[["plane", "step"]].values.tolist()
     [['bins', 0], ['bins', 4], ['kernel', 4]]
     """
-    if not checks.of_type("planes", planes, Mapping, "a mapping from names to planes"):
-        raise ValueError("planes is empty: name at least one")
     asked = [math.inf if plane.at is None else plane.at[-1] for plane in planes.values()]
     measures = {name: _measure(model, layers, plane) for name, plane in planes.items()}
     rows: list[Row] = []
@@ -542,8 +539,7 @@ def drawn_from(data: Data, size: int, *, seed: int) -> Callable[[Step], Data]:
     >>> len(set(one)), one == again, one == later
     (4, True, False)
     """
-    checks.at_least("seed", seed, 0)
-    if checks.at_least("size", size, 2) > len(checks.of_type("data", data, Data, "infolib.Data(x, y)")):
+    if checks.at_least("size", size, 2) > len(data):
         raise ValueError(f"size={size} is more than the {len(data)} samples there are in data")
 
     def batch(step: Step) -> Data:
@@ -582,9 +578,6 @@ def early_stops(validation: Mapping[int, float], patiences: Sequence[int]) -> di
     >>> early_stops({10: 0.5, 20: 0.7, 30: 0.6, 40: 0.7, 50: 0.8, 60: 0.8}, [1, 2, 3])
     {1: 30, 2: 40, 3: 60}
     """
-    if not checks.of_type("validation", validation, Mapping, "a mapping from steps to accuracies"):
-        raise ValueError("validation is empty: evaluate at least once")
-    checks.of_type("patiences", patiences, Iterable, "a sequence of integers")
     return {patience: _stop(validation, checks.at_least("patience", patience, 1)) for patience in patiences}
 
 
@@ -600,9 +593,7 @@ def _stop(validation: Mapping[int, float], patience: int) -> int:
 def _measure(model: nn.Module, layers: Sequence[str], plane: Plane) -> Callable[[Step], list[Row]]:
     """A function that measures one plane after a step, if asked; it remembers its widths and how many points it has."""
     widths, measured, wanted = dict(plane.widths or {}), 0, None if plane.at is None else set(plane.at)
-    softmax = _softmaxed(
-        model, layers, checks.of_type("planes", plane, Plane, "a mapping from names to planes").softmax
-    )
+    softmax = _softmaxed(model, layers, plane.softmax)
 
     def measure(step: Step) -> list[Row]:
         nonlocal widths, measured
@@ -625,7 +616,7 @@ def _rows(
     model: nn.Module, data: Data, layers: Sequence[str], estimator: Estimator, dtype: torch.dtype, softmax: list[str]
 ) -> list[Row]:
     recorded = prepared(activations.collect(model, data.x, layers), softmax, dtype)
-    device = next((t.device for t in recorded.values()), data.x.device)
+    device = next(iter(recorded.values())).device
     rows = estimator(data.x.to(device, dtype), data.y.to(device), recorded)
     return [row | {"softmax": row["layer"] in softmax} for row in rows]
 
@@ -678,8 +669,6 @@ def _softmaxed(model: nn.Module, layers: Sequence[str], softmax: Sequence[str] |
 
 def _labels(x: Tensor, y: Tensor, recorded: Mapping[str, Tensor]) -> Tensor:
     """The labels, if they and the activations of every layer have a row for each sample."""
-    if not checks.of_type("recorded", recorded, Mapping, "a mapping from layers to activations"):
-        raise ValueError("recorded is empty: name at least one layer")
     for layer, t in recorded.items():
         if len(t) != len(x):
             raise ValueError(f"recorded[{layer!r}] must have {len(x)} rows, one per sample, got {len(t)}")
@@ -687,7 +676,7 @@ def _labels(x: Tensor, y: Tensor, recorded: Mapping[str, Tensor]) -> Tensor:
 
 
 def _floating(dtype: torch.dtype) -> torch.dtype:
-    if not checks.of_type("dtype", dtype, torch.dtype, "a torch.dtype").is_floating_point:
+    if not dtype.is_floating_point:
         raise ValueError(f"dtype must be of floating point, got {dtype}")
     return dtype
 

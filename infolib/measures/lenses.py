@@ -16,15 +16,16 @@ A table has one row per layer and quantity, with the columns
     untrained               the value of the same network with random weights
     permuted                its mean over permutations of what `permutes` names, the images or the labels
     beyond chance           value minus permuted
-    floor, ceiling          what the value can at least and at most be, as below
+    floor, ceiling          bounds and reference values of the quantity, as below
     n                       samples
     width, at edge          of the layer's kernel, in its root mean squared distances; an end of the range searched
-    settings, why not       what could not be measured, or not to the level that is wanted, has a reason and no value
+    settings                how the value was found
+    why not                 why there is no value: it could not be measured, or not to the level that is wanted
 
 Every value without a reason is a finite number. `checked` refuses what no lens can measure. Bounds:
 
     I(X;T), I(T;Y)          at most S(X) and S(Y), the entropies of input and targets at these widths
-    discarding              at least that of a linear layer whose cells count alike, -4.30 bits
+    discarding              -4.30 bits, that of a linear layer whose cells count alike, and the least of linear layers
     codelength              not above what the targets cost without the layer, but for what is lost in learning
 
 Targets are classes, labels (several of each sample, 0 or 1), or numbers. Where classes are asked for a set of labels is

@@ -184,7 +184,7 @@ def by_layer(
     """
     recorded, softmaxed = _recorded(model, x, layers, softmax)
     S = partial(renyi.joint_entropy, alpha=alpha)
-    X, input_width = _gram(x.to(recorded[layers[0]]), h)
+    X, input_width = _gram(x.to(next(iter(recorded.values()))), h)
     about: dict[str, tuple[float, _Entropy]] = {"X": (float(S(X)), partial(S, X))}
     if y is not None:
         with_labels = partial(renyi.label_joint_entropy, y=y, alpha=alpha)
@@ -298,7 +298,7 @@ def forward_chain(
     [['0', 2, 6], ['2', 1, 6]]
     """
     recorded, softmaxed = _recorded(model, x, layers, softmax)
-    start = x.to(recorded[layers[0]])
+    start = x.to(next(iter(recorded.values())))
     rows = _chain(start, recorded, symbols=("X", "T", "input_width"), h=h, alpha=alpha)
     return pd.DataFrame(rows).assign(softmax=[layer in softmaxed for layer in recorded])
 
@@ -317,7 +317,8 @@ def error_chain(
 
     The second inequality of Yu et al. 2021: I(δK;δK-1) >= ... >= I(δK;δ1), so that I(δK;δ) should fall from row to
     row, for layers given in order of depth. The error δ of a layer is the gradient of the cross-entropy with respect to
-    the output of its last Linear or Conv2d, before the activation; in a layer without one, with respect to its output.
+    the output of the Linear or Conv2d that is declared last in it, before the activation (of a block with a convolution
+    as its shortcut, name the layer that is meant); in a layer without one, with respect to its output.
     Errors enter as activations do in `forward_chain`. As the errors of a trained network vanish, so does all
     information. The model and its parameters' gradients are left as they were.
 
@@ -365,8 +366,9 @@ def errors(
 ) -> dict[str, Tensor]:
     """Error δ of each layer: gradient of the cross-entropy with respect to its pre-activation, in eval mode.
 
-    That is the output of the layer's last Linear or Conv2d; of a layer without one, its own output. The model and
-    its parameters' gradients are left as they were.
+    That is the output of the Linear or Conv2d that is declared last in the layer (of a block with a convolution as its
+    shortcut, name the layer that is meant); of a layer without one, its own output. The model and its parameters'
+    gradients are left as they were.
 
     Parameters
     ----------
@@ -397,7 +399,6 @@ def errors(
     >>> found["1"].sum(1).abs().max() < 1e-6  # softmax minus the label's indicator
     tensor(True)
     """
-    checks.choice("reduction", reduction, ("sum", "mean"))
     y = checks.labels("y", y, len(x))
     places = {layer: _pre_activation(model, layer) for layer in layers}
     kept: dict[str, Tensor] = {}
@@ -410,8 +411,8 @@ def errors(
     keepers = {place: partial(keep, place) for place in places.values()}
     with evaluating(model), torch.enable_grad(), activations.replace(model, keepers):
         logits = activations.forward(model, x.to(device))
-        if missing := [layer for layer, place in places.items() if place not in kept]:
-            raise ValueError(f"the forward pass does not reach {', '.join(missing)}")
+        if logits.ndim != 2:
+            raise ValueError(f"model must return logits (n, classes), got shape {tuple(logits.shape)}")
         if y.min() < 0 or y.max() >= logits.shape[1]:
             raise ValueError(
                 f"y must be from 0 to {logits.shape[1] - 1}, the outputs of model, got {y.unique().tolist()}"
@@ -554,7 +555,7 @@ def _chain(
 
 
 def _pre_activation(model: nn.Module, layer: str) -> str:
-    """Name of the last Linear or Conv2d in a layer, or of the layer itself."""
+    """Name of the Linear or Conv2d declared last in a layer, or of the layer itself."""
     inside = [
         name
         for name, module in model.named_modules(remove_duplicate=False)

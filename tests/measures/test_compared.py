@@ -67,6 +67,7 @@ def test_cka_of_independent_layers_is_zero_where_the_biased_one_nears_one():
 
 def test_cka_of_a_layer_that_is_the_same_everywhere_is_no_number():
     assert math.isnan(lenses.cka(draw(20, 3), torch.full((20, 4), 0.1)))
+    assert math.isnan(lenses.cka(torch.eye(10), torch.eye(10).flip(0)))  # all are equally far apart
 
 
 def test_samples_of_another_number_are_refused():
@@ -127,6 +128,23 @@ def test_similarity_is_that_of_the_outputs_of_each_pair_of_layers_for_the_same_s
     assert found["relative depth"].tolist() == [0.25, 0.25, 0.5, 0.5, 1, 1]
     assert found["other relative depth"].tolist() == [0.5, 1] * 3
     assert set(found["n"]) == {30}
+
+
+def test_samples_that_change_with_each_reading_are_read_once(data):
+    class Set(torch.utils.data.Dataset):
+        read = 0
+
+        def __len__(self):
+            return len(data)
+
+        def __getitem__(self, i):
+            self.read += 1
+            return data.x[i], int(data.y[i])
+
+    items = Set()
+    how = {"lenses": ["codelength"], "beside": (), "layers_at_once": 1, "n": 20}
+    lenses.compare(networks(), items, CHOSEN, codelength={"n": 20}, **how)
+    assert items.read == len(data)
 
 
 def test_three_networks_make_three_pairs(data):

@@ -530,7 +530,7 @@ def test_all_five_lenses_give_one_tidy_table_in_the_order_of_the_forward_pass(ne
     assert (table[table["quantity"].isin(ceilings)]["ceiling"]).notna().all()
     alone = lenses.discarding(net, data, LAYERS, seed=7, **few)
     assert table[table["lens"] == "discarding"]["value"].tolist() == alone["value"].tolist()
-    with pytest.raises(ValueError, match="unknown lens 'noise'; allowed: information, redundancy"):
+    with pytest.raises(ValueError, match="unknown argument, or lens with options, 'noise'; allowed: information"):
         lenses.look(net, data, LAYERS, noise={})
 
 
@@ -584,7 +584,7 @@ def test_a_layer_that_hears_no_noise_and_an_object_that_nobody_knows_say_why(net
     odd = Data(data.x[..., :5], data.y)  # a grid of one cell
     odd_net = nn.Sequential(nn.Flatten(), nn.Linear(30, 10)).eval()
     table = lenses.discarding(odd_net, odd, ["1"], n=8, boxed=True, error=0.1)
-    assert reasons(table, "concentration")["1"] == "a grid of 1 cells has no box"
+    assert reasons(table, "concentration")["1"] == "a grid of 1 cells a side has no box"
     assert reasons(table, "discarding")["1"] == ""
 
 

@@ -174,9 +174,11 @@ def test_rows_come_at_once_and_a_former_table_is_gone_on_from(net, data, monkeyp
     with pytest.raises(ValueError, match=r"done must be of network '' and seed 1 alone, got \[\('', 0\)\]"):
         lenses.look(net, data, ["fc"], seed=1, done=part, **how)
     failed = part.assign(**{"why not": part["why not"].where(part["layer"] != "conv", "RuntimeError: no memory")})
-    seen.clear()
-    lenses.look(net, data, ["conv"], done=failed, **how | {"lenses": ["information"]})
-    assert seen == [("information", "conv")]  # what has failed is tried again
+    beside = part.assign(settings=part["settings"] + ", untrained: MemoryError: 9 GB")
+    for former in (failed, beside):  # what has failed is tried again
+        seen.clear()
+        lenses.look(net, data, ["conv"], done=former, **how | {"lenses": ["information"]})
+        assert seen == [("information", "conv")]
     with pytest.raises(ValueError, match=r"n of information in done must be \[30\], as it is asked for, got \[40\]"):
         lenses.look(net, data, ["conv", "fc"], done=part, **how | {"information": {"n": 30}})
     with pytest.raises(ValueError, match="done must be a table of look: it lacks ceiling"):
@@ -289,6 +291,9 @@ def test_an_untrained_network_that_cannot_be_measured_has_its_reason_in_the_sett
     ({"device": "cuda:99"}, "device must be one that torch has here, got 'cuda:99': "),
     ({"layers_at_once": 0}, "layers_at_once must be an integer of at least 1, got 0"),
     ({"batch_size": 0}, "batch_size must be an integer of at least 1, got 0"),
+    ({"information": {"ratio": math.inf}}, "information: ratio must be a finite number of at least 0, got inf"),
+    ({"discarding": {"bounds": 1}}, "discarding: bounds must be two increasing numbers, got int"),
+    ({"discarding": {"bounds": ("a", "b")}}, "discarding: bounds must be a finite number, got 'a'"),
 ])  # fmt: skip
 def test_what_look_cannot_do_is_refused_before_it_measures(net, data, options, message):
     with pytest.raises(ValueError, match=message):
@@ -375,6 +380,11 @@ def test_a_single_logit_is_right_by_its_sign(data):
     part = lenses.balanced(Data(data.x, (data.y > 1).long()), 2 * N)[N:]
     right = ((model(part.x)[:, 0] > 0) == part.y.bool()).float().mean()
     assert table["value"]["intact accuracy"] == pytest.approx(float(right))
+    with torch.no_grad():
+        model.out.bias -= model(data.x).median()  # answers of both kinds
+    likely = nn.Sequential(model, nn.Sigmoid()).eval()
+    table = lenses.class_information(likely, two, ["0.fc"], n=N).set_index("quantity")
+    assert "its outputs are from 0 to 1: give logits, whose sign is the answer" in table["why not"]["ablation area"]
     three = lenses.class_information(model, Data(data.x, data.y % 3), ["fc"], n=N).set_index("quantity")
     assert (
         three["why not"]["ablation area"]
@@ -402,6 +412,39 @@ def test_several_labels_are_coded_each_and_are_one_class_for_units(data):
     right = ((model(part.x) > 0) == part.y.bool()).float().mean()
     assert several["value"]["intact accuracy"] == pytest.approx(float(right))
     assert one["ceiling"]["codelength"] == 2
+
+
+def test_labels_that_are_all_the_same_among_the_samples_take_the_aligned_widths_alone(net, data):
+    rare = torch.zeros(len(data), 2).long()
+    rare[-1, 1] = 1
+    table = lenses.information(net, Data(data.x, rare), ["fc"], n=N).set_index("quantity")
+    classes = lenses.information(net, data, ["fc"], n=N).set_index("quantity")["value"]
+    assert table["value"]["I(X;T)"] == pytest.approx(classes["I(X;T)"], abs=0.3)  # of other samples
+    assert table["value"]["I(T;Y)"] == pytest.approx(0, abs=1e-9)
+    assert table["why not"]["I(X;T) aligned"] == "samples of a single class align no width"
+
+
+@pytest.mark.parametrize("lens", ["information", "class_information"])
+def test_no_pass_has_more_samples_than_a_batch(net, data, lens):
+    sizes = []
+    handle = net.register_forward_hook(lambda _, args, __: sizes.append(len(args[0])))
+    many = Data(data.x.repeat(3, 1, 1, 1), data.y.repeat(3))
+    lenses.look(net, many, ["fc", "output"], lenses=[lens], beside=(), batch_size=20, **{lens: {"n": 150}})
+    handle.remove()
+    assert max(sizes) <= 64
+
+
+def test_a_network_of_two_inputs_is_measurable():
+    class Sum(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.fc = nn.Linear(3, 2)
+
+        def forward(self, a, b):
+            return self.fc(a + b)
+
+    table = lenses.measurable(Sum().eval(), (torch.rand(4, 3), torch.rand(4, 3)))
+    assert table[["layer", "why not"]].values.tolist() == [["fc", ""]]
 
 
 def test_numbers_have_information_and_a_code_and_no_classes(data):

@@ -548,3 +548,13 @@ def test_unknown_reductions_widths_and_labels_of_another_length_are_refused(net,
         synergy.error_chain(net, x, y[1:], LAYERS)
     with pytest.raises(ValueError, match="y must have 24 entries, one per sample, got 23"):
         synergy.by_layer(net, x, LAYERS, y=y[1:])
+
+
+def test_layers_by_a_pattern_and_outputs_without_classes(net, images):
+    x, _ = images
+    every = [name for name, _ in net.named_children()]
+    assert synergy.forward_chain(net, x, ["*"])["layer"].tolist() == every
+    assert synergy.by_layer(net, x, ["*"])["layer"].tolist() == every
+    one = nn.Sequential(nn.Flatten(), nn.Linear(x[0].numel(), 1), nn.Flatten(0)).eval()
+    with pytest.raises(ValueError, match=r"model must return logits \(n, classes\), got shape \(24,\)"):
+        synergy.errors(one, x, torch.zeros(len(x)).long(), ["1"])

@@ -1,9 +1,11 @@
 """Checkpoints of a training, and a training that is watched."""
 
 import copy
+import math
 import sys
 import types
 
+import numpy as np
 import pandas as pd
 import pytest
 import torch
@@ -70,7 +72,7 @@ def test_checkpoints_are_measured_as_their_networks_are(data):
         expected |= {(step, row.layer, row.quantity): row.value for row in table.itertuples()}
     called = []
     lazy = ((step, lambda step=step: called.append(step) or states[step]) for step in states)
-    for given in (states, nets, list(states.items()), lazy):
+    for given in (states, nets, list(states.items()), lazy, {np.int64(step): net for step, net in nets.items()}):
         assert values(lenses.series(given, data, LAYERS, model=host, **CHEAP)) == expected
         assert all(torch.equal(t, before[name]) for name, t in host.state_dict().items())
     assert called == [0, 30]
@@ -102,7 +104,8 @@ def test_a_wrapped_model_takes_the_state_dicts_of_its_model(data):
         (3, "checkpoints must be a mapping or pairs of step and weights"),
         ([1, 2], "checkpoints must be a mapping or pairs of step and weights, got int"),
         ([(0, network()), (0, network())], "checkpoints must have each step once, got 0 again"),
-        ({"first": network()}, "steps of checkpoints must be numbers, got 'first'"),
+        ({"first": network()}, "steps of checkpoints must be a finite number, got 'first'"),
+        ({math.nan: network()}, "steps of checkpoints must be a finite number, got nan"),
         ({0: "weights.pt"}, r"checkpoints\[0\] must be a network, a state dict, or a function that gives one, got str"),
         ({0: network().state_dict()}, r"model must be given: checkpoints\[0\] is a state dict"),
     ],

@@ -39,7 +39,7 @@ def measured(lens: str, layers: int, n: int) -> dict[str, float]:
     table = lenses.look(model, data, layers, lenses=[lens], beside=(), **{lens: {"n": size}})
     taken = time.process_time() - start
     if table["value"].isna().all():
-        raise ValueError(f"{lens} measured nothing: {table['reason'].unique()}")
+        raise ValueError(f"{lens} measured nothing: {table['why not'].unique()}")
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
     return {"processor_s": taken, "peak_bytes": peak}
 
@@ -107,7 +107,10 @@ def section(folder: Path) -> list[str]:
     ]
     for lens in dict.fromkeys(table.index.get_level_values("lens")):
         k, n = HERE
-        here, wide, many = (table.loc[(lens, a, images(lens, b))] for a, b in ((k, n), (2 * k, n), (k, 2 * n)))
+        cases = [(lens, a, images(lens, b)) for a, b in ((k, n), (2 * k, n), (k, 2 * n))]
+        if not {*cases} <= {*table.index}:  # a run that was ended
+            continue
+        here, wide, many = (table.loc[case] for case in cases)
         ratios = [other["processor_s"] / here["processor_s"] for other in (wide, many)]
         lines.append(
             f"| {lens.replace('_', ' ')} | {here['processor_s']:.1f} s | {here['peak_bytes'] / 1e9:.2f} GB "

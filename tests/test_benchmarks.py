@@ -1,6 +1,6 @@
 """The simulation of the verdict rule, and the table that it left; the page of faults."""
 
-from benchmarks import faults
+from benchmarks import faults, looks
 from benchmarks import rule as simulation
 from workbook import root
 
@@ -35,3 +35,15 @@ def test_a_part_of_the_faults_that_is_counted_again_leaves_the_rows_of_the_other
     assert [[cell.strip() for cell in row] for row in rows] == [
         [part, what, f"{good} of 5"] for part, good in (("runs", 2), ("kills", 3)) for what in ("done", "again")
     ]
+
+
+def test_what_twice_as_many_layers_and_images_take_is_read_from_complete_rows(tmp_path):
+    (k, n), rows = looks.HERE, ["lens,layers,images,processor_s,peak_bytes"]
+    for layers, size, seconds in ((k, n, 2), (2 * k, n, 3), (k, 2 * n, 8)):
+        rows.append(f"information,{layers},{size},{seconds},1e9")
+        rows.append(f"discarding,{layers},{looks.images('discarding', size)},{seconds},1e9")
+    rows.append(f"codelength,{k},{n},1,1e9")  # a run that was ended here
+    (tmp_path / "looks.csv").write_text("\n".join(rows))
+    table = [line for line in looks.section(tmp_path) if line.startswith("| ")][1:]
+    assert table == [f"| {lens} | 2.0 s | 1.00 GB | 1.5 × | 4.0 × |" for lens in ("information", "discarding")]
+    assert looks.section(tmp_path / "nowhere") == []

@@ -1,6 +1,8 @@
 """The simulation of the verdict rule, and the table that it left; the page of faults."""
 
-from benchmarks import faults
+import pytest
+
+from benchmarks import faults, stability
 from benchmarks import rule as simulation
 from workbook import root
 
@@ -35,3 +37,8 @@ def test_a_part_of_the_faults_that_is_counted_again_leaves_the_rows_of_the_other
     assert [[cell.strip() for cell in row] for row in rows] == [
         [part, what, f"{good} of 5"] for part, good in (("runs", 2), ("kills", 3)) for what in ("done", "again")
     ]
+
+
+def test_stability_without_runs_under_other_seeds_says_what_to_run():
+    with pytest.raises(SystemExit, match="no report is named shift7: INFOLIB_SEED_SHIFT=7 infolib run --name shift7"):
+        stability.main([7])

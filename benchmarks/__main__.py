@@ -86,7 +86,7 @@ def table(rows: list[tuple[Row, Measured]]) -> str:
     lines = [
         "# Benchmarks",
         "",
-        "Written by `make bench`: processor time, one thread, the least of 5 turns (2 of slow rows), ours and the "
+        "Written by `make bench`: processor time, one thread, the least of 5 turns (1 or 2 of slow rows), ours and the "
         "reference taking turns in one process; memory is the peak above the start of one call. Ratios carry over to "
         "other machines, seconds do not. The limit is work that no implementation can do without, timed beside ours.",
         "",

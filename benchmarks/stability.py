@@ -48,7 +48,10 @@ def compared(shift: int) -> Iterator[dict[str, str | int]]:
 
 def main(shifts: list[int]) -> None:
     """Write the page, and say what it counts."""
-    table = pd.DataFrame([row for shift in shifts for row in compared(shift)])
+    if not (rows := [row for shift in shifts for row in compared(shift)]):
+        name = f"shift{shifts[0]}"
+        raise SystemExit(f"no report is named {name}: INFOLIB_SEED_SHIFT={shifts[0]} infolib run --name {name}")
+    table = pd.DataFrame(rows)
     table = table[table["word"] != "not attempted"]
     same = table["word"] == table["with other seeds"]
     jumped = table[["word", "with other seeds"]].apply(lambda row: set(row) == OPPOSITE, axis=1)

@@ -131,6 +131,8 @@ def run(
             click.echo(done.error, err=True)
 
     os.environ |= {"INFOLIB_DEVICE": device} if device else {}  # as the notebooks' processes are to have it
+    if name and name.startswith("sweep-"):
+        raise ValueError(f"name must not begin with sweep-, as the reports of a sweep do, got {name!r}")
     chosen = runner.select(names)
     kinds = {key: parameter.type for one in chosen for key, parameter in runner.parameters(one).items()}
     overrides = dict(_parse(pair, kinds) for pair in pairs)
@@ -263,7 +265,7 @@ def status() -> None:
 )
 @click.option("--lens", multiple=True, metavar="NAME", help="Some lenses alone, such as information.")
 @click.option("--beside", multiple=True, metavar="NAME", help="Baselines: untrained, permuted, or none.")
-@click.option("--n", default=512, show_default=True, help="Images at most.")
+@click.option("--n", default=512, show_default=True, help="Images; of a folder or a .npz all, if fewer.")
 @click.option("--size", default=224, show_default=True, help="Pixels a side of the images of a folder.")
 @click.option("--normalize", default="none", show_default=True, help="What the model expects: none or imagenet.")
 @click.option("--seed", default=0, show_default=True, help="Of what is drawn.")

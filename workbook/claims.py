@@ -349,7 +349,8 @@ def said(rows: Sequence[Mapping[str, Any]]) -> str:
 
 def _by_data(group: Any) -> dict[str, list[Any]]:
     groups = {str(data): each for data, each in group.items()} if isinstance(group, Mapping) else {"": group}
-    if lone := [each for each in groups.values() if not hasattr(each, "__iter__") or getattr(each, "ndim", 1) == 0]:
+    lone = [each for each in groups.values() if not hasattr(each, "__iter__") or getattr(each, "ndim", 1) == 0]
+    if lone := lone or [group] * (not groups):
         raise ValueError(f"values must have one entry per seed, got {lone[0]!r}")
     return {data: list(each) for data, each in groups.items()}
 

@@ -76,12 +76,9 @@ def connected(address: str) -> Any:
     ValueError
         If no scheduler answers within `WAIT` seconds, or if Dask is not installed.
     """
+    dask = _dask(address)
     try:
-        from distributed import Client
-    except ImportError as error:
-        raise ValueError(f"scheduler {address!r} needs Dask: pip install dask distributed") from error
-    try:
-        return Client(f"tcp://{address}" if "://" not in address else address, timeout=WAIT, set_as_default=False)
+        return dask.Client(f"tcp://{address}" if "://" not in address else address, timeout=WAIT, set_as_default=False)
     except (OSError, ValueError, TypeError) as error:
         allowed = f"local or an address such as tcp://host:8786 where one answers within {WAIT:g} s"
         raise ValueError(f"scheduler must be {allowed}, got {address!r}") from error
@@ -112,15 +109,21 @@ def serving(scheduler: str | None) -> Iterator[dict[str, str]]:
         check(connected(scheduler))
         yield {"INFOLIB_SCHEDULER": scheduler}
     else:
-        from distributed import LocalCluster
-
         how = {"threads_per_worker": 1, "memory_limit": 0, "dashboard_address": "127.0.0.1:0"}
-        cluster = LocalCluster(env={"INFOLIB_ROOT": str(root())}, silence_logs=logging.ERROR, **how)
+        cluster = _dask(scheduler).LocalCluster(env={"INFOLIB_ROOT": str(root())}, silence_logs=logging.ERROR, **how)
         try:
             yield {"INFOLIB_SCHEDULER": cluster.scheduler_address}
         finally:
             with suppress(TimeoutError):  # on a busy machine: the reports are in place
                 cluster.close()
+
+
+def _dask(scheduler: str) -> Any:
+    try:
+        import distributed
+    except ImportError as error:
+        raise ValueError(f"scheduler {scheduler!r} needs Dask: pip install dask distributed") from error
+    return distributed
 
 
 def check(client: Any) -> int:

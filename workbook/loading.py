@@ -278,7 +278,8 @@ def _sets() -> list[str]:
 
 
 def _ours(source: str, clutter: bool, n: int, seed: int) -> Images:
-    splits = datasets.load(source, n_train=0, n_val=0, n_test=n, seed=seed)
+    with _naming(f"n={n}", (ValueError,)):
+        splits = datasets.load(source, n_train=0, n_val=0, n_test=n, seed=seed)
     if clutter:
         splits = splits.cluttered()
     test, classes = splits.test, list(map(str, range(int(splits.test.y.max()) + 1)))

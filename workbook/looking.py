@@ -17,7 +17,7 @@ from infolib import checks
 from infolib.data import Data
 from infolib.measures import lenses
 from infolib.networks import Layers, Network, select
-from workbook import loading
+from workbook import loading, root
 
 NORMALISED = {"none": None, "imagenet": ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))}  # means and deviations
 WORDS = ("settings", "why not", "network", "unit", "permutes")  # columns of text that may be empty
@@ -53,7 +53,7 @@ def look(
     lens, beside : sequence of str
         Names of lenses, empty for all; baselines, None for those of `look`.
     n : int
-        Number of images, or all if there are fewer.
+        Number of images; of a folder or a .npz all, if there are fewer.
     size : int
         Pixels.
     normalize : str
@@ -77,11 +77,12 @@ def look(
     checks.choice("normalize", normalize, NORMALISED)
     for one in lens:
         checks.choice("lens", one, lenses.LENSES)
-    shape = (3, checks.at_least("size", size, 1), size) if os.path.isdir(data) else ()
+    shape = (3, checks.at_least("size", size, 1), size) if os.path.isdir(root() / _found(data)) else ()
     images = loading.images(_found(data), shape=shape, n=n, seed=seed, fit=True)
     net = _prepared(model, state, normalize, seed)
     names = select(net, _layers(net, layers))
-    of = {"model": model, "state": _hashed(state), "data": images.sha256, "layers": names, "lens": list(lens),
+    content = _hashed(model * os.path.isfile(root() / _found(model))) + _hashed(state)  # a name has none
+    of = {"model": model, "state": content, "data": images.sha256, "layers": names, "lens": list(lens),
           "beside": None if beside is None else list(beside), "n": len(images.y), "size": list(images.x.shape[1:]),
           "normalize": normalize, "seed": seed, "device": device}  # fmt: skip
     file = _File(Path(output), of) if output else None
@@ -124,9 +125,8 @@ class _File:
             self.path.write_text(kept)
         if kept.count("\n") < 2:
             return None
-        table = pd.read_csv(
-            self.path, dtype=dict.fromkeys(("layer", *WORDS), str), keep_default_na=False, na_values=[""]
-        )
+        kinds = dict.fromkeys(("layer", *WORDS), str)
+        table = pd.read_csv(self.path, dtype=kinds, keep_default_na=False, na_values=[""])
         words = [name for name in WORDS if name in table]
         return table.assign(**{name: table[name].fillna("") for name in words})
 

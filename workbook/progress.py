@@ -70,14 +70,8 @@ def noted(cache: Path, table: str, cases: int) -> Iterator[Callable[[int], None]
     """
     run = os.environ.get("INFOLIB_RUN") or f"a notebook's {table}"
     path, temporary = _file(cache, run), _file(cache, f"{run}.{os.getpid()}").with_suffix(".tmp")
-    told: dict[str, Any] = {
-        "run": run,
-        "table": table,
-        "cases": cases,
-        "begun": time.time(),
-        "noted": 0.0,
-        "owner": folders.owner(),
-    }
+    told: dict[str, Any] = {"run": run, "table": table, "cases": cases, "begun": time.time(), "noted": 0.0}
+    told["owner"] = folders.owner()
 
     def note(done: int) -> None:
         if done in (0, cases) or time.time() - told["noted"] > EVERY:
@@ -88,9 +82,11 @@ def noted(cache: Path, table: str, cases: int) -> Iterator[Callable[[int], None]
                 temporary.replace(path)
 
     note(0)
-    yield note
-    if not os.environ.get("INFOLIB_RUN"):  # of a run, the runner knows when it has ended
-        forget(cache, run)
+    try:
+        yield note
+    finally:
+        if not os.environ.get("INFOLIB_RUN"):  # of a run, the runner knows when it has ended
+            forget(cache, run)
 
 
 def forget(cache: Path, run: str) -> None:
@@ -145,13 +141,9 @@ def spoken(seconds: float) -> str:
     >>> [spoken(seconds) for seconds in (4.2, 90, 9000)]
     ['4 s', '2 min', '2.5 h']
     """
-    return (
-        f"{seconds:.0f} s"
-        if seconds < 60
-        else f"{seconds / 60:.0f} min"
-        if seconds < 5400
-        else f"{seconds / 3600:.1f} h"
-    )
+    if seconds < 60:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
 
 
 def _file(cache: Path, run: str) -> Path:

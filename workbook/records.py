@@ -240,7 +240,7 @@ def columns(record: Any) -> dict[str, Any]:
     Parameters
     ----------
     record : dataclass
-        Its fields are numbers, strings, None, or sequences and dicts of those.
+        Its fields are numbers, strings, None, sequences of those, or dicts of numbers.
 
     Returns
     -------

@@ -363,7 +363,8 @@ def _place(notebook: str, profile: str, name: str | None, changed: Mapping[str, 
             "give the report a name (--name), and so a place of its own"
         )
     if name is not None and not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,39}", name):
-        raise ValueError(f"name must be at most 40 letters, digits, dots, hyphens and underscores, got {name!r}")
+        raise ValueError("name must be at most 40 letters, digits, dots, hyphens and underscores, "
+                         f"a letter or a digit first, got {name!r}")  # fmt: skip
     return reports_folder(profile) / (notebook if name is None else f"{notebook}@{name}")
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import pandas as pd
 
-from workbook import charts, claims, cluster, store
+from workbook import charts, claims, cluster, records, store
 from workbook import run as runner
 
 MOST = 10_000  # cases that are run unasked
@@ -66,6 +66,8 @@ def run(
 ) -> list[str]:
     """Run the cases that have no report yet, each as `<notebook>@sweep-...`, and write a table and a figure of all.
 
+    A report made with other seeds (INFOLIB_SEED_SHIFT) or on another device (INFOLIB_DEVICE) does not count.
+
     Parameters
     ----------
     notebook, profile : str
@@ -73,7 +75,7 @@ def run(
     todo : sequence of dict
         As of `cases`.
     place : Path
-        Folder for results.csv, figure.png and index.html, which are renewed after each case.
+        Folder for results.csv, index.html and, once a claim has a number, figure.png; they are renewed after each case.
     fresh : bool
         Whether to run cases that have a report again, without the cache.
     scheduler : str, optional
@@ -105,14 +107,14 @@ def run(
 
 
 def _rows(folder: Path, case: Mapping[str, Any]) -> pd.DataFrame | None:
-    """The claims' numbers of a report, with the parameters of its case; None if there is none."""
+    """The claims' numbers of a report, with the parameters of its case; None without one of these seeds and device."""
     with suppress(OSError, ValueError, KeyError):
-        values = json.loads((folder / "provenance.json").read_text(encoding="utf-8"))["parameters"]
-        if {name: values[name] for name in case} == json.loads(json.dumps(case)):
+        record = json.loads((folder / "provenance.json").read_text(encoding="utf-8"))
+        made = {"seeds from": 0, "device": "cpu"} | record["parameters"] | record["overridden"]
+        wanted = json.loads(json.dumps(case)) | {"seeds from": records.seeds(1)[0], "device": str(store.device())}
+        if {name: made[name] for name in wanted} == wanted:
             found = pd.read_csv(folder / "verdicts.csv", keep_default_na=False, na_values=dict.fromkeys(NUMBERS, ""))
-            shown = {
-                name: value if isinstance(value, int | float | str) else str(value) for name, value in case.items()
-            }
+            shown = {name: one if isinstance(one, int | float | str) else str(one) for name, one in case.items()}
             return pd.DataFrame(shown, index=found.index).join(found[COLUMNS]).assign(report=folder.name)
     return None
 
@@ -122,7 +124,9 @@ def _write(place: Path, table: pd.DataFrame, names: Sequence[str]) -> None:
     temporary = place / ".results.csv"
     table.to_csv(temporary, index=False)
     os.replace(temporary, place / "results.csv")
-    charts.facets(table, names).savefig(place / "figure.png", dpi=100)
+    if table["ours"].notna().any():
+        charts.facets(table, names).savefig(place / "figure.png", dpi=100)
     page = f"<!doctype html><html lang=en><title>{place.name}</title><h1>{place.name}</h1>"
-    page += "<img src=figure.png alt='The number of each claim, with its interval, by the parameters of the grid'>"
+    alt = "The number of each claim, with its interval, by the parameters of the grid"
+    page += f"<img src=figure.png alt='{alt}'>" * (place / "figure.png").exists()
     (place / "index.html").write_text(page + table.to_html(index=False), encoding="utf-8")

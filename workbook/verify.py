@@ -40,9 +40,9 @@ def verify(names: Sequence[str] = (), *, profile: str = "paper") -> list[Outcome
     """Verify the reports of a profile, those with a name of their own too.
 
     A report holds if each of its files has the SHA-256 that its provenance names; its verdicts are those that the rule
-    gives for its values; it ran, by what its provenance says, from a clean tree of a commit of this history, with the
-    profile's own parameters and seeds; its claims are those of that commit; and what decides each of them is the same
-    today, or `CHANGES.md` next to the claims tells what became of it.
+    gives for its values; it ran, by what its provenance says, from a clean tree of a commit of this history, and with
+    the profile's own parameters and seeds, unless it has a name of its own; its claims are those of that commit; and
+    what decides each of them is the same today, or `CHANGES.md` next to the claims tells what became of it.
 
     Parameters
     ----------

@@ -93,6 +93,8 @@ def test_records_of_the_notebook_are_built():
      r"forgetting\[0\]: order must be a permutation of \[0, 1, 2\], or none, got \(2, 1\)"),
     ("forgetting", [{"second": "permuted", "ewc": 1, "replay": 0}], r"forgetting\[0\].replay must be int from 1"),
     ("forgetting", [{"second": "permuted", "ewc": 1, "replay": 9, "tasks": 3}], "must be a list of 2 tasks twice or"),
+    ("forgetting", [{"second": "permuted", "ewc": 1, "replay": 9, "tasks": 11}],
+     r"forgetting\[0\].tasks must be int from 2 to 10, got 11"),
     ("forgetting", [{"second": "permuted", "ewc": 1, "replay": 9}], "of which one is `same`, as claims need"),
     ("codes", [{"data": "digits", "n": 99, "learner": "tree"}], r"codes\[0\].learner must be one of 'perceptron"),
     ("forgetting", [{"second": "shuffled", "ewc": 1, "replay": 9}], r"forgetting\[0\].second must be one of 'permuted"),

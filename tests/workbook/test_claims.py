@@ -85,6 +85,7 @@ def test_verdict_carries_the_profile_that_ran(monkeypatch):
         (torch.tensor(FIVE, requires_grad=True), "claim 09-plateau takes numbers, got tensor"),
         (pd.DataFrame({"a": FIVE}), "claim 09-plateau takes numbers, got 'a'"),
         (3.2, "must have one entry per seed, got 3.2"),
+        ({}, "must have one entry per seed, got {}"),
     ],
 )
 def test_values_that_cannot_be_judged_are_refused(values, message):

@@ -266,6 +266,13 @@ def test_an_address_without_a_scheduler_is_named(address, monkeypatch):
         store.tabulate(where, [(1,)])
 
 
+def test_without_dask_a_scheduler_and_workers_of_this_machine_are_refused_in_words(monkeypatch):
+    monkeypatch.setitem(sys.modules, "distributed", None)
+    for scheduler in ("local", "tcp://127.0.0.1:8"):
+        with pytest.raises(ValueError, match=f"scheduler '{scheduler}' needs Dask"), cluster.serving(scheduler):
+            pass
+
+
 def holding(value):
     x = value
     return lambda a: pd.DataFrame({"a": [a, x]})

@@ -397,7 +397,7 @@ def test_arrays_of_another_form_are_refused(tmp_path, arrays, message):
             "clutter is for one of digits, mnist, .*, got 'nowhere'",
         ),
         ("digits", {"n": 0}, "n must be an integer of at least 1, got 0"),
-        ("digits", {"n": 2000}, "n_test=2000 is more than the 1797 samples"),
+        ("digits", {"n": 2000}, "n=2000: n_test=2000 is more than the 1797 samples"),
         ("digits", {"shape": [8, 8]}, r"shape must be empty or channels, height, width, got \[8, 8\]"),
         ("digits", {"shape": [1, 0, 8]}, "shape must be an integer of at least 1, got 0"),
         ("digits", {"shape": [1, 8.0, 8]}, "shape must be an integer of at least 1, got 8.0"),

@@ -171,6 +171,31 @@ def test_other_pictures_and_a_file_that_nobody_described_are_refused(folder):
     assert (folder / "mine.csv").read_text() == "a,b\n1,2\n"
 
 
+@pytest.mark.usefixtures("few")
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
+def test_a_torchscript_file_that_was_written_anew_is_of_another_run(folder):
+    given = GIVEN | {"model": "net.pt", "lens": ["information"], "output": "out.csv"}
+    torch.jit.script(loading.model("mynets:net", seed=0)).save(str(folder / "net.pt"))
+    first = looking.look(**given)
+    assert looking.look(**given)["value"].tolist() == pytest.approx(first["value"].tolist(), abs=1e-12)
+    torch.jit.script(loading.model("mynets:net", seed=1)).save(str(folder / "net.pt"))
+    with pytest.raises(ValueError, match=r"is of another run: state [0-9a-f]{64}, now [0-9a-f]{64}; name another"):
+        looking.look(**given)
+
+
+@pytest.mark.parametrize("place", ["~/birds", "birds"])
+def test_pictures_are_resized_wherever_their_folder_is_named_from(folder, place, monkeypatch):
+    (folder / "notebooks").mkdir()
+    (folder / "notebooks" / "profiles.toml").touch()
+    (folder / "data").mkdir()
+    (folder / "data" / "checksums.toml").touch()
+    monkeypatch.setenv("INFOLIB_ROOT", str(folder))
+    monkeypatch.setenv("HOME", str(folder))
+    monkeypatch.chdir(folder / "notebooks")
+    with pytest.raises(ValueError, match=r"model cannot take x of shape .*9, 9"):
+        looking.look(**GIVEN | {"data": place, "size": 9})
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

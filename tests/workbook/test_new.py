@@ -45,6 +45,13 @@ def test_it_passes_the_tests_of_form_and_of_claims_and_its_examples_run(copy):
     assert "failed" not in done.stdout
 
 
+def test_its_code_is_as_ruff_would_have_it(copy):
+    made = ["notebooks/10_my_topic.ipynb", "workbook/experiments/nb10_my_topic.py"]
+    for words in (["check"], ["format", "--diff"]):
+        done = run(copy, "-m", "ruff", *words, "--no-cache", *made)
+        assert done.returncode == 0, done.stdout
+
+
 def test_its_claim_is_judged_with_both_controls(copy):
     text = (copy / "notebooks" / "10_my_topic.ipynb").read_text()
     assert "✓ reproduced" in text

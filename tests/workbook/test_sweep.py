@@ -1,3 +1,4 @@
+import json
 import os
 import subprocess
 import sys
@@ -6,9 +7,10 @@ import time
 import nbformat
 import pandas as pd
 import pytest
+import torch
 from click.testing import CliRunner
 
-from workbook import progress, store, sweep
+from workbook import claims, progress, store, sweep
 from workbook import run as runner
 from workbook.__main__ import main
 
@@ -74,6 +76,58 @@ def test_a_sweep_leaves_a_report_for_each_case_and_one_table_and_goes_on(root, m
     assert ran == [9]  # the other one has its report
     call("sweep", "02", "--grid", str(grid), "--fresh")
     assert ran == [9, 0.1, 9]
+
+
+@pytest.fixture
+def ran(root, monkeypatch):
+    """The rates of the cases that are run; each leaves a report as a run does, without a number where the rate is 0."""
+    rates = []
+
+    def run(names, *, overrides, name, **_):
+        rates.append(overrides["rate"])
+        folder = root / "reports" / "quick" / f"{names[0]}@{name}"
+        folder.mkdir(parents=True, exist_ok=True)
+        row = dict.fromkeys(claims.COLUMNS, "") | {"claim": "02-a", "n": 5}
+        row |= {"ours": overrides["rate"] or "", "low": 0, "high": 1}
+        pd.DataFrame([row]).to_csv(folder / "verdicts.csv", index=False)
+        record = {"parameters": overrides, "overridden": runner.overridden(names[0], "quick", overrides)}
+        (folder / "provenance.json").write_text(json.dumps(record))
+        return [runner.Run(one, 1.0) for one in names]
+
+    monkeypatch.setattr(runner, "run", run)
+    (root / "speeds.yaml").write_text("rate: [2.0]\n")
+    return rates
+
+
+def test_a_report_of_other_seeds_or_of_another_device_is_not_taken(root, ran, monkeypatch):
+    again = ("sweep", "02", "--grid", str(root / "speeds.yaml"))
+    for change in (
+        lambda: None,
+        lambda: monkeypatch.setenv("INFOLIB_SEED_SHIFT", "100"),
+        lambda: monkeypatch.setattr(store, "device", lambda: torch.device("cuda", 0)),
+        lambda: monkeypatch.delenv("INFOLIB_SEED_SHIFT"),
+    ):
+        change()
+        ran.clear()
+        assert [call(*again).exit_code, call(*again).exit_code, ran] == [0, 0, [2.0]]
+
+
+def test_a_sweep_in_which_no_claim_has_a_number_has_a_table_and_no_figure(root, ran):
+    written = {"results.csv", "index.html"}
+    for rates, files in (("0.0", written), ("0.0, 2.0", written | {"figure.png"})):
+        (root / "speeds.yaml").write_text(f"rate: [{rates}]\n")
+        result = call("sweep", "02", "--grid", str(root / "speeds.yaml"))
+        assert result.exit_code == 0, result.output
+        place = root / "reports" / "quick" / "sweeps" / "02_good@speeds"
+        assert {path.name for path in place.iterdir()} == files
+        assert ("<img" in (place / "index.html").read_text()) is ("figure.png" in files)
+    assert ran == [0.0, 2.0]
+
+
+def test_a_report_cannot_have_the_name_of_one_of_a_sweep(ran):
+    result = call("run", "02", "--name", "sweep-a")
+    assert (result.exit_code, ran) == (1, [])
+    assert "name must not begin with sweep-, as the reports of a sweep do, got 'sweep-a'" in result.output
 
 
 @pytest.mark.parametrize(
@@ -151,6 +205,10 @@ def test_a_run_that_ends_well_leaves_no_progress(root, monkeypatch):
     monkeypatch.setenv("INFOLIB_RUN", "quick/02_good")
     with pytest.raises(KeyError), progress.noted(store.folder(), "told", 2):
         raise KeyError
+    assert len(progress.states(store.folder())) == 1
+    monkeypatch.delenv("INFOLIB_RUN")
+    with pytest.raises(KeyboardInterrupt), progress.noted(store.folder(), "of a notebook that is open", 2):
+        raise KeyboardInterrupt
     assert len(progress.states(store.folder())) == 1
     (done,) = runner.run()
     assert (done.error, told.read_text()) == (None, "quick/02_good")

@@ -546,7 +546,8 @@ def public(depth: int, pretrained: bool, place: int, n: int, kernels: Sequence[K
     Returns
     -------
     DataFrame
-        Columns: those of `information`, what ("layers" or "known layers"), depth, network, seed (the batch's place).
+        Columns: those of `information`, what ("layers" or "known layers"), depth, network, data, seed (the batch's
+        place).
     """
     model, data = models.resnet(depth, pretrained=pretrained, seed=place), _cifar(place, n)
     ends = {layer.partition(".")[0]: layer for layer in activations.layers(model)}  # the last of each stage

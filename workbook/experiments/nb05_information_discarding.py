@@ -116,12 +116,8 @@ class ResNet(Search):
 RECORDS = {"networks": Network, "resnets": ResNet, "segmentation": nb05_segmentation.Segmentation}
 SOME = Rule(f"in the order of {KINDS}, with the first three", lambda f: f == [k for k in KINDS if k in {*MAIN, *f}])
 BEHIND = Rule("with conv6 and fc1 at its end, behind two others", lambda f: f[-2:] == ["conv6", "fc1"] and len(f) > 3)
-SIZES = {"n_images": Two, "steps": Natural, "n_seeds": Seeds}
-RANGES = SIZES | {
-    "layers": Annotated[list[Layer], RISING, BEHIND],
-    "kinds": Annotated[list[str], SOME],
-    "decoded": Annotated[list[Layer], RISING, entries(2)],
-}
+RANGES = {"n_images": Two, "steps": Natural, "n_seeds": Seeds, "layers": Annotated[list[Layer], RISING, BEHIND],
+          "kinds": Annotated[list[str], SOME], "decoded": Annotated[list[Layer], RISING, entries(2)]}  # fmt: skip
 
 
 def check(parameters: Mapping[str, Any]) -> None:

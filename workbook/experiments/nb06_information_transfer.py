@@ -16,7 +16,7 @@ from infolib import activations, checks, training
 from infolib.data import Data
 from infolib.measures import transfer
 from workbook import datasets, models, records
-from workbook.records import Count, Natural, NotNegative, Positive, Rate, Rule, Seeds, Ten, Two, Units, between, entries
+from workbook.records import Count, Natural, NotNegative, Positive, Rate, Rule, Seeds, Ten, Units, between, entries
 
 IN_A_ROW = [[], *([*range(first, end)] for first in range(9) for end in range(first + 2, 11))]
 Classes = Annotated[tuple[int, ...], Rule("in a row, two or more, or none", lambda found: [*found] in IN_A_ROW)]
@@ -161,7 +161,7 @@ class Forgetting:
     """Tasks that are learnt in turn, and what each method has to hold the ones before by."""
 
     second: Literal["permuted", "split", "same"]  # permuted pixels; classes 0 to 4, then 5 to 9; or new images
-    tasks: Two = 2  # how many
+    tasks: Annotated[int, between(2, 10)] = 2  # how many
     order: tuple[int, ...] = ()  # in which they are learnt, a permutation of 0, 1, ...; none: as they come
     ewc: NotNegative  # strength of elastic weight consolidation
     ewc_samples: Count = 200  # that its Fisher information is measured on

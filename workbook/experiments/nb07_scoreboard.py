@@ -130,7 +130,7 @@ def looked(
     Returns
     -------
     DataFrame
-        As `lenses.look` returns it, without what is aligned with labels.
+        As `lenses.look` returns it, without network, seed and width, and without what is aligned with labels.
     """
     table = lenses.look(model, data, layers, lenses=list(sizes), seed=seed, beside=(), **sizes)
     return (

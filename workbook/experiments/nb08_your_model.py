@@ -61,7 +61,7 @@ def check(parameters: Mapping[str, Any]) -> None:
 
 ANIMALS, PEOPLE = ("cat", "dog", "cow", "fox"), ("girl", "boy", "nurse", "king")
 WORDS = ("", "the", "a", "old", "small", "happy", "sees", "hears", "follows", *ANIMALS, *PEOPLE)  # "" fills up
-LENGTH = 8  # words of the longest sentence
+LENGTH = 8  # places for words; a sentence has 5 to 7
 
 
 class Reader(nn.Module):

@@ -61,7 +61,7 @@ class Network:
     share: Pairs  # of all pairs that the network is trained on
     few: Pairs  # the same for the configuration with too few pairs
     lr: Rate  # learning rate
-    steps: Count  # of training
+    steps: Count  # of training, at most: it ends at the last checkpoint
     weight_decay: NotNegative = 1.0  # of all weights
     warm: Count = 10  # steps until the learning rate is reached
     width: Units = 128  # units of the embedding
@@ -135,7 +135,7 @@ def check(parameters: Mapping[str, Any]) -> None:
     Raises
     ------
     ValueError
-        Names the parameter: for no network, checkpoints that do not begin at 0 or lie beyond the end of training,
+        Names the parameter: for no network, checkpoints that do not begin at 0 or lie beyond a network's steps,
         more pairs to measure or labels to send than are held out, and arms without those that claims compare.
     """
     networks, how, checkpoints = parameters["networks"], parameters["measured"], parameters["checkpoints"]
@@ -148,7 +148,7 @@ def check(parameters: Mapping[str, Any]) -> None:
             least = network.p**2 - round(network.share * network.p**2)
             checks.within("n of measured", how.n, 10, least), checks.within("k of measured", how.k, 10, least)
             last, end = checkpoints[-1], network.steps
-            checks.hold("the last of checkpoints", last, last <= end, f"at most {end}, where training ends")
+            checks.hold("the last of checkpoints", last, last <= end, f"at most {end}, the steps of the network")
 
 
 def pairs(p: int) -> Data:
@@ -306,7 +306,7 @@ def measured(
     data : Data
         Held-out pairs, of which the first are measured.
     layers : list of str
-        For tables -> the network's own name.
+        The network's own names of LAYERS, in that order.
     how : Measured
         What is measured, and on how much.
     known : Data

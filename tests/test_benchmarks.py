@@ -1,12 +1,8 @@
 """The simulation of the verdict rule, and the table that it left; the page of faults."""
 
-<<<<<<< HEAD
-from benchmarks import faults, looks
-=======
 import pytest
 
-from benchmarks import faults, stability
->>>>>>> mend-hw
+from benchmarks import faults, looks, stability
 from benchmarks import rule as simulation
 from workbook import root
 
@@ -43,7 +39,6 @@ def test_a_part_of_the_faults_that_is_counted_again_leaves_the_rows_of_the_other
     ]
 
 
-<<<<<<< HEAD
 def test_what_twice_as_many_layers_and_images_take_is_read_from_complete_rows(tmp_path):
     (k, n), rows = looks.HERE, ["lens,layers,images,processor_s,peak_bytes"]
     for layers, size, seconds in ((k, n, 2), (2 * k, n, 3), (k, 2 * n, 8)):
@@ -54,8 +49,8 @@ def test_what_twice_as_many_layers_and_images_take_is_read_from_complete_rows(tm
     table = [line for line in looks.section(tmp_path) if line.startswith("| ")][1:]
     assert table == [f"| {lens} | 2.0 s | 1.00 GB | 1.5 × | 4.0 × |" for lens in ("information", "discarding")]
     assert looks.section(tmp_path / "nowhere") == []
-=======
+
+
 def test_stability_without_runs_under_other_seeds_says_what_to_run():
     with pytest.raises(SystemExit, match="no report is named shift7: INFOLIB_SEED_SHIFT=7 infolib run --name shift7"):
         stability.main([7])
->>>>>>> mend-hw

@@ -332,7 +332,8 @@ def said(rows: Sequence[Mapping[str, Any]]) -> str:
     word, attempted = rows[0]["word"], len(rows)
     parts = [word]
     if attempted > 1:
-        parts.append(f"reproduced on {sum(row['verdict'] == 'reproduced' for row in rows)} of {attempted}")
+        good = "passes" if rows[0]["role"] == "check" else "reproduced"
+        parts.append(f"{good} on {sum(row['verdict'] == good for row in rows)} of {attempted}")
     (weakest, *_) = [row for row in rows if row["verdict"] == word]
     if word == "holds without it too":
         parts.append(f"difference {shown(weakest, 'paired_')}")
@@ -367,15 +368,17 @@ def _rows(claim: Claim, groups: Mapping[str, Mapping[str, list[Any]]], profile: 
     rows = []
     for data, values in groups["claim"].items():
         control, positive, bound = (groups[role][data] if role in groups else None for role in GIVEN[1:])
-        rows.append(same | {"data": data} | _row(rule.judged(claim, values, control, positive, bound or ()), bound))
+        found = rule.judged(claim, values, control, positive, bound or ())
+        rows.append(same | {"data": data} | _row(claim, found, bound))
     word = max((row["verdict"] for row in rows), key=[*rule.SYMBOL, *rule.CHECKED].index)
     return [row | {"word": word} for row in rows]
 
 
-def _row(found: rule.Verdict, bound: Sequence[bool] | None) -> dict[str, Any]:
+def _row(claim: Claim, found: rule.Verdict, bound: Sequence[bool] | None) -> dict[str, Any]:
     parts = {"control_": found.control, "paired_": found.paired, "positive_": found.positive}
     row = {f"{name}{end}": getattr(part, end) for name, part in parts.items() for end in ("mean", "low", "high")}
-    seen = "" if not found.positive.n else "not seen" if "not seen" in found.note else "seen"
+    inside = claim.place(found.positive.low, found.positive.high) == "inside" and "level" not in found.note
+    seen = "" if not found.positive.n else "seen" if inside else "not seen"
     row |= {"ours": found.values.mean, "low": found.values.low, "high": found.values.high, "n": found.values.n}
     row |= {
         "control": found.control_word,

@@ -120,6 +120,20 @@ def test_data_sets_are_judged_apart_and_the_word_is_the_weakest(capsys):
         book.judge("09-plateau", values, control={"mnist": FAR})
 
 
+def test_a_check_on_several_data_sets_says_on_how_many_it_passes(capsys):
+    values = {"mnist": FIVE, "digits": FAR}
+    Book([claim(role="check")]).judge("09-plateau", values)
+    assert "fails, passes on 1 of 2" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(("positive", "word"), [(FIVE, "seen"), (FAR, "not seen"), (FAR[:2], "not seen"), (None, "")])
+def test_the_positive_control_is_seen_where_its_interval_is_inside(positive, word):
+    of = {} if positive is None else {"positive": "known"}
+    book = Book([claim(control="untrained", **of)], show=False)
+    book.judge("09-plateau", FIVE[:2], control=FAR[:2], positive=positive)  # too few seeds to note anything of it
+    assert book.verdicts["positive"].tolist() == [word]
+
+
 def test_values_are_kept_unrounded_and_verdicts_are_rebuilt_from_them(tmp_path):
     kinds = [
         claim(control="c", positive="p"), claim(id="09-up", kind="trend", expected="increasing", tolerance=0.5),

@@ -71,8 +71,8 @@ def lens_profiles(table: pd.DataFrame, *, title: str = "") -> Figure:
         ax.margins(y=0.08)
     for ax in axes.flat[len(quantities) :]:
         ax.remove()
-    edges: list[Any] = [("floor, ceiling", (INK, EDGE)), ("permuted pairs", (INK, CHANCE))]
-    styles = [*zip(networks, LINES, strict=False), *edges]
+    edges = [("floor, ceiling", (INK, EDGE)), ("permuted pairs", (INK, CHANCE))]
+    styles: list[Any] = [*zip(networks, LINES, strict=False), *edges]
     handles = [Line2D([], [], color=colour, ls=ls, label=label) for label, (colour, ls) in styles]
     figure.legend(handles=handles, loc="outside upper right", ncols=len(handles), fontsize=9, frameon=False)
     figure.suptitle(title, fontsize=10, x=0.01, ha="left")

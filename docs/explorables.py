@@ -126,7 +126,7 @@ def codelengths() -> dict:
         splits = digits(n_train=899)
         pool, sent = splits.train[:500], splits.train[500:]
         draw = torch.Generator().manual_seed(NETWORK)
-        sent, pool = (Data(part.x, redrawn(part.y, noise, draw)) for part in (sent, pool))
+        sent, pool = (part.noisy_labels(noise, generator=draw) for part in (sent, pool))
         theta = training.zero_head(models.mlp([64, width, 10], seed=NETWORK))
         learner = partial(transfer.network, steps=150, batch_size=32, lr=3e-3)
         for start, state in zip(starts, (theta, learner(theta, pool, NETWORK)), strict=True):
@@ -152,12 +152,6 @@ def codelengths() -> dict:
             line("bits saved so far (information transfer)", by, saved, axes, "told"),
         ],
     }
-
-
-def redrawn(y: Tensor, noise: float, draw: torch.Generator) -> Tensor:
-    """Labels of which a fraction is drawn anew."""
-    change = torch.rand(len(y), generator=draw) < noise
-    return torch.where(change, torch.randint(10, y.shape, generator=draw), y)
 
 
 def noise_and_maps() -> dict:

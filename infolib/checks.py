@@ -94,10 +94,9 @@ def integers(name: str, value: Any, *, min_ndim: int = 1) -> "Tensor":
     """
     import torch
 
-    tensor = _tensor(name, value, "integers")
+    tensor = _filled(name, _tensor(name, value, "integers"), min_ndim, finite=False)
     if tensor.is_floating_point():
         raise ValueError(f"{name} must be integers, got {tensor.dtype}")
-    tensor = _filled(name, tensor, min_ndim)
     return tensor.to(torch.uint8) if tensor.dtype in (torch.bool, torch.uint8) else tensor.long()
 
 

@@ -43,9 +43,9 @@ class Data:
     y: Tensor
 
     def __post_init__(self) -> None:
-        for name in ("x", "y"):
+        for name, check in (("x", checks.inputs), ("y", checks.samples)):
             if not isinstance(value := getattr(self, name), Tensor):  # a check of every value only here: rows are many
-                object.__setattr__(self, name, checks.inputs(name, value, empty=True))
+                object.__setattr__(self, name, check(name, value, empty=True))
         x = checks.leaves(self.x)[0]
         if x.ndim == 0 or self.y.ndim == 0 or len(x) != len(self.y):
             shapes = tuple(x.shape), tuple(self.y.shape)
@@ -171,13 +171,18 @@ class Data:
         Data
             Samples of these classes alone, in the same order.
 
+        Raises
+        ------
+        ValueError
+            For no classes, and for classes that are not integers.
+
         Examples
         --------
         >>> data = Data(torch.zeros(6, 1), torch.arange(6))
         >>> data.of_classes([3, 4]).y.tolist(), data.of_classes([3, 4], renumber=False).y.tolist()
         ([0, 1], [3, 4])
         """
-        wanted = torch.as_tensor(classes)
+        wanted = checks.integers("classes", classes)
         chosen = self[torch.isin(self.y, wanted)]
         return Data(chosen.x, (chosen.y[:, None] == wanted).long().argmax(1)) if renumber else chosen
 
@@ -254,7 +259,7 @@ def gathered(name: str, data: Any) -> Data:
         Name of the argument, for the error message.
     data : Data, (x, y), Dataset or DataLoader
         Of a Dataset each sample, of a DataLoader each batch is (x, y), or a mapping with the labels as "labels",
-        "label" or "y"; at most MOST samples.
+        "label" or "y"; at most MOST samples. A list of two tuples, or of two mappings, is a Dataset of two samples.
 
     Returns
     -------
@@ -272,7 +277,8 @@ def gathered(name: str, data: Any) -> Data:
     >>> gathered("data", [(torch.zeros(3), 1), (torch.ones(3), 0), (torch.ones(3), 1)]).y
     tensor([1, 0, 1])
     """
-    if isinstance(data, tuple | list) and len(data) == 2 and all(hasattr(y, "__len__") for y in data):
+    whole = isinstance(data, tuple | list) and len(data) == 2 and all(hasattr(y, "__len__") for y in data)
+    if whole and not (isinstance(data, list) and all(isinstance(one, tuple | Mapping) for one in data)):
         data = Data(*data)
     if not isinstance(data, Data):
         if isinstance(data, str | Mapping) or not (hasattr(data, "__iter__") or hasattr(data, "__getitem__")):
@@ -394,7 +400,7 @@ class Splits:
         Raises
         ------
         ValueError
-            For images whose side is not even, and for a part of a single image.
+            For images that are not square, whose side is not a multiple of 4, and for a part of a single image.
 
         Examples
         --------
@@ -454,8 +460,9 @@ def stratified_order(y: Tensor, generator: torch.Generator) -> Tensor:
 
 def _clutter(x: Tensor, patches: int, generator: torch.Generator) -> Tensor:
     n, side = len(x), x.shape[-1]
-    if side % 2 or x.shape[-2] != side or n == 1:
-        raise ValueError(f"images must be square, with an even side, and more than one, got shape {tuple(x.shape)}")
+    if side % 4 or x.shape[-2] != side or n == 1:
+        what = "images must be square, with a side that is a multiple of 4, and more than one"
+        raise ValueError(f"{what}, got shape {tuple(x.shape)}")
     draw = partial(torch.randint, generator=generator)
     size, border = side // 2, side // 4
     canvas = x.new_zeros(*x.shape[:-2], side + 2 * border, side + 2 * border)

@@ -303,8 +303,8 @@ def evaluate(model: nn.Module, data: Data, *, batch_size: int = 1024) -> Evaluat
     Raises
     ------
     ValueError
-        For no data, a batch size below 1, samples that the model cannot take, outputs that are not logits (n, classes)
-        or NaN, and labels that are not integers from 0 to classes - 1, such as -100.
+        For no data, a batch size below 1, samples that the model cannot take, outputs that are not logits (n, classes),
+        NaN or +infinity, and labels that are not integers from 0 to classes - 1, such as -100.
 
     Examples
     --------
@@ -317,10 +317,10 @@ def evaluate(model: nn.Module, data: Data, *, batch_size: int = 1024) -> Evaluat
     with evaluating(model):
         for x, y in zip(data.x.split(batch_size), data.y.split(batch_size), strict=True):
             logits, y = _logits(model, x.to(device), largest).double(), y.to(device)
-            if logits.isnan().any():
-                raise ValueError("the outputs of model must be numbers, got NaN")
+            if (log_p := log_softmax(logits, 1)).isnan().any():
+                raise ValueError("the outputs of model must be numbers below infinity, got NaN or infinity")
             right += (logits.argmax(1) == y).sum().item()
-            nats += nll_loss(log_softmax(logits, 1), y, reduction="sum").item()
+            nats += nll_loss(log_p, y, reduction="sum").item()
     return Evaluation(right / len(data), nats / len(data) / math.log(2))
 
 
@@ -420,7 +420,8 @@ def train_many(
     Parameters
     ----------
     models : sequence of nn.Sequential
-        ReLU perceptrons of one shape, without batch normalisation or dropout; they do not change.
+        ReLU perceptrons of one shape, with biases and without frozen weights, batch normalisation or dropout; they do
+        not change.
     data : sequence of Data
         Samples with their labels, for each model; a model without samples is not trained.
     steps, batch_size : int
@@ -576,8 +577,7 @@ def narrow(model: nn.Module, head: slice) -> nn.Module:
     >>> torch.allclose(narrow(net, slice(2, 4))(x), net(x)[:, 2:4])
     True
     """
-    model = copy.deepcopy(checks.network("model", model))
-    last = last_linear(model)
+    last = last_linear(model := copy.deepcopy(checks.network("model", model)))
     left = last.weight[_slice(head)].detach()
     if len(left) == 0:
         raise ValueError(f"head must leave some of the {last.out_features} outputs, got {head}")
@@ -705,8 +705,7 @@ def distillation(model: nn.Module, head: slice, *, weight: float = 4.0, temperat
     True
     """
     model, weight = copy.deepcopy(checks.network("model", model)), checks.within("weight", weight, 0)
-    head = _slice(head)
-    temperature = checks.within("temperature", checks.positive("temperature", temperature), 0)
+    head, temperature = _slice(head), checks.within("temperature", checks.positive("temperature", temperature), 0)
 
     def penalty(now: nn.Module, x: Tensor) -> Tensor:
         with evaluating(model):
@@ -800,11 +799,13 @@ def _minibatch(data: Data, u: Tensor, memory: Data | None) -> tuple[Tensor, Tens
 
 def _stacked(models: Sequence[nn.Sequential]) -> list[Tensor]:
     """The weights (models, inputs, outputs) and biases (models, 1, outputs) of perceptrons of one shape."""
-    shapes = {tuple(tuple(p.shape) for p in model.parameters()) for model in models}
-    allowed = (nn.Sequential, nn.Flatten, nn.Linear, nn.ReLU)
-    strange = {type(m).__name__ for model in models for m in model.modules() if not isinstance(m, allowed)}
-    if len(shapes) > 1 or strange or any(p.ndim > 2 for p in models[0].parameters()):
-        raise ValueError(f"models must be ReLU perceptrons of one shape, got {len(shapes)} shapes, {sorted(strange)}")
+    shapes = {tuple(tuple(p.shape) for p in model.parameters() if p.requires_grad) for model in models}
+    every = [[m for _, m in model.named_modules(remove_duplicate=False)] for model in models]
+    kinds = {" ".join(type(m).__name__ for m in own if not isinstance(m, nn.Sequential | nn.Flatten)) for own in every}
+    wanted = {" ReLU ".join(["Linear"] * (len(shape) // 2)) or "nothing" for shape in shapes}  # each has two
+    if len(shapes) > 1 or kinds != wanted:
+        what = "ReLU perceptrons of one shape, with biases and without frozen weights"
+        raise ValueError(f"models must be {what}, got {len(shapes)} shapes, {sorted(kinds)}")
     columns = zip(*(model.parameters() for model in models), strict=True)
     stacked = [torch.stack([(p.T if p.ndim == 2 else p[None]).detach() for p in column]) for column in columns]
     return [parameter.contiguous().requires_grad_() for parameter in stacked]

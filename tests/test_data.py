@@ -3,7 +3,8 @@
 import pytest
 import torch
 
-from infolib.data import Data, Splits
+from infolib import checks
+from infolib.data import Data, Splits, gathered
 from workbook import datasets
 
 
@@ -61,6 +62,9 @@ def test_samples_of_classes_in_their_order_with_labels_of_their_own_or_not(digit
     assert torch.equal(kept.y, digits.y[chosen])
     assert torch.equal(own.y, (kept.y == 3).long())
     assert torch.equal(digits.of_classes(range(5, 10)).y, digits.y[digits.y >= 5] - 5)
+    for wrong, message in (([], "classes is empty"), ([1.5], "classes must be integers, got")):
+        with pytest.raises(ValueError, match=message):
+            digits.of_classes(wrong)
 
 
 def test_each_part_is_changed_in_turn(digits):
@@ -99,7 +103,26 @@ def test_an_image_is_not_its_own_clutter():
     assert canvas[1].sum() == 16
 
 
-def test_clutter_needs_square_images_of_even_sides():
-    data = Data(torch.zeros(2, 1, 5, 5), torch.arange(2))
-    with pytest.raises(ValueError, match="images must be square, with an even side"):
+@pytest.mark.parametrize("shape", [(5, 5), (6, 6), (10, 10), (4, 8)])
+def test_clutter_needs_square_images_whose_border_is_a_whole_number_of_pixels(shape):
+    data = Data(torch.zeros(2, 1, *shape), torch.arange(2))
+    with pytest.raises(ValueError, match="images must be square, with a side that is a multiple of 4"):
         Splits(data, data, data, "odd", {}).cluttered()
+
+
+def test_labels_are_one_array():
+    assert Data(torch.zeros(2, 3), (torch.tensor(4), torch.tensor(5))).y.tolist() == [4, 5]
+    for y in ((torch.zeros(2), torch.ones(2)), {"y": torch.zeros(2)}):
+        with pytest.raises(ValueError, match=f"y must be an array of numbers, got {type(y).__name__}"):
+            Data(torch.zeros(2, 3), y)
+
+
+def test_two_samples_in_a_list_are_no_pair():
+    a, b = torch.zeros(3), torch.ones(3)
+    for two in ([(a, 1), (b, 0)], [(a, torch.tensor(1)), (b, torch.tensor(0))],
+                [{"x": a, "labels": 1}, {"x": b, "labels": 0}]):  # fmt: skip
+        found = gathered("data", two)
+        assert found.y.tolist() == [1, 0]
+        assert torch.equal(checks.leaves(found.x)[0], torch.stack([a, b]))
+    for pair in ([torch.stack([a, b]), (1, 0)], ((a[:2], b[:2]), [1, 0]), [(a[:2], b[:2]), torch.tensor([1, 0])]):
+        assert gathered("data", pair).y.tolist() == [1, 0]

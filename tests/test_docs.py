@@ -1,5 +1,6 @@
 """The pages of docs/: their code runs, their links lead somewhere, their drawings and numbers are what code makes."""
 
+import ast
 import json
 import math
 import pkgutil
@@ -102,6 +103,23 @@ def test_the_references_have_every_paper_that_notebooks_and_claims_cite():
         r"(?:arxiv\.org/abs/|arXiv\.?\s?|\b)(1\d\d\d\.\d{5}|2\d\d\d\.\d{5})\b", prose(path))}  # fmt: skip
     assert len(cited) > 8
     assert {number for number in cited if f"doi.org/10.48550/arXiv.{number}" not in text} == set()
+
+
+def test_the_references_have_every_paper_that_docstrings_of_the_library_cite():
+    """As "Name et al. 2000", "Name & Name 2000", "Name, Name & Name 2000" and "Name 2000"."""
+    heads = [entry.split("*")[0] for entry in (DOCS / "references.md").read_text().split("\n- ")[1:]]
+    cited = {found for path in (root() / "infolib").rglob("*.py") for doc in docstrings(path) for found in re.findall(
+        r"\b((?:[A-Z][\w-]+, )*[A-Z][\w-]+(?: & [A-Z][\w-]+| et al\.)?),? \(?((?:19|20)\d\d)\b", doc)}  # fmt: skip
+    assert len(cited) > 30
+    for names, year in cited:
+        words = {year, *re.findall(r"[A-Z][\w-]+", names)}
+        assert any(words <= set(re.findall(r"[\w-]+", head)) for head in heads), f"{names} {year}"
+
+
+def docstrings(path):
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef):
+            yield " ".join((ast.get_docstring(node) or "").split())
 
 
 def prose(path):

@@ -137,6 +137,54 @@ def test_planes_of_layers_share_their_colours_and_ring_the_marks(paths):
     assert [text.get_text() for text in panels[3].get_legend().get_texts()] == ["patience 5"]
 
 
+def test_a_plane_of_one_step_names_its_layers(paths):
+    figure = plotting.planes(paths[(paths["control"] == 0) & (paths["step"] == 10)], row="net")
+    labels = [text.get_text() for text in figure.axes[1].get_legend().get_texts()]
+    assert labels == ["conv1, step 10", "conv2, step 10"]
+
+
+def test_what_is_more_than_there_are_colours_or_markers_is_drawn_too(curves):
+    rows = [{"net": "mlp", "layer": f"fc{i}", "step": step, "seed": 0, "I(X;T)": i, "I(T;Y)": i}
+            for i in range(20) for step in (1, 9)]  # fmt: skip
+    ax = plotting.planes(pd.DataFrame(rows), [("I(X;T)", "I(T;Y)")], row="net").axes[0]
+    assert len(ax.get_legend().get_texts()) == 40
+    marks = {f"rule {i}": 1 for i in range(12)}
+    figure = plotting.layer_planes(pd.DataFrame(rows), row="net", marks={"mlp": marks})
+    assert [text.get_text() for text in figure.axes[19].get_legend().get_texts()] == list(marks)
+    rows = [(f"fig{i}", "bits", i, seed, i) for i in range(20) for seed in (0, 1)]
+    figure = plotting.agreement(pd.DataFrame(rows, columns=["figure", "unit", "value", "seed", "ours"]))
+    assert len(figure.axes[0].get_legend().get_texts()) == 20
+    many = pd.concat([estimated([2, 4]).assign(estimator=f"e{i}") for i in range(12)])
+    assert len(plotting.estimates(many, "n", ax=plt.figure().gca()).get_legend().get_texts()) == 13
+    one = curves[(curves["network"] == "a") & (curves["mode"] == "mean")]
+    many = pd.concat([one[one["quantity"] == "entropy"].assign(quantity=f"q{i}") for i in range(12)])
+    for drawn, some in ((12, many), (13, pd.concat([many, one[one["quantity"] == "random"]]))):
+        assert [len(ax.get_lines()) for ax in plotting.ablation(some).axes] == [drawn] * 6
+
+
+def test_a_line_may_lack_a_layer_or_a_place(plane):
+    some = plane[(plane["step"] == 0) | (plane["layer"] != "hidden10")]
+    ax = plotting.depth_profile(some, "I(X;T)")
+    assert ax.containers[1][0].get_ydata() == pytest.approx([4, math.nan, 2], nan_ok=True)
+    levels = {"I(X;T) chance": some["I(X;T)"] / 2, "I(T;Y) chance": 0.25}
+    figure = plotting.chance_profiles(some.assign(**levels, alpha=2), hue="step", row="alpha")
+    dotted = [line.get_ydata() for line in figure.axes[0].get_lines() if line.get_linestyle() == ":"]
+    assert dotted[1] == pytest.approx([2, math.nan, 1], nan_ok=True)
+    both = pd.concat([estimated([2, 4, 16]), estimated([2, 16]).assign(estimator="bins")])
+    ax = plotting.estimates(both, "n", ax=plt.figure().gca())
+    assert ax.containers[1][0].get_ydata() == pytest.approx([1.5, math.nan, 1.5], nan_ok=True)
+
+
+def test_pictures_may_have_a_gradient_and_have_a_dimension_of_channels(look):
+    x = torch.zeros(2, 1, 4, 4, requires_grad=True)
+    assert len(plotting.images(x, [0, 1], n=2).axes) == 2
+    assert plotting.heat_maps(x, {"conv1": torch.rand(2, 2, 2)}, unit="H").axes[0].images
+    for call in (lambda: plotting.images(x[:, 0], [0, 1], n=2), lambda: plotting.lens_page(look, images=x[:, 0]),
+                 lambda: plotting.heat_maps(x[:, 0], {"conv1": torch.rand(2, 2, 2)}, unit="H")):  # fmt: skip
+        with pytest.raises(ValueError, match=r"needs at least 4 dimension\(s\), got shape \(2, 4, 4\)"):
+            call()
+
+
 def test_sequential_colours_darken():
     brightness = [sum(colour) for colour in plotting.sequential(5)]
     assert brightness == sorted(brightness, reverse=True)
@@ -423,7 +471,7 @@ def test_lens_page_draws_all_networks_or_refuses(look):
         plotting.lens_page(look[:0])
     with pytest.raises(ValueError, match="first must be one of trained, untrained, got 'tained'"):
         plotting.lens_page(look, first="tained")
-    with pytest.raises(ValueError, match=r"table must have the columns of lenses\.look, and lacks network"):
+    with pytest.raises(ValueError, match=r"table must have the columns lens, .*, why not, and lacks network"):
         plotting.lens_page(look.drop(columns="network"))
 
 
@@ -483,8 +531,8 @@ def test_lens_profiles_draw_each_quantity_between_its_edges(look):
     permuted = look["depth"].where((look["quantity"] == "I(X;T)") & (look["network"] == "trained"))
     figure = plotting.lens_profiles(look.assign(**edges, permuted=permuted), title="digits")
     assert [ax.get_title(loc="left") for ax in figure.axes] == [
-        "I(X;T)  [bit]", "RS share", "class information  [bit]", "discarding  [bit]", "concentration  [bit]",
-        "codelength  [bit per label]",
+        "I(X;T)  [bits]", "RS share", "class information  [bits]", "discarding  [bits]", "concentration  [bits]",
+        "codelength  [bits per label]",
     ]  # fmt: skip
     panels = {ax.get_title(loc="left").split("  ")[0]: ax for ax in figure.axes}
     ax = panels["I(X;T)"]
@@ -508,7 +556,7 @@ def test_lens_profiles_of_too_much_are_refused(look):
     nine = pd.concat([look.assign(quantity=f"q{i}") for i in range(9)])
     with pytest.raises(ValueError, match=r"the number of quantities must be .* 8, got 9"):
         plotting.lens_profiles(nine)
-    with pytest.raises(ValueError, match=r"table must have the columns of lenses\.look, and lacks permuted"):
+    with pytest.raises(ValueError, match=r"table must have the columns .*, ceiling, permuted, and lacks permuted"):
         plotting.lens_profiles(look.drop(columns="permuted"))
 
 
@@ -615,5 +663,5 @@ def test_tables_without_values_or_columns_are_refused(draw):
     table = compared().assign(step=0)
     with pytest.raises(ValueError, match="the number of values of table must be an integer of at least 1, got 0"):
         draw(table.assign(value=math.nan))
-    with pytest.raises(ValueError, match="table lacks the columns quantity, unit"):
+    with pytest.raises(ValueError, match="quantity, unit, value, and lacks quantity, unit"):
         draw(table.drop(columns=["quantity", "unit"]))

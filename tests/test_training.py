@@ -428,14 +428,36 @@ def test_training_in_steps_refuses(digits):
         train(digit_net(), digits, steps=1, epochs=float("nan"), seed=0)
     with pytest.raises(ValueError, match="one length, got 1, 2 and 1"):
         train_many([digit_net()], [digits, digits], steps=1, seed=[0])
-    with pytest.raises(ValueError, match=r"ReLU perceptrons of one shape, got 1 shapes, \['Tanh'\]"):
+    with pytest.raises(ValueError, match=r"ReLU perceptrons of one shape, .* got 1 shapes, \['Linear Tanh Linear'\]"):
         train_many([mlp([64, 4, 10], activation="tanh", seed=0)], [digits], steps=1, seed=0)
-    with pytest.raises(ValueError, match="ReLU perceptrons of one shape, got 2 shapes"):
+    with pytest.raises(ValueError, match=r"ReLU perceptrons of one shape, .* got 2 shapes"):
         train_many([digit_net(), digit_net(width=5)], [digits, digits], steps=1, seed=0)
     with pytest.raises(ValueError, match=r"plain nn\.Linear, got that of ReLU"):
         zero_head(nn.ReLU())
     with pytest.raises(FloatingPointError, match=r"lower lr=1e\+30"):
         train(digit_net(), digits, steps=5, lr=1e30, seed=0)
+
+
+@pytest.mark.parametrize("layers", [
+    [nn.Linear(6, 4), nn.Linear(4, 2)],
+    [nn.Linear(6, 2), nn.ReLU()],
+    [nn.ReLU(), nn.Linear(6, 2)],
+    [nn.Linear(6, 4), nn.ReLU(), nn.ReLU(), nn.Linear(4, 2)],
+    [nn.Linear(6, 2, bias=False)],
+    [nn.Linear(6, 4, bias=False), nn.ReLU(), nn.Linear(4, 2, bias=False)],
+    [nn.Linear(6, 4).requires_grad_(False), nn.ReLU(), nn.Linear(4, 2)],
+    [nn.Flatten()],
+])  # fmt: skip
+def test_many_networks_at_once_are_not_trained_as_others_than_they_are(data, layers):
+    with pytest.raises(ValueError, match="ReLU perceptrons of one shape, with biases and without frozen weights"):
+        train_many([nn.Sequential(*layers)], [data], steps=1, seed=0)
+
+
+def test_many_networks_at_once_may_be_nested_and_share_their_activation(data):
+    act = nn.ReLU()
+    net = nn.Sequential(nn.Sequential(nn.Flatten(), nn.Linear(6, 5), act), nn.Linear(5, 4), act, nn.Linear(4, 2))
+    (found,) = train_many([net], [data], steps=20, seed=0)
+    torch.testing.assert_close(weights(found), weights(train(net, data, steps=20, seed=0)), atol=2e-5, rtol=1e-4)
 
 
 # labels
@@ -510,10 +532,14 @@ def test_networks_without_logits_are_refused(data, model, message):
 
 def test_outputs_that_are_no_numbers_are_refused(data):
     net = mlp([6, 2], seed=0)
+    for wrong in (math.nan, math.inf):
+        with torch.no_grad():
+            net.output.bias[0] = wrong
+        with pytest.raises(ValueError, match="outputs of model must be numbers below infinity, got NaN or infinity"):
+            evaluate(net, data)
     with torch.no_grad():
-        net.output.bias[0] = math.nan
-    with pytest.raises(ValueError, match="outputs of model must be numbers, got NaN"):
-        evaluate(net, data)
+        net.output.bias[0] = -math.inf  # never the class
+    assert evaluate(net, Data(data.x, torch.ones_like(data.y))) == (1.0, 0.0)
 
 
 # the output layer

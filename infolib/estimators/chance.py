@@ -22,7 +22,7 @@ from torch import Tensor
 from infolib import checks
 from infolib.estimators import lanczos, renyi, uncertainty
 
-TIE = {torch.float32: 1e-4}  # bits: values this close are the same but for rounding; in float64 1e-9
+TIE = {torch.float32: 1e-4}  # bits: estimates of Grams this close are the same but for rounding; in float64 1e-9
 TOLERANCE = 1e-5  # of a diagonal
 
 
@@ -44,7 +44,7 @@ class Beyond(NamedTuple):
     low, high : Tensor, shape (...), or None
         Interval of own - chance; None without a level.
     p_value : Tensor, shape (...), or None
-        (1 + #{null >= own}) / (1 + permutations), one-sided; None if not asked for.
+        (1 + #{null >= own}) / (1 + permutations), one-sided; equal but for rounding counts. None if not asked for.
     """
 
     own: Tensor
@@ -130,7 +130,9 @@ def beyond(
 
     x, y = checks.samples("x", x), checks.samples("y", y)
     nulls = uncertainty.permutation_null(bits, x, y, n_permutations=permutations, seed=seed, batched=batched).double()
-    return _beyond(bits(x, y).double(), nulls.mean(0), nulls, level, p_value)
+    own = bits(x, y)
+    tie = 16 * float(own.is_floating_point() and torch.finfo(own.dtype).eps) * own.double().abs()
+    return _beyond(own.double(), nulls.mean(0), nulls, level, p_value, tie=tie.clamp(min=1e-9))
 
 
 def beyond_grams(
@@ -297,7 +299,7 @@ def label_joint_entropy(A: Tensor, y: Any, *, alpha: float = 1.01, permutations:
 def _check(permutations: int, level: float | None, p_value: bool, alpha: float = 1.0) -> None:
     """Refuse fewer permutations than the answer needs; at alpha = 2 chance and its interval need none."""
     if alpha != 2 and not isinstance(permutations, bool) and permutations == 0:
-        raise ValueError("permutations must be at least 1, got 0; at alpha = 2 alone chance takes none")
+        raise ValueError("permutations must be at least 1, got 0 (0 is for Grams at alpha = 2)")
     checks.at_least("permutations", permutations, 0)
     if level is not None and not 0 < level < 1:
         raise ValueError(f"level must be between 0 and 1, got {level}")
@@ -325,7 +327,7 @@ def _null(rows: list[Tensor], A: Tensor, B: Tensor, alpha: float) -> Null:
 
 
 def _beyond(
-    own: Tensor, chance: Tensor, nulls: Tensor, level: float | None, p_value: bool, alpha: float = 1.0
+    own: Tensor, chance: Tensor, nulls: Tensor, level: float | None, p_value: bool, alpha: float = 1.0, tie: Any = None
 ) -> Beyond:
     many = len(nulls)
     spread = nulls.std(0) if many > 1 else None
@@ -334,7 +336,7 @@ def _beyond(
         half = 0.0 if alpha == 2 or spread is None else spread * stdtrit(many - 1, (1 + level) / 2) / math.sqrt(many)
         low, high = own - chance - half, own - chance + half
     if p_value:
-        p = (1 + (nulls >= own - TIE.get(own.dtype, 1e-9)).sum(0).double()) / (1 + many)
+        p = (1 + (nulls >= own - (TIE.get(own.dtype, 1e-9) if tie is None else tie)).sum(0).double()) / (1 + many)
     return Beyond(own, chance, spread, low, high, p)
 
 

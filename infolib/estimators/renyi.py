@@ -520,7 +520,7 @@ def alignment(A: Gram, B: Gram, *, centred: bool = False) -> Tensor:
 
 
 def silverman_width(x: Any, *, h: float = 5.0) -> float:
-    """Kernel width h n^(-1 / (4 + d)) of n samples with d features each (Yu et al. 2020).
+    """Kernel width h n^(-1 / (4 + d)) of n samples with d features each (Yu et al. 2021).
 
     The kernel is exp(-|x - x'|^2 / (2 width^2)), as in that paper. For `channel_grams`, pass one channel.
 
@@ -722,7 +722,7 @@ def published_width(
     if bins is not None:
         checks.at_least("bins", bins, 2)
     if checks.within("low", checks.positive("low", low), 0) > checks.within("high", low if high is None else high, 0):
-        raise ValueError(f"low must be below high, got {low} and {high}")
+        raise ValueError(f"low must be at most high, got {low} and {high}")
     pairs, agree, n = _labelled_pairs(x, y, precomputed)
     if widths is None:
         high = 10 * 2 * float(pairs.sqrt().sum()) / n**2 / math.sqrt(2) if high is None else high

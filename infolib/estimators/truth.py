@@ -638,7 +638,8 @@ class Patterns:
 
 def _check_correlation(correlation: float, low: float) -> None:
     if not low <= correlation < 1 or correlation == -1:
-        raise ValueError(f"correlation must be at least {low} and below 1, got {correlation}")
+        least = "above -1" if low < 0 else "at least 0"
+        raise ValueError(f"correlation must be {least} and below 1, got {correlation}")
 
 
 checks.guard(globals())

@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 
 from infolib import checks
 from infolib.plotting._lenses import UNITS
-from infolib.plotting._style import INK, sequential
+from infolib.plotting._style import INK, need, sequential
 
 MOST = 12  # layers that are drawn or named
 COLUMNS = 3
@@ -131,8 +131,8 @@ def similarity(cka: pd.DataFrame) -> Figure:
 def over_training(table: pd.DataFrame) -> Figure:
     r"""Every quantity against training steps: a row for each, a column for each network, a line for each layer.
 
-    Steps are on a log axis where the last is more than thirty times the first. Lines and bands are as those of
-    `by_relative_depth`, dotted lines ceilings and floors.
+    Steps are on a log axis where the last is more than thirty times the first above 0. Lines and bands are as those
+    of `by_relative_depth`, dotted lines ceilings and floors.
 
     Parameters
     ----------
@@ -185,8 +185,7 @@ def over_training(table: pd.DataFrame) -> Figure:
 
 def _valued(table: pd.DataFrame, columns: list[str]) -> tuple[pd.DataFrame, list[str]]:
     """The rows with a value, and their quantities."""
-    if lacking := [name for name in [*columns, "quantity", "unit", "value"] if name not in table]:
-        raise ValueError(f"table lacks the columns {', '.join(lacking)}")
+    need(table, [*columns, "quantity", "unit", "value"])
     table = table[table["value"].notna()]
     checks.at_least("the number of values of table", len(table), 1)
     return table, list(dict.fromkeys(table["quantity"]))

@@ -11,7 +11,7 @@ from matplotlib.colors import is_color_like
 from matplotlib.figure import Figure
 
 from infolib import checks
-from infolib.plotting._style import BAND, INK, LEGEND, band, grid, pool_name, sequential, sequential_for, with_unit
+from infolib.plotting._style import BAND, GREY, INK, LEGEND, band, grid, pool_name, sequential_for, with_unit
 
 
 def depth_profile(table: pd.DataFrame, quantity: str, *, hue: str = "step", ax: Axes | None = None) -> Axes:
@@ -42,12 +42,12 @@ def depth_profile(table: pd.DataFrame, quantity: str, *, hue: str = "step", ax: 
     """
     ax = ax or plt.gca()
     layers = list(dict.fromkeys(table["layer"]))
-    levels = list(dict.fromkeys(table[hue]))
+    colours = sequential_for(table[hue])
     places = np.arange(len(layers))
-    for i, (colour, level) in enumerate(zip(sequential(len(levels)), levels, strict=True)):
-        mean, sd = table[table[hue] == level].groupby("layer")[quantity].agg(["mean", "std"]).loc[layers].to_numpy().T
-        beside = places + 0.05 * (i - (len(levels) - 1) / 2)
-        ax.errorbar(beside, mean, sd, color=colour, marker="o", ms=5, capsize=3, label=level)
+    for i, (level, colour) in enumerate(colours.items()):
+        bars = table[table[hue] == level].groupby("layer")[quantity].agg(["mean", "std"]).reindex(layers)
+        beside = places + 0.05 * (i - (len(colours) - 1) / 2)
+        ax.errorbar(beside, bars["mean"], bars["std"], color=colour, marker="o", ms=5, capsize=3, label=level)
     ax.set_xticks(places, layers)
     ax.set(xlabel="layer, from input to output", ylabel=f"{quantity}  [bits]", xlim=(-0.3, len(layers) - 0.7))
     ax.legend(title=hue, fontsize="small", title_fontsize="small")
@@ -96,21 +96,16 @@ def chance_profiles(table: pd.DataFrame, *, hue: str, row: str) -> Figure:
             ax.set_ylim(bottom=min(0, ax.get_ylim()[0]))
         columns[0].set_title(name, loc="left", fontsize="medium")
     figure.align_ylabels()
-    handles, labels = axes[0, 0].get_legend_handles_labels()  # lines before bars: the two of all panels come last
-    figure.legend(
-        handles[2:] + handles[:2],
-        labels[2:] + labels[:2],
-        loc="outside upper right",
-        ncols=2 * len(shown) - 1,
-        fontsize="small",
-    )
+    # lines before bars: the two of all panels come last
+    handles, labels = (entries[2:] + entries[:2] for entries in axes[0, 0].get_legend_handles_labels())
+    figure.legend(handles, labels, loc="outside upper right", ncols=2 * len(shown) - 1, fontsize="small")
     return figure
 
 
 def _chance(ax: Axes, table: pd.DataFrame, quantity: str, hue: str) -> None:
     """The mean of a chance level at each layer, dotted, a line for each value of `hue`."""
     for colour, (_, rows) in zip(sequential_for(table[hue]).values(), table.groupby(hue, sort=False), strict=True):
-        means = rows.groupby("layer", sort=False)[quantity].mean()
+        means = rows.groupby("layer")[quantity].mean().reindex(table["layer"].unique())
         (line,) = ax.plot(range(len(means)), means, ":", color=colour, lw=1.5)
     line.set_label("chance: mismatched pairs")
 
@@ -278,10 +273,10 @@ def estimates(table: pd.DataFrame, x: str, *, log: bool = False, ax: Axes | None
     names = list(dict.fromkeys(table["estimator"]))
     places, line = np.log2(levels) if log else np.arange(len(levels)), "none" if isinstance(levels[0], str) else "-"
     ax.hlines(table.groupby(x)["truth"].first().loc[levels], places - 0.4, places + 0.4, INK, "--", label="truth")
-    for i, (name, colour) in enumerate(zip(names, sns.color_palette("colorblind"), strict=False)):
-        mean, sd = table[table["estimator"] == name].groupby(x)["bits"].agg(["mean", "std"]).loc[levels].to_numpy().T
+    for i, (name, colour) in enumerate(zip(names, sns.color_palette("colorblind", len(names)), strict=True)):
+        bars = table[table["estimator"] == name].groupby(x)["bits"].agg(["mean", "std"]).reindex(levels)
         beside = places + 0.08 * (i - (len(names) - 1) / 2)
-        ax.errorbar(beside, mean, sd, color=colour, marker="o", ms=5, capsize=3, ls=line, label=name)
+        ax.errorbar(beside, bars["mean"], bars["std"], color=colour, marker="o", ms=5, capsize=3, ls=line, label=name)
     ax.set_xticks(places, levels)
     ax.set(xlabel=x, ylabel="estimate  [bits]")
     ax.legend(title="mean ± 1 sd of seeds", title_fontsize="x-small", **LEGEND | {"fontsize": "small"})
@@ -334,8 +329,8 @@ def ablation(curves: pd.DataFrame, *, title: str = "") -> Figure:
     Parameters
     ----------
     curves : DataFrame
-        Columns `layers`, `quantity`, `direction` ("ascending", "descending", or "random" for the quantity "random"),
-        `seed`, `k`, the number of clamped neurons, and `accuracy` from 0 to 1.
+        Columns `layers`, `quantity`, `direction` ("ascending", "descending", or "random" for the quantity "random",
+        which may be missing), `seed`, `k`, the number of clamped neurons, and `accuracy` from 0 to 1.
     title : str
         Title of the figure.
 
@@ -355,7 +350,8 @@ def ablation(curves: pd.DataFrame, *, title: str = "") -> Figure:
     pools = list(dict.fromkeys(curves["layers"]))
     quantities = [quantity for quantity in dict.fromkeys(curves["quantity"]) if quantity != "random"]
     figure, axes = grid(2, len(pools), sharex="col", sharey="all")
-    colours = {"random": "#8a929c"} | dict(zip(quantities, sns.color_palette("colorblind"), strict=False))
+    colours: dict = {"random": GREY} if len(quantities) < curves["quantity"].nunique() else {}
+    colours |= zip(quantities, sns.color_palette("colorblind", len(quantities)), strict=True)
     per_network = curves.groupby(["layers", "quantity", "direction", "seed", "k"])["accuracy"].mean()
     for column, pool in enumerate(pools):
         for ax, direction in zip(axes[:, column], ("ascending", "descending"), strict=True):

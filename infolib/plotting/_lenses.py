@@ -14,9 +14,8 @@ from matplotlib.figure import Figure
 from matplotlib.gridspec import GridSpec
 
 from infolib import checks
-from infolib.plotting._style import INK, sequential
+from infolib.plotting._style import GREY, INK, TAN, frame, need, sequential
 
-GREY, TAN, FRAME = "#8a929c", "#c9772b", "#56b4e9"
 COLOURS = [sns.color_palette("colorblind")[i] for i in (2, 4, 3, 9)]  # none that is nearly one of the others
 STYLES = [
     (GREY, ":"),
@@ -98,7 +97,7 @@ def lens_page(
     """
     networks = _networks(table, first)
     if len(images):
-        checks.floats("images", images, min_ndim=3)
+        checks.floats("images", images, min_ndim=4)
     if maps is not None:
         checks.at_least("the number of maps", len(maps), 1)
     for layer, shown in (maps or {}).items():
@@ -187,8 +186,7 @@ def _rows(table: pd.DataFrame, maps: object, curves: object) -> list[tuple[str, 
 
 def _networks(table: pd.DataFrame, first: str | None) -> list[str]:
     """The networks of a checked table, the first one first."""
-    if lacking := {"lens", "layer", "depth", "quantity", "value", "unit", "network", "why not"} - {*table.columns}:
-        raise ValueError(f"table must have the columns of lenses.look, and lacks {', '.join(sorted(lacking))}")
+    need(table, ["lens", "layer", "depth", "quantity", "value", "unit", "network", "why not"])
     networks = list(dict.fromkeys(table["network"]))
     if not networks or len(networks) > len(STYLES) + 1:
         raise ValueError(f"table must hold 1 to {len(STYLES) + 1} networks, got {len(networks)}")
@@ -255,7 +253,7 @@ def _maps(
         if layer in maps:
             shown = ax.imshow(np.asarray(maps[layer]), cmap="magma", norm=plt.Normalize(*limits), extent=(0, 1, 1, 0))
             ax.set(xlim=(-0.07, 1.07), ylim=(1, 0))
-            _frame(ax, box)
+            frame(ax, box, lw=1.2)
     place = specs[i, 0].get_position(figure)
     side = place.height
     if len(images):
@@ -264,15 +262,10 @@ def _maps(
         ax = figure.add_axes((MARGINS["left"] - 1.1 * width, place.y0, width, side))
         ax.imshow(image, cmap="gray_r", extent=(0, 1, 1, 0))
         ax.axis("off")
-        _frame(ax, box)
+        frame(ax, box, lw=1.2)
     bar = figure.add_axes((MARGINS["right"] + 0.015, place.y0, 0.012, side))
     figure.colorbar(shown, cax=bar, extend="both").set_label("H  [bits]", fontsize="x-small")
     bar.tick_params(labelsize="x-small")
-
-
-def _frame(ax: Axes, box: tuple[float, float] | None) -> None:
-    if box:
-        ax.add_patch(plt.Rectangle((box[0],) * 2, *[box[1] - box[0]] * 2, fill=False, ec=FRAME, lw=1.2))
 
 
 def _curves(figure: Figure, specs: GridSpec, i: int, layers: Sequence[str], curves: pd.DataFrame) -> None:

@@ -8,6 +8,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from infolib import checks
+from infolib.plotting._style import frame
 
 
 def images(x: Any, labels: Any, *, n: int = 8) -> Figure:
@@ -20,7 +21,7 @@ def images(x: Any, labels: Any, *, n: int = 8) -> Figure:
     labels : sequence of int
         Their labels.
     n : int
-        How many are drawn, at least 2.
+        How many are drawn, at least 1.
 
     Returns
     -------
@@ -32,11 +33,11 @@ def images(x: Any, labels: Any, *, n: int = 8) -> Figure:
     >>> [ax.get_title() for ax in images(np.zeros((5, 1, 4, 4)), [7, 2, 1, 0, 4], n=3).axes]
     ['7', '2', '1']
     """
-    x, labels = checks.floats("x", x, min_ndim=3), checks.labels("labels", labels)
+    x, labels = checks.floats("x", x, min_ndim=4), checks.labels("labels", labels)
     if min(len(x), len(labels)) < checks.at_least("n", n, 1):
         raise ValueError(f"n={n} is more than there are of x and labels, {len(x)} and {len(labels)}")
     figure, axes = plt.subplots(1, n, figsize=(n, 1.3), squeeze=False, layout="constrained")
-    for ax, image, label in zip(axes[0], x[:n].cpu(), labels[:n], strict=True):
+    for ax, image, label in zip(axes[0], x[:n].detach().cpu(), labels[:n], strict=True):
         ax.imshow(np.moveaxis(np.asarray(image), 0, -1), cmap="gray_r")  # which colours are spared
         ax.set_title(int(label), fontsize="small")
         ax.axis("off")
@@ -80,7 +81,7 @@ def heat_maps(
     >>> [ax.get_title() for ax in figure.axes[:-1]], figure.axes[-1].get_ylabel()
     (['image', 'conv1'], 'H  [bits]')
     """
-    x = checks.floats("x", x, min_ndim=3).cpu()
+    x = checks.floats("x", x, min_ndim=4).detach().cpu()
     checks.at_least("the number of maps", len(maps), 1)
     here = {name: checks.floats(f"maps[{name!r}]", given, min_ndim=3).detach().cpu() for name, given in maps.items()}
     for name, each in here.items():
@@ -97,8 +98,7 @@ def heat_maps(
         for ax, picture in zip(axes[:, i], pictures, strict=True):
             shown = ax.imshow(np.asarray(picture), extent=(0, 1, 1, 0), **style)
             ax.axis("off")
-            if box:
-                ax.add_patch(plt.Rectangle((box[0],) * 2, *[box[1] - box[0]] * 2, fill=False, ec="#56b4e9", lw=1.3))
+            frame(ax, box, lw=1.3)
     for ax, name in zip(axes[:, 0], rows, strict=False):
         ax.text(-0.06, 0.5, name, rotation=90, va="center", ha="right", fontsize="small", transform=ax.transAxes)
     figure.colorbar(shown, ax=axes, shrink=0.8, pad=0.01, extend="both").set_label(unit, fontsize="small")

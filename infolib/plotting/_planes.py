@@ -1,6 +1,7 @@
 """Two quantities against each other: information planes."""
 
 from collections.abc import Mapping, Sequence
+from itertools import cycle
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -10,7 +11,7 @@ from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 
 from infolib import checks
-from infolib.plotting._style import INK, LEGEND, grid, sequential, with_unit
+from infolib.plotting._style import INK, LEGEND, MARKERS, grid, sequential, with_unit
 
 PLANES = (("I(X;T)", "I(T;Y)"), ("WN(X;T)", "WN(T;Y)"))  # the information plane, and the modified one of Yu et al.
 
@@ -45,12 +46,12 @@ def planes(table: pd.DataFrame, planes: Sequence[tuple[str, str]] = PLANES, *, r
     figure, axes = grid(len(names), len(planes))
     for name, columns in zip(names, axes, strict=True):
         for ax, plane in zip(columns, planes, strict=True):
-            for layer, marker in zip(layers, "os^Dv", strict=False):
+            for layer, marker in zip(layers, cycle(MARKERS), strict=False):
                 rows = table[(table[row] == name) & (table["layer"] == layer)]
                 by_step = rows.groupby("step")[list(plane)]
                 mean, sd = by_step.mean(), by_step.std()
                 ax.plot(*mean.to_numpy().T, color="#b9c0c8", lw=1, zorder=0)
-                labels = {mean.index[0]: f"{layer}, step {mean.index[0]}", mean.index[-1]: f"step {mean.index[-1]}"}
+                labels = {mean.index[-1]: f"step {mean.index[-1]}", mean.index[0]: f"{layer}, step {mean.index[0]}"}
                 for step, colour in zip(mean.index, sequential(len(mean)), strict=True):
                     (x, y), label = mean.loc[step], labels.get(step)
                     ax.errorbar(x, y, *sd.loc[step][::-1], fmt=marker, color=colour, ms=6, lw=1, label=label)
@@ -97,7 +98,7 @@ def layer_planes(table: pd.DataFrame, *, row: str, marks: Mapping[str, Mapping[s
             ax.plot(*mean.to_numpy().T, color="#b9c0c8", lw=0.8, zorder=0)
             time = mean.index.to_numpy().clip(1)
             points = ax.scatter(*mean.to_numpy().T, c=time, cmap="viridis_r", norm=scale, s=9, lw=0)
-            for (label, step), shape in zip((marks or {}).get(name, {}).items(), "so^D", strict=False):
+            for (label, step), shape in zip((marks or {}).get(name, {}).items(), cycle("so^Dv<>p"), strict=False):
                 nearest = mean.iloc[np.abs(mean.index - step).argmin()]
                 ax.plot(*nearest, shape, mfc="none", color="#b3380c", ms=7, label=label)
             ax.set_title(layer, loc="left", fontsize="small")

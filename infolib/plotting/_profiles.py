@@ -9,9 +9,11 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from infolib import checks
-from infolib.plotting._style import INK, sequential
+from infolib.plotting._lenses import UNITS
+from infolib.plotting._style import FRAME, GREY, INK, TAN, need, sequential
 
-LINES = [(sequential(4)[2], "-"), ("#8a929c", ":"), ("#c9772b", "--"), ("#56b4e9", "-.")]
+LINES = [(sequential(4)[2], "-"), (GREY, ":"), (TAN, "--"), (FRAME, "-.")]
+WANTED = ["quantity", "unit", "layer", "depth", "network", "seed", "value", "floor", "ceiling", "permuted"]
 EDGE, CHANCE = (0, (5, 3)), (0, (1, 1))
 ACROSS, MOST = 4, 8  # panels in a row and in all
 
@@ -44,11 +46,9 @@ def lens_profiles(table: pd.DataFrame, *, title: str = "") -> Figure:
     >>> row = {"quantity": "I(X;T)", "unit": "bit", "network": "mlp", "floor": 0, "ceiling": 8.0, "permuted": 1.0}
     >>> rows = [row | {"layer": f"fc{d}", "depth": d, "seed": s, "value": 6 - d} for d in (1, 2) for s in (0, 1)]
     >>> [ax.get_title(loc="left") for ax in lens_profiles(pd.DataFrame(rows)).axes]
-    ['I(X;T)  [bit]']
+    ['I(X;T)  [bits]']
     """
-    wanted = ["quantity", "unit", "layer", "depth", "network", "seed", "value", "floor", "ceiling", "permuted"]
-    if lacking := [column for column in wanted if column not in table]:
-        raise ValueError(f"table must have the columns of lenses.look, and lacks {', '.join(lacking)}")
+    need(table, WANTED)
     quantities, networks = (list(dict.fromkeys(table[column])) for column in ("quantity", "network"))
     checks.within("the number of quantities", len(quantities), 1, MOST)
     checks.within("the number of networks", len(networks), 1, len(LINES))
@@ -64,17 +64,15 @@ def lens_profiles(table: pd.DataFrame, *, title: str = "") -> Figure:
         first = rows[rows["network"] == networks[0]].groupby("depth")[["floor", "ceiling", "permuted"]].mean()
         for edge, ls in {"floor": EDGE, "ceiling": EDGE, "permuted": CHANCE}.items():
             ax.plot(range(len(names)), first[edge].reindex(names.index), color=INK, ls=ls, lw=1.2)
-        ax.set_title(f"{quantity}  [{rows['unit'].iloc[0]}]".replace("  [1]", ""), loc="left", fontsize=10)
+        unit = rows["unit"].iloc[0]
+        ax.set_title(f"{quantity}  [{UNITS.get(unit, unit)}]".replace("  [1]", ""), loc="left", fontsize=10)
         ax.set_xticks(range(len(names)), names, rotation=90)
         ax.tick_params(labelsize=9)
         ax.margins(y=0.08)
     for ax in axes.flat[len(quantities) :]:
         ax.remove()
-    styles: list[Any] = [
-        *zip(networks, LINES, strict=False),
-        ("floor, ceiling", (INK, EDGE)),
-        ("permuted pairs", (INK, CHANCE)),
-    ]
+    edges = [("floor, ceiling", (INK, EDGE)), ("permuted pairs", (INK, CHANCE))]
+    styles: list[Any] = [*zip(networks, LINES, strict=False), *edges]
     handles = [Line2D([], [], color=colour, ls=ls, label=label) for label, (colour, ls) in styles]
     figure.legend(handles=handles, loc="outside upper right", ncols=len(handles), fontsize=9, frameon=False)
     figure.suptitle(title, fontsize=10, x=0.01, ha="left")

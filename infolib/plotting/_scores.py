@@ -1,6 +1,7 @@
 """Distributions, intervals and verdicts."""
 
 from collections.abc import Sequence
+from itertools import cycle
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -9,7 +10,7 @@ import seaborn as sns
 from matplotlib.figure import Figure
 
 from infolib import checks
-from infolib.plotting._style import INK, LEGEND, pool_name, sequential
+from infolib.plotting._style import INK, LEGEND, MARKERS, pool_name, sequential
 
 
 def violins(scores: pd.DataFrame, quantities: Sequence[str]) -> Figure:
@@ -154,7 +155,7 @@ def agreement(table: pd.DataFrame) -> Figure:
     figure, axes = plt.subplots(1, len(units), figsize=(4.6 * len(units), 3.9), squeeze=False, layout="constrained")
     for ax, unit in zip(axes[0], units, strict=True):
         shown = numbers[numbers["unit"] == unit]
-        for (name, rows), marker in zip(shown.groupby("figure"), "os^D", strict=False):
+        for (name, rows), marker in zip(shown.groupby("figure"), cycle(MARKERS), strict=False):
             ax.errorbar(rows["value"], rows["mean"], rows["std"], fmt=marker, ms=5, lw=1, alpha=0.8, label=name)
         ends = [shown[["value", "mean"]].min().min(), shown[["value", "mean"]].max().max()]
         ax.plot(ends, ends, color=INK, lw=1, ls="--")

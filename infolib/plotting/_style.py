@@ -14,7 +14,8 @@ from PIL import Image
 
 from infolib import checks
 
-INK, BAND = "#33383f", "#cfe6dd"
+INK, BAND, GREY, TAN, FRAME = "#33383f", "#cfe6dd", "#8a929c", "#c9772b", "#56b4e9"
+MARKERS = "os^Dv<>pPXh*d8H"
 LEGEND: dict[str, Any] = {"fontsize": "x-small", "loc": "upper left", "bbox_to_anchor": (1, 1), "frameon": False}
 Shared = Literal["none", "row", "col", "all"]  # which panels have one axis
 
@@ -107,6 +108,16 @@ def band(ax: Axes, per_seed: pd.Series, *, color: Any, label: str) -> None:
     (line,) = ax.plot(spread.index, spread["mean"], lw=1.8, color=color, label=label)
     low, high = spread["mean"] - spread["std"], spread["mean"] + spread["std"]
     ax.fill_between(spread.index, low, high, color=line.get_color(), alpha=0.15, lw=0)
+
+
+def frame(ax: Axes, box: tuple[float, float] | None, *, lw: float) -> None:
+    if box:
+        ax.add_patch(plt.Rectangle((box[0],) * 2, *[box[1] - box[0]] * 2, fill=False, ec=FRAME, lw=lw))
+
+
+def need(table: pd.DataFrame, columns: list[str]) -> None:
+    if lacking := [column for column in columns if column not in table]:
+        raise ValueError(f"table must have the columns {', '.join(columns)}, and lacks {', '.join(lacking)}")
 
 
 def grid(rows: int, columns: int, *, sharex: Shared = "none", sharey: Shared = "none") -> tuple[Figure, np.ndarray]:

@@ -596,7 +596,7 @@ ROUND = renyi.gram(torch.randn(18, 2), width=1.0)
         (lambda: renyi.published_width([0.0, 1.0], [0, 1], widths=[0.0]), "width must be positive"),
         (lambda: renyi.published_width([0.0, 1.0], [0, 1], points=0), "points must be an integer of at least 1"),
         (lambda: renyi.published_width([0.0, 1.0], [0, 1], bins=1), "bins must be an integer of at least 2, got 1"),
-        (lambda: renyi.published_width([0.0, 1.0], [0, 1], low=2, high=1), "low must be below high, got 2 and 1"),
+        (lambda: renyi.published_width([0.0, 1.0], [0, 1], low=2, high=1), "low must be at most high, got 2 and 1"),
         (lambda: renyi.distance_width([0.1] * 7), "x must have a rms distance above 0"),
         (lambda: renyi.distance_width([0, 0, 0, 0, 1], kind="median"), "x must have a median distance above 0"),
         (lambda: renyi.distance_width([0, 1], kind="mode"), "unknown kind 'mode'; allowed: rms, mean, median"),

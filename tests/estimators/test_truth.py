@@ -182,8 +182,8 @@ def test_samples_follow_the_seed(distribution):
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda: truth.SparseNormal(correlation=1.0), "correlation must be at least -1 and below 1, got 1.0"),
-        (lambda: truth.SparseNormal(correlation=-1.0), "correlation must be"),
+        (lambda: truth.SparseNormal(correlation=1.0), "correlation must be above -1 and below 1, got 1.0"),
+        (lambda: truth.SparseNormal(correlation=-1.0), "correlation must be above -1 and below 1, got -1.0"),
         (lambda: truth.DenseNormal(correlation=-0.1), "correlation must be at least 0"),
         (lambda: truth.SparseNormal(dim_x=1, dim_y=3, pairs=2), "pairs must be between 1"),
         (lambda: truth.StudentT(truth.SparseNormal(), dof=0), "dof must be positive, got 0"),

@@ -63,7 +63,7 @@ def _tall(rows: pd.DataFrame) -> float:
 def _statement(rows: pd.DataFrame) -> str:
     first = rows.iloc[0]
     text = ("Check: " if first["role"] == "check" else "") + first["statement"]
-    return textwrap.fill(text, 56 if first["data"] else 74)
+    return textwrap.fill(text, min(56, 71 - 3 * rows["data"].str.len().max() // 4) if first["data"] else 74)
 
 
 def _intervals(ax: Axes, rows: pd.DataFrame) -> None:

@@ -261,8 +261,8 @@ class _Reach:
         self.found |= {f"versions of {of}": found} if (found := versions(of)) else {}
 
     def _global(self, name: str, value: Any, _: Any) -> Any:
-        try:
-            return self.tell(value)
+        try:  # where a module lies is not what it does
+            return _named(name) if name == "__file__" else self.tell(value)
         except _UnknownError as unknown:
             raise ValueError(f"a function reads {name}, whose content cannot be determined: {unknown}") from None
 

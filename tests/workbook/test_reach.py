@@ -846,3 +846,10 @@ def test_a_class_counts_alike_before_and_after_an_object_of_it_was_copied():
     copy.copy(Held())
     assert "__slotnames__" in vars(Held)
     assert fingerprint(key(made)) == before
+
+
+def test_a_module_that_lies_elsewhere_counts_alike(load):
+    f = load("def f(): return __file__")
+    before = fingerprint(key(f))
+    f.__globals__["__file__"] = f.__globals__["__file__"].replace("book.py", "elsewhere/book.py")
+    assert fingerprint(key(f)) == before

@@ -4,16 +4,13 @@ As in `benchmarks.scaling` each measurement is a process of its own, and rows th
 Then reports/looks.png is drawn.
 """
 
-import multiprocessing
-import resource
-import sys
 import time
-from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 import pandas as pd
 import torch
 
+from benchmarks import scaling
 from infolib import Data
 from infolib.measures import lenses
 from workbook import models, root
@@ -40,8 +37,7 @@ def measured(lens: str, layers: int, n: int) -> dict[str, float]:
     taken = time.process_time() - start
     if table["value"].isna().all():
         raise ValueError(f"{lens} measured nothing: {table['why not'].unique()}")
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
-    return {"processor_s": taken, "peak_bytes": peak}
+    return {"processor_s": taken, "peak_bytes": scaling.peak()}
 
 
 def measure(path: Path) -> None:
@@ -52,8 +48,7 @@ def measure(path: Path) -> None:
         for layers, n in cases:
             if any((row["lens"], row["layers"], row["images"]) == (lens, layers, images(lens, n)) for row in rows):
                 continue
-            with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as process:
-                found = process.submit(measured, lens, layers, n).result()
+            found = scaling.apart(measured, lens, layers, n)
             rows.append({"lens": lens, "layers": layers, "images": images(lens, n)} | found)
             print(f"{lens}, {layers} layers, {images(lens, n)} images: {found['processor_s']:.1f} s", flush=True)
             pd.DataFrame(rows).to_csv(path, index=False, float_format="%.6g")

@@ -9,7 +9,7 @@ import multiprocessing
 import resource
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from itertools import product
@@ -65,8 +65,18 @@ def measured(method: str, n: int) -> dict[str, float]:
         cpu, wall = time.process_time(), time.perf_counter()
         value, error = METHODS[method](x, width, **given)
         seconds = {"processor_s": time.process_time() - cpu, "wall_s": time.perf_counter() - wall}
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
-    return {"bits": float(value), "standard_error": float(error)} | seconds | {"peak_bytes": peak}
+    return {"bits": float(value), "standard_error": float(error)} | seconds | {"peak_bytes": peak()}
+
+
+def peak() -> int:
+    """Bytes that this process has had at most."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+
+
+def apart(function: Callable[..., dict[str, float]], *args: Any) -> dict[str, float]:
+    """What a function gives in a process of its own."""
+    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as process:
+        return process.submit(function, *args).result()
 
 
 def measure(path: Path, sizes: Sequence[int]) -> None:
@@ -79,8 +89,7 @@ def measure(path: Path, sizes: Sequence[int]) -> None:
             or any((row["method"], row["n"]) == (method, n) for row in rows)
         ):
             continue
-        with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as process:
-            found = process.submit(measured, method, n).result()
+        found = apart(measured, method, n)
         print(f"{method}, n = {n:,}: {found['processor_s']:.1f} s, {found['peak_bytes'] / 1e9:.2f} GB", flush=True)
         rows = pd.read_csv(path).to_dict("records") if path.exists() else []  # another process may have added some
         rows.append({"method": method, "n": n} | found)

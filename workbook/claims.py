@@ -380,11 +380,7 @@ def _row(claim: Claim, found: rule.Verdict, bound: Sequence[bool] | None) -> dic
     inside = claim.place(found.positive.low, found.positive.high) == "inside" and "level" not in found.note
     seen = "" if not found.positive.n else "seen" if inside else "not seen"
     row |= {"ours": found.values.mean, "low": found.values.low, "high": found.values.high, "n": found.values.n}
-    row |= {
-        "control": found.control_word,
-        "positive": seen,
-        "at_bound": float(np.mean(bound)) if bound else math.nan,
-    }
+    row |= {"control": found.control_word, "positive": seen, "at_bound": float(np.mean(bound)) if bound else math.nan}
     return row | {"verdict": found.word, "note": found.note, "needed": found.needed}
 
 

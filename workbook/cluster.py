@@ -7,6 +7,7 @@ One process computes one case at a time, since random generators and numbers of 
 on as many threads as OMP_NUM_THREADS gives it there, or on one.
 """
 
+import gc
 import inspect
 import logging
 import os
@@ -76,9 +77,9 @@ def connected(address: str) -> Any:
     ValueError
         If no scheduler answers within `WAIT` seconds, or if Dask is not installed.
     """
-    dask = _dask(address)
+    make, at = _dask(address).Client, address if "://" in address else f"tcp://{address}"
     try:
-        return dask.Client(f"tcp://{address}" if "://" not in address else address, timeout=WAIT, set_as_default=False)
+        return begun(make, at, timeout=WAIT, set_as_default=False)
     except (OSError, ValueError, TypeError) as error:
         allowed = f"local or an address such as tcp://host:8786 where one answers within {WAIT:g} s"
         raise ValueError(f"scheduler must be {allowed}, got {address!r}") from error
@@ -109,13 +110,37 @@ def serving(scheduler: str | None) -> Iterator[dict[str, str]]:
         check(connected(scheduler))
         yield {"INFOLIB_SCHEDULER": scheduler}
     else:
-        how = {"threads_per_worker": 1, "memory_limit": 0, "dashboard_address": "127.0.0.1:0"}
-        cluster = _dask(scheduler).LocalCluster(env={"INFOLIB_ROOT": str(root())}, silence_logs=logging.ERROR, **how)
+        how = {"memory_limit": 0, "dashboard_address": "127.0.0.1:0", "silence_logs": logging.ERROR}
+        cluster = begun(_dask(scheduler).LocalCluster, threads_per_worker=1, env={"INFOLIB_ROOT": str(root())}, **how)
         try:
             yield {"INFOLIB_SCHEDULER": cluster.scheduler_address}
         finally:
             with suppress(TimeoutError):  # on a busy machine: the reports are in place
                 cluster.close()
+
+
+def begun(what: Callable[..., Any], *arguments: Any, **options: Any) -> Any:
+    """A client or a cluster of Dask; until it stands, no garbage is collected.
+
+    A client that is collected waits for the lock that one that begins holds, for ever if both are in one thread.
+
+    Parameters
+    ----------
+    what : callable
+        Of Dask.
+    *arguments, **options
+        What it is called with.
+
+    Returns
+    -------
+    object
+        What it gives.
+    """
+    gc.disable()
+    try:
+        return what(*arguments, **options)
+    finally:
+        gc.enable()
 
 
 def _dask(scheduler: str) -> Any:
@@ -148,9 +173,8 @@ def check(client: Any) -> int:
         try:
             client.wait_for_workers(1, timeout=WAIT)
         except TimeoutError as error:
-            where = client.scheduler.address
-            none = f"scheduler {where} has no worker after {WAIT:g} s: start one, dask worker {where}"
-            raise ValueError(none) from error
+            none = "scheduler {0} has no worker after {1:g} s: start one, dask worker {0}"
+            raise ValueError(none.format(client.scheduler.address, WAIT)) from error
         found = client.get_versions(packages=ALIKE)
         threads = client.run(lambda: int(os.environ.get("OMP_NUM_THREADS") or 1), on_error="ignore")  # one may end now
     for worker, told in found["workers"].items():

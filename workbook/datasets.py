@@ -162,7 +162,8 @@ def sizes(
     left -= official or n_test
     n_val = _count("n_val", source.n_val if n_val is None else n_val, left, name)
     left -= n_val
-    n_train = _count("n_train", left if n_train is None else n_train, left, f"{name} beside n_val={n_val}")
+    others = f"n_val={n_val}" + ("" if official else f" and n_test={n_test}")
+    n_train = _count("n_train", left if n_train is None else n_train, left, f"{name} beside {others}")
     return n_train, n_val, n_test
 
 

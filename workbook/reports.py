@@ -225,8 +225,6 @@ def _load(folder: Path) -> Report:
         provenance = json.loads((folder / "provenance.json").read_text(encoding="utf-8"))
         verdicts = pd.read_csv(folder / "verdicts.csv", keep_default_na=False, na_values=NUMBERS, dtype={"paper": str})
         former = provenance.get("rule") != rule.RULE
-        if former:
-            verdicts = _in_present_columns(verdicts)
         if missing := sorted(RECORD - set(provenance) | set(claims.COLUMNS) - set(verdicts)):
             raise ValueError(f"no {', '.join(missing)}")
         if not isinstance(provenance.get("overridden", {}), dict):
@@ -238,13 +236,6 @@ def _load(folder: Path) -> Report:
         raise ValueError(_not_whole(folder, error)) from error
     title = runner.title(notebook) if notebook in runner.notebooks() else notebook
     return Report(f"{title} @{name}" if name else title, folder, verdicts, provenance, former)
-
-
-def _in_present_columns(verdicts: pd.DataFrame) -> pd.DataFrame:
-    """Verdicts of the former rule; `source` and `verdict` were its names for `evidence` and `word`."""
-    found = verdicts.rename(columns={"source": "evidence"}).assign(word=verdicts["verdict"])
-    missing = dict.fromkeys({*claims.COLUMNS} - {*NUMBERS, *found}, "")
-    return found.assign(**missing).reindex(columns=claims.COLUMNS)
 
 
 def _not_whole(folder: Path, error: Exception) -> str:

@@ -308,14 +308,14 @@ def codelengths(table: pd.DataFrame) -> Figure:
     figure, axes = grid(-(-len(sets) // 3), min(3, len(sets)))
     for ax, name in zip(axes.flat, sets, strict=False):
         rows = table[table["set"] == name]
-        blocks = rows.assign(price=rows["bits"] / rows["labels"]).groupby("end")["price"].agg(["mean", "std"])
+        blocks = rows.assign(each=rows["bits"] / rows["labels"]).groupby("end")["each"].agg(["mean", "std"])
         ends = np.array([0, *blocks.index])
         ax.stairs(blocks["mean"], ends, fill=True, color=BAND)
         ax.errorbar((ends[1:] + ends[:-1]) / 2, blocks["mean"], blocks["std"], fmt="none", ecolor=INK, lw=1, capsize=2)
         ax.axhline(rows["uniform"].iloc[0], color=INK, lw=1, ls="--")
         totals = rows.groupby("seed")["bits"].sum()
         ax.set_title(f"{name}: {totals.mean():,.0f} ± {totals.std():,.0f} bits", loc="left", fontsize="small")
-        ax.set(xlabel="labels sent", ylabel="price  [bits per label]")
+        ax.set(xlabel="labels sent", ylabel="codelength  [bits per label]")
     for ax in axes.flat[len(sets) :]:
         ax.axis("off")
     return figure

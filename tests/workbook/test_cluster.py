@@ -1,3 +1,4 @@
+import gc
 import os
 import signal
 import subprocess
@@ -34,7 +35,7 @@ def without(monkeypatch):
 @pytest.fixture(scope="module")
 def local():
     """A scheduler with one worker, in this process, where joblib would send nothing to it."""
-    with distributed.LocalCluster(n_workers=1, processes=False, protocol="tcp", **PLACE) as found:
+    with cluster.begun(distributed.LocalCluster, n_workers=1, processes=False, protocol="tcp", **PLACE) as found:
         yield found.scheduler_address
 
 
@@ -63,7 +64,7 @@ def apart(tmp_path_factory):
         if file.exists():
             break
         time.sleep(0.1)
-    client = distributed.Client(scheduler_file=str(file), timeout=60, set_as_default=False)
+    client = cluster.begun(distributed.Client, scheduler_file=str(file), timeout=60, set_as_default=False)
     client.wait_for_workers(2, timeout=60)
     yield client
     client.close()
@@ -276,6 +277,26 @@ def test_without_dask_a_scheduler_and_workers_of_this_machine_are_refused_in_wor
 def holding(value):
     x = value
     return lambda a: pd.DataFrame({"a": [a, x]})
+
+
+def test_a_client_that_is_collected_does_not_stop_one_that_begins(local, monkeypatch):
+    made, ended, found = distributed.utils._CollectErrorThread, [distributed.Client(local, set_as_default=False)], []
+
+    def within_the_lock(*arguments, **options):
+        if gc.isenabled():  # it may collect here
+            ended.pop().close()
+        return made(*arguments, **options)
+
+    monkeypatch.setattr(distributed.utils, "_CollectErrorThread", within_the_lock)
+    begins = partial(cluster.begun, distributed.Client, local, timeout=10, set_as_default=False)
+    thread = threading.Thread(target=lambda: found.append(begins()), daemon=True)
+    thread.start()
+    thread.join(30)
+    assert not thread.is_alive()
+    assert gc.isenabled()
+    for client in (*found, *ended):
+        assert client.submit(abs, -2).result() == 2
+        client.close()
 
 
 @pytest.mark.usefixtures("sent")

@@ -163,7 +163,10 @@ def test_empty_splits_are_allowed():
     [
         ({"n_test": 1798}, "n_test=1798 is more than the 1797 samples available of digits"),
         ({"n_val": 1349}, "n_val=1349 is more than the 1348"),
-        ({"n_train": 900}, "n_train=900 is more than the 899 samples available of digits beside n_val=449"),
+        (
+            {"n_train": 900},
+            "n_train=900 is more than the 899 samples available of digits beside n_val=449 and n_test=449",
+        ),
         ({"n_train": -1}, "n_train must be an integer of at least 0, got -1"),
         ({"n_train": 1.5}, "n_train must be an integer"),
         ({"seed": -1}, "seed must be"),

@@ -27,7 +27,7 @@ from infolib._lazy import attributes
 if TYPE_CHECKING:
     from infolib.data import Data
 
-__version__ = "0.2.0.dev0"
+__version__ = "0.2.0"
 __all__ = ["Data", "activations", "checks", "data", "estimators", "measures", "networks", "plotting", "training"]
 
 _submodule, __dir__ = attributes(__name__, __all__)

@@ -294,6 +294,8 @@ def test_the_two_packages_have_one_version_and_one_python():
     assert {re.match(r"[\w-]+", r)[0] for r in LIBRARY_PROJECT["dependencies"]} == ALLOWED
     cited = yaml.safe_load((root() / "CITATION.cff").read_text())
     assert cited["version"] == infolib.__version__
+    if "dev" not in infolib.__version__:
+        assert f"\n## [{infolib.__version__}] - {cited['date-released']}\n" in (root() / "CHANGELOG.md").read_text()
 
 
 def test_no_address_of_the_repository_is_invented():

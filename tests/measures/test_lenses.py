@@ -215,13 +215,13 @@ def test_no_lens_depends_on_the_unit_of_a_layer(request, data, kind):
     inside = [f"{name}.0" for name in layers[:-1]]  # before the ReLU
     expected = lenses.look(net, data, [*layers, *inside], **FEW)
     keys = ["layer", "quantity", "why not"]
-    for powers in ([-10, 10, 0], [10, -10, -10], [-10, -10, 10]):
+    for powers in ([-10, 10, 0], [10, -10, -10]):
         other = in_other_units(net, [2.0**power for power in powers[: len(layers) - 1]])
         assert torch.equal(other(data.x), net(data.x))  # exact in floats
         found = lenses.look(other, data, [*layers, *inside], **FEW)
         assert found[keys].equals(expected[keys])
         np.testing.assert_allclose(found["value"], expected["value"], rtol=0, atol=1e-6)
-    for factors in ([1e-3, 1e3, 1], [1e3, 1e-3, 1e-3]):
+    for factors in ([1e-3, 1e3, 1],):
         found = lenses.look(in_other_units(net, factors[: len(layers) - 1]), data, [*layers, *inside], **FEW)
         np.testing.assert_allclose(found["value"], expected["value"], rtol=0, atol=1e-3)
     assert (expected["value"].abs() > 1e-3).mean() > 0.7  # there is something to compare

@@ -178,7 +178,7 @@ def test_types_are_checked_with_few_exceptions():
 
 def test_no_options_of_any_kind_pass_between_functions_of_ours():
     """A function that calls whatever it is given, or keeps its results, takes what that takes."""
-    calling = {"workbook.store.key", "workbook.store.cached", "workbook.__main__.run"}
+    calling = {"workbook.store.key", "workbook.store.cached", "workbook.__main__.run", "workbook.cluster.begun"}
     loose = {name for name, value in PUBLIC.items() if inspect.isfunction(value)
              for p in inspect.signature(value).parameters.values() if p.kind is p.VAR_KEYWORD
              and p.annotation in (inspect.Parameter.empty, Any, "Any")}  # fmt: skip

@@ -10,8 +10,8 @@ import pytest
 
 from workbook import root
 
-UNRELEASED = (root() / "CHANGELOG.md").read_text().split("\n## ")[1]
-MOVED = dict(re.findall(r"^\| `(infolib\.[\w.]+)` \| `([\w.]+)` \|$", UNRELEASED, re.M))
+CHANGELOG = (root() / "CHANGELOG.md").read_text()
+MOVED = dict(re.findall(r"^\| `(infolib\.[\w.]+)` \| `([\w.]+)` \|$", CHANGELOG, re.M))
 
 
 def found(name):

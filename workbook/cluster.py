@@ -136,11 +136,13 @@ def begun(what: Callable[..., Any], *arguments: Any, **options: Any) -> Any:
     object
         What it gives.
     """
+    collects = gc.isenabled()
     gc.disable()
     try:
         return what(*arguments, **options)
     finally:
-        gc.enable()
+        if collects:
+            gc.enable()
 
 
 def _dask(scheduler: str) -> Any:

@@ -298,6 +298,7 @@ class _Set(NamedTuple):
     n_test: int = 0  # unless there is an official test set: then that
 
 
+@functools.cache
 def _read_digits(_name: str) -> tuple[Data, None]:
     from sklearn.datasets import load_digits
 

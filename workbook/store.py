@@ -206,8 +206,8 @@ def tabulate(
     if remote := cluster.client():
         checks.hold("INFOLIB_DEVICE", device_name(), device_name() == "cpu", "cpu where cases go to a scheduler")
         cluster.packed(function, "the function")
-    shared = key(function) | {"threads": cluster.check(remote) if remote else 1, "frames": [*frames]}
-    names = [fingerprint(shared | {"arguments": _arguments(case)}) for case in cases]
+    shared = fingerprint(key(function) | {"threads": cluster.check(remote) if remote else 1, "frames": [*frames]})
+    names = [fingerprint(shared, _arguments(case)) for case in cases]
     done: dict[int, list[pd.DataFrame]] = {}
     found = partial(_from_workers, remote) if remote else _from_here
     with journal.waiting(), progress.noted(folder(), _kind(function), len(cases)) as note, warnings.catch_warnings():

@@ -4,10 +4,10 @@ import math
 from collections.abc import Callable
 from functools import partial
 
+import numpy as np
 import torch
+from scipy.optimize import minimize
 from torch import Tensor, nn
-from torch.nn.functional import cross_entropy
-from torch.optim import LBFGS
 
 from infolib import checks
 from infolib.data import Data
@@ -51,21 +51,19 @@ def probe(state: Tensor, prefix: Data, _seed: int = 0) -> Callable[[Tensor], Ten
     if len(prefix) and not 0 <= int(prefix.y.min()) <= int(prefix.y.max()) < len(state):
         raise ValueError(f"the labels of prefix must be from 0 to {len(state) - 1}, got {prefix.y.unique().tolist()}")
     ones = partial(nn.functional.pad, pad=(0, 1), value=1.0)
-    x = ones(prefix.x.double())
-    W = torch.zeros(x.shape[1], len(state), dtype=torch.float64, device=x.device)
-    W.requires_grad_()
-    solver = LBFGS([W], max_iter=100, tolerance_grad=1e-6, tolerance_change=1e-12, line_search_fn="strong_wolfe")
+    x, shape = ones(prefix.x.double()), (prefix.x.shape[1] + 1, len(state))
+    labels = nn.functional.one_hot(prefix.y.long(), len(state)).double()
 
-    def loss() -> Tensor:
-        solver.zero_grad()
-        value = cross_entropy(x @ W, prefix.y, reduction="sum") + W.square().sum() / (2 * PRIOR**2)
-        value.backward()
-        return value
+    def loss(w: np.ndarray) -> tuple[float, np.ndarray]:
+        W = torch.from_numpy(w).view(shape).to(x)
+        log_p = (x @ W).log_softmax(1)
+        slope = x.T @ (log_p.exp() - labels) + W / PRIOR**2
+        return float(W.square().sum() / (2 * PRIOR**2) - (labels * log_p).sum()), slope.flatten().cpu().numpy()
 
+    w = np.zeros(math.prod(shape))
     if len(prefix):
-        with torch.enable_grad():
-            solver.step(loss)
-    return lambda x: ones(x.double()) @ W.detach()
+        w = minimize(loss, w, jac=True, method="L-BFGS-B", options={"gtol": 1e-6, "ftol": 1e-15}).x
+    return lambda x: ones(x.double()) @ torch.from_numpy(w).view(shape).to(x.device)
 
 
 def label_bits(features: Tensor, y: Tensor) -> float:
@@ -102,12 +100,15 @@ def number_bits(features: Tensor, y: Tensor) -> float:
 def coordinates(t: Tensor) -> Tensor:
     """Features (n, ...) in at most n coordinates with the same inner products, about their mean, rms length 1.
 
-    A linear probe with a normal prior depends on the inner products of its features alone: nothing is lost. They are
-    summed over some columns at a time, so that the features are not held twice.
+    A linear probe with a normal prior depends on the inner products of its features alone: nothing is lost. Of more
+    than n they are summed over some columns at a time, so that the features are not held twice.
     """
     t = t.flatten(1)
     if (t == t[:1]).all():
         return torch.zeros(len(t), 1, dtype=torch.float64, device=t.device)
+    if t.shape[1] <= len(t):
+        centred = t.double() - t.double().mean(0)
+        return centred / centred.square().sum(1).mean().sqrt()
     gram = torch.zeros(len(t), len(t), dtype=torch.float64, device=t.device)
     for part in t.split(COLUMNS, dim=1):
         centred = part - part.mean(0, dtype=torch.float64).to(part)

@@ -17,8 +17,8 @@ test test-networks test-browser notebooks bench: export OMP_NUM_THREADS = 1
 test: $(VENV)/.ready  ## lint, types, unit tests, nbval
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/mypy
-	$(BIN)/pytest -n logical --maxprocesses 4 --dist loadfile --no-loadscope-reorder
+	$(BIN)/mypy & $(BIN)/pytest -n logical --maxprocesses 4 --dist loadfile --no-loadscope-reorder; \
+		tested=$$?; wait $$! && exit $$tested
 
 test-networks: export HF_HUB_OFFLINE = 1
 test-networks: $(VENV)-networks/.ready  ## try the real timm, transformers and lightning, in an environment of their own

@@ -173,7 +173,7 @@ def test_types_are_checked_with_few_exceptions():
     assert len(ignored) <= 20
     assert all(ignored)
     assert not any("mypy: ignore" in text for text in texts)
-    assert "$(BIN)/mypy\n" in (root() / "Makefile").read_text()
+    assert "\t$(BIN)/mypy & " in (root() / "Makefile").read_text()
 
 
 def test_no_options_of_any_kind_pass_between_functions_of_ours():

@@ -316,7 +316,7 @@ def test_lock_is_exact_hashed_without_addresses_and_covers_every_dependency():
 
 def test_files_of_tests_go_to_processes_whole_make_reports_first_and_notebooks_last(request):
     how = "$(BIN)/pytest -n logical --maxprocesses 4 --dist loadfile --no-loadscope-reorder"
-    assert f"{how}\n" in (root() / "Makefile").read_text()
+    assert f"{how};" in (root() / "Makefile").read_text()
     items = request.session.items  # those that are run now
     order = [item.path.suffix == ".ipynb" or -(item.path.name == "test_readme.py") for item in items]
     assert order == sorted(order)

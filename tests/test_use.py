@@ -4,6 +4,7 @@ They work from the checkout's root and from any other folder, without INFOLIB_RO
 """
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -12,15 +13,16 @@ from importlib.metadata import distribution
 import nbformat
 import pytest
 import yaml
-from click.testing import CliRunner
 from jupyter_client.manager import start_new_kernel
+from papermill.iorw import load_notebook_node
+from papermill.parameterize import parameterize_notebook
 
 from workbook import MARK, root
 from workbook import run as runner
 from workbook.__main__ import main
 
 START = "00_start_here"
-SMALL_START = {"n_train": 60, "widths": [8], "n_steps": 10, "n_measured": 40, "n_seeds": 2}
+SMALL_START = {"widths": [8], "n_steps": 10, "n_measured": 40, "n_seeds": 2}
 
 # Notebook 04 has a parameter that is a list of dicts, and one that is a dict.
 NEURONS = "04_neuron_importance"
@@ -62,8 +64,16 @@ def entries(folder):
     return {path: path.stat().st_mtime_ns for path in folder.rglob("*.safetensors")}
 
 
+def upto_cases():
+    """The first notebook, which ends with its first cases."""
+    notebook = nbformat.read(runner.notebooks()[START], as_version=4)
+    (last,) = [i for i, cell in enumerate(notebook.cells) if "store.tabulate(follow" in cell.source]
+    del notebook.cells[last + 1 :]
+    return notebook
+
+
 def test_papermill_runs_a_notebook_from_the_root_and_from_another_folder_with_one_cache(tmp_path):
-    cache, options = tmp_path / "kept", ["-y", yaml.safe_dump(SMALL_START)]
+    cache, options = tmp_path / "kept", ["-p", "n_train", "60", "-y", yaml.safe_dump(SMALL_START)]
     here, there = tmp_path / "here.ipynb", tmp_path / "there.ipynb"
     done = papermill(START, here, *options, cwd=root(), INFOLIB_CACHE=str(cache))
     assert done.returncode == 0, done.stderr
@@ -71,29 +81,52 @@ def test_papermill_runs_a_notebook_from_the_root_and_from_another_folder_with_on
     assert first
     (injected,) = [c for c in nbformat.read(here, as_version=4).cells if "injected-parameters" in c.metadata.tags]
     assert "widths = [8]" in injected.source
-    done = papermill(START, there, *options, cwd=tmp_path, INFOLIB_CACHE=str(cache))
+    assert "n_train = 60" in injected.source
+    nbformat.write(upto_cases(), tmp_path / "cases.ipynb")
+    done = papermill(tmp_path / "cases.ipynb", there, *options, cwd=tmp_path, INFOLIB_CACHE=str(cache))
     assert done.returncode == 0, done.stderr
-    assert outputs(there) == outputs(here)
+    assert 0 < len(outputs(there)) < len(outputs(here))
+    assert outputs(there) == outputs(here)[: len(outputs(there))]
     assert entries(cache) == first  # read, not computed
 
 
+@pytest.fixture(scope="module")
+def begin(tmp_path_factory):
+    """The beginning of a notebook with parameters as papermill injects them, all in one kernel; the message, if any."""
+    manager, client = start_new_kernel(cwd=tmp_path_factory.mktemp("elsewhere"), env=environment())
+
+    def execute(name, values):
+        notebook = parameterize_notebook(load_notebook_node(str(runner.notebooks()[name])), values)
+        sources = [cell.source for cell in notebook.cells if cell.cell_type == "code"]
+        (last,) = [i for i, source in enumerate(sources) if "records.prepared(" in source]
+        assert client.execute_interactive("%reset -sf")["content"]["status"] == "ok"
+        for source in sources[: last + 1]:
+            said = client.execute_interactive(source, output_hook=lambda _: None)["content"]
+            if said["status"] == "error":
+                return f"{said['ename']}: {said['evalue']}"
+        return None
+
+    yield execute
+    client.stop_channels()
+    manager.shutdown_kernel(now=True)
+
+
 @pytest.mark.parametrize(
-    ("options", "message"),
+    ("name", "values", "message"),
     [
-        (["-p", "widths", "8"], "widths must be list[int from 1 to 10000] of one layer or more, got 8 (int)"),
-        (["-y", "{n_seeds: 1}"], "n_seeds must be int from 2 to 1000000, as an interval takes two, got 1 (int)"),
+        (START, {"widths": 8}, "widths must be list[int from 1 to 10000] of one layer or more, got 8 (int)"),
+        (START, {"n_seeds": 1}, "n_seeds must be int from 2 to 1000000, as an interval takes two, got 1 (int)"),
+        (NEURONS, {ENTRY: "449 449 15 3"}, f"{ENTRY} must be dict, got '449 449 15 3' (str)"),
+        (NEURONS, {ROWS: "digits 100-100"}, f"{ROWS} must be list[dict], got 'digits 100-100' (str)"),
+        (NEURONS, {ROWS: [SMALL_NETWORK, {"epoch": 3}]}, f"{ROWS}[1] has an unknown field 'epoch'"),
     ],
     ids=str,
 )
-def test_papermill_stops_at_the_set_up_cell_with_the_message_of_the_runner(tmp_path, options, message):
-    done = papermill(START, tmp_path / "out.ipynb", *options, cwd=root())
-    assert done.returncode == 1
-    assert f"ValueError: notebook {START}: {message}" in done.stderr
-    key, value = (
-        yaml.safe_load(options[1]) if options[0] == "-y" else {options[1]: yaml.safe_load(options[2])}
-    ).popitem()
-    refused = CliRunner().invoke(main, ["run", START, "-p", f"{key}={value}"])
-    assert f"Error: notebook {START}: {message}" in refused.output
+def test_a_notebook_stops_at_the_set_up_cell_with_the_message_of_the_runner(begin, name, values, message):
+    assert begin(name, {}) is None
+    assert begin(name, values).startswith(f"ValueError: notebook {name}: {message}")
+    with pytest.raises(ValueError, match=re.escape(f"notebook {name}: {message}")):
+        runner.resolve(name, "quick", values)
 
 
 def test_papermill_takes_dicts_for_a_list_of_records(tmp_path):
@@ -101,42 +134,26 @@ def test_papermill_takes_dicts_for_a_list_of_records(tmp_path):
     assert done.returncode == 0, done.stderr
 
 
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        (["-p", ENTRY, "449 449 15 3"], f"{ENTRY} must be dict, got '449 449 15 3' (str)"),
-        (["-p", ROWS, "digits 100-100 relu"], f"{ROWS} must be list[dict], got 'digits 100-100 relu' (str)"),
-        (["-y", yaml.safe_dump({ROWS: [SMALL_NETWORK, {"epoch": 3}]})], f"{ROWS}[1] has an unknown field 'epoch'"),
-    ],
-    ids=str,
-)
-def test_papermill_refuses_what_is_no_record_by_name(tmp_path, options, message):
-    done = papermill(NEURONS, tmp_path / "out.ipynb", *options, cwd=tmp_path)
-    assert done.returncode == 1
-    assert f"ValueError: notebook {NEURONS}: {message}" in done.stderr
-
-
-def test_nbval_checks_a_notebook_from_the_root_and_from_another_folder(tmp_path):
-    """In a checkout where the first notebook is small."""
+def test_nbval_checks_a_notebook_from_another_folder(tmp_path):
+    """In a checkout where the first notebook is small; from the root it checks them all when `make test` does."""
     book, elsewhere = tmp_path / "book", tmp_path / "elsewhere"
     for folder in (book / "notebooks", elsewhere):
         folder.mkdir(parents=True)
     shutil.copytree(root() / "data", book / "data", ignore=shutil.ignore_patterns("cache"))
     shutil.copy(root() / MARK, book / MARK)
-    small = nbformat.read(runner.notebooks()[START], as_version=4)
+    small = upto_cases()
     (place,) = [i for i, cell in enumerate(small.cells) if "parameters" in cell.metadata.get("tags", [])]
     values = "\n".join(f"{name} = {value!r}" for name, value in SMALL_START.items())
     small.cells.insert(place + 1, nbformat.v4.new_code_cell(values))
     for cell in small.cells:
         cell.metadata.pop("tags", None)  # the outputs that are kept are those of the notebook's own size
     nbformat.write(small, book / "notebooks" / f"{START}.ipynb")
-    options = ["-p", "no:cacheprovider", "--nbval-lax", "--nbval-current-env"]
-    for folder in (book, elsewhere):
-        notebook = os.path.relpath(book / "notebooks" / f"{START}.ipynb", folder)
-        command = [sys.executable, "-m", "pytest", *options, notebook]
-        kept = environment(INFOLIB_CACHE=str(tmp_path / "kept"))
-        done = subprocess.run(command, cwd=folder, env=kept, capture_output=True, text=True, check=False)
-        assert done.returncode == 0, done.stdout + done.stderr
+    notebook = os.path.relpath(book / "notebooks" / f"{START}.ipynb", elsewhere)
+    command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "--nbval-lax", "--nbval-current-env", notebook]
+    kept = environment(INFOLIB_CACHE=str(tmp_path / "kept"))
+    done = subprocess.run(command, cwd=elsewhere, env=kept, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert list((tmp_path / "kept").rglob("*.safetensors"))
 
 
 @pytest.mark.parametrize("folder", ["notebooks", "data"])

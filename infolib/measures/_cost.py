@@ -121,12 +121,13 @@ def _codes(y: Tensor) -> list[int]:
 
 
 def _codelength(n: int, values: Sequence[int], codes: Sequence[int], orders: int) -> float:
-    """Blocks take about four times the steps of those timed here, and these longer with the weights (n, classes)."""
+    """Blocks take about four times the steps of those timed here, and these longer with samples and weights."""
     small = partial(label_bits, torch.randn(32, 4, dtype=torch.float64), torch.arange(32) % 2)
     block = min(_timed(small) for _ in range(3)) / 2  # which it has
-    probes = sum(3.6 * block * math.log2(max(n / 8, 2)) * (1 + n * classes / 4000) for classes in codes)
-    gram = sum(2 * n**2 * v for v in values) / _rate(torch.float32)
-    return gram + len(values) * (4 * _spectrum(n) + orders * probes)
+    steps = sum(1 + n * min(n, v) * classes / 1e6 for v in values for classes in codes)
+    wide = [v for v in values if v > n or not codes]
+    gram = len(wide) * 4 * _spectrum(n) + 2 * n**2 * sum(wide) / _rate(torch.float32)
+    return gram + orders * 3.6 * block * math.log2(max(n / 8, 2)) * steps
 
 
 def _left(model: nn.Module, few: Data, layer: str) -> float:

@@ -1,7 +1,10 @@
-"""The former training of many perceptrons at once: a deep copy of each, and scores with the classes along the rows."""
+"""The former training of many perceptrons at once: a deep copy of each, and scores with the classes along the rows.
+
+And the former linear probe: PyTorch's L-BFGS with gradients by autograd, in as many coordinates as samples.
+"""
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -58,3 +61,56 @@ def train_many(
             for own, trained in zip(model.parameters(), stacked, strict=True):
                 own.copy_(trained[m].T if own.ndim == 2 else trained[m, 0])
     return copies
+
+
+def probe(state: Tensor, prefix: Data, _seed: int = 0) -> Callable[[Tensor], Tensor]:
+    """As `infolib.measures.lenses.probe`, where it converges within 100 steps.
+
+    Parameters
+    ----------
+    state : Tensor, shape (classes,)
+        Only its length counts.
+    prefix : Data
+        Features (n, d) and their labels.
+    _seed : int
+        Not used.
+
+    Returns
+    -------
+    callable
+        From features (n, d) to logits (n, classes).
+    """
+    x = nn.functional.pad(prefix.x, (0, 1), value=1.0)
+    W = torch.zeros(x.shape[1], len(state), dtype=torch.float64, requires_grad=True)
+    options = {"max_iter": 100, "tolerance_grad": 1e-6, "tolerance_change": 1e-12, "line_search_fn": "strong_wolfe"}
+    solver = torch.optim.LBFGS([W], **options)
+
+    def loss() -> Tensor:
+        solver.zero_grad()
+        value = cross_entropy(x @ W, prefix.y, reduction="sum") + W.square().sum() / 200
+        value.backward()
+        return value
+
+    if len(prefix):
+        with torch.enable_grad():
+            solver.step(loss)
+    return lambda x: nn.functional.pad(x, (0, 1), value=1.0) @ W.detach()
+
+
+def coordinates(t: Tensor) -> Tensor:
+    """Features (n, d) in n coordinates with the same inner products, about their mean, of root mean squared length 1.
+
+    Parameters
+    ----------
+    t : Tensor, shape (n, d)
+        Features.
+
+    Returns
+    -------
+    Tensor, shape (n, n)
+        float64.
+    """
+    centred = t.double() - t.double().mean(0)
+    gram = centred @ centred.T
+    values, vectors = torch.linalg.eigh(gram / gram.diagonal().mean())
+    return vectors * values.clamp_min(0).sqrt()

@@ -20,9 +20,10 @@ from torch import nn
 from benchmarks import codes
 from benchmarks import discarding as former
 from infolib import activations, training
+from infolib.data import Data
 from infolib.estimators import binning, discrete, knn, lanczos, renyi, truth
 from infolib.estimators.uncertainty import subsampling_interval
-from infolib.measures import discarding, information_plane, neuron_importance, synergy, transfer
+from infolib.measures import discarding, information_plane, lenses, neuron_importance, synergy, transfer
 from workbook import datasets, models
 from workbook.experiments import nb05_information_discarding as study
 
@@ -464,6 +465,21 @@ def code_rows() -> Iterator[Row]:
         lambda: weights(codes.train_many([start] * 48, prefixes, steps=100, seed=list(range(48)))),
         1.2,
         tolerance=1e-6,  # equal to the last bit on some processors
+    )
+    net, sent = models.mlp([64, 32, 10], seed=0).eval(), lenses.balanced(digits, 512)
+
+    def former():
+        t = activations.collect(net, sent.x, ["hidden1"])["hidden1"]
+        found = Data(codes.coordinates(t), sent.y)
+        return transfer.prequential_codelength(codes.probe, torch.zeros(10), found, mixture=True).bits / len(sent)
+
+    yield Row(
+        "codelength of 512 digits by a linear probe of 32 units, against the former solver in 512 coordinates",
+        lambda: lenses.codelength(net, digits, ["hidden1"], n=len(sent))["value"].iloc[0],
+        former,
+        3,
+        tolerance=1e-5,
+        turns=2,
     )
     try:
         mnist = datasets.load("mnist", n_train=8000, n_val=0, n_test=1, seed=0).train

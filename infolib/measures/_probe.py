@@ -111,7 +111,7 @@ def coordinates(t: Tensor) -> Tensor:
         return centred / centred.square().sum(1).mean().sqrt()
     gram = torch.zeros(len(t), len(t), dtype=torch.float64, device=t.device)
     for part in t.split(COLUMNS, dim=1):
-        centred = part - part.mean(0, dtype=torch.float64).to(part)
+        centred = (part - part.mean(0, dtype=torch.float64).to(part)) / t.abs().max()
         gram += (centred @ centred.T).double()
     gram -= gram.mean(0) + gram.mean(1, keepdim=True) - gram.mean()  # what rounding has left of the mean
     values, vectors = torch.linalg.eigh(gram / gram.diagonal().mean())

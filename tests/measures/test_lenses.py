@@ -483,14 +483,19 @@ def _with_unseen(x, y, new):
     return torch.from_numpy(new).matmul(W).numpy()
 
 
-def test_units_that_are_always_zero_cost_nothing(data):
-    """Though with them the layer has more units than there are samples, and its inner products are taken."""
+def test_units_that_are_always_zero_cost_nothing_and_large_numbers_no_more(data):
+    """With them a layer has more units than there are samples, and its inner products are taken, which may be large."""
     net, wider = nn.Sequential(nn.Flatten(), nn.Linear(36, 15)), nn.Sequential(nn.Flatten(), nn.Linear(36, 400))
     with torch.no_grad():
         for to, of in zip(wider.parameters(), net.parameters(), strict=True):
             to.zero_()[:15] = of
-    bits, same = (lenses.codelength(model.eval(), data, ["1"], n=N)["value"].to_numpy() for model in (net, wider))
-    np.testing.assert_allclose(bits, same, rtol=0, atol=1e-5)
+        huge = copy.deepcopy(wider)
+        for weights in huge.parameters():
+            weights *= 1e30
+    bits, *others = (
+        lenses.codelength(model.eval(), data, ["1"], n=N)["value"].to_numpy() for model in (net, wider, huge)
+    )
+    np.testing.assert_allclose(others, [bits, bits], rtol=0, atol=1e-5)
 
 
 def test_probe_is_at_the_maximum_of_its_posterior_and_predicts_alike_without_samples(data):

@@ -51,7 +51,7 @@ def probe(state: Tensor, prefix: Data, _seed: int = 0) -> Callable[[Tensor], Ten
     if len(prefix) and not 0 <= int(prefix.y.min()) <= int(prefix.y.max()) < len(state):
         raise ValueError(f"the labels of prefix must be from 0 to {len(state) - 1}, got {prefix.y.unique().tolist()}")
     ones = partial(nn.functional.pad, pad=(0, 1), value=1.0)
-    x, shape = ones(prefix.x.double()), (prefix.x.shape[1] + 1, len(state))
+    x, shape = ones(prefix.x.detach().double()), (prefix.x.shape[1] + 1, len(state))
     labels = nn.functional.one_hot(prefix.y.long(), len(state)).double()
 
     def loss(w: np.ndarray) -> tuple[float, np.ndarray]:

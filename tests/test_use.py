@@ -3,8 +3,8 @@
 They work from the checkout's root and from any other folder, without INFOLIB_ROOT. Each runs in a process of its own.
 """
 
+import json
 import os
-import re
 import shutil
 import subprocess
 import sys
@@ -13,6 +13,7 @@ from importlib.metadata import distribution
 import nbformat
 import pytest
 import yaml
+from click.testing import CliRunner
 from jupyter_client.manager import start_new_kernel
 from papermill.iorw import load_notebook_node
 from papermill.parameterize import parameterize_notebook
@@ -125,8 +126,9 @@ def begin(tmp_path_factory):
 def test_a_notebook_stops_at_the_set_up_cell_with_the_message_of_the_runner(begin, name, values, message):
     assert begin(name, {}) is None
     assert begin(name, values).startswith(f"ValueError: notebook {name}: {message}")
-    with pytest.raises(ValueError, match=re.escape(f"notebook {name}: {message}")):
-        runner.resolve(name, "quick", values)
+    ((key, value),) = values.items()
+    refused = CliRunner().invoke(main, ["run", name, "-p", f"{key}={json.dumps(value)}"])
+    assert f"Error: notebook {name}: {message}" in refused.output
 
 
 def test_papermill_takes_dicts_for_a_list_of_records(tmp_path):

@@ -60,9 +60,8 @@ def probe(state: Tensor, prefix: Data, _seed: int = 0) -> Callable[[Tensor], Ten
         slope = x.T @ (log_p.exp() - labels) + W / PRIOR**2
         return float(W.square().sum() / (2 * PRIOR**2) - (labels * log_p).sum()), slope.flatten().cpu().numpy()
 
-    w = np.zeros(math.prod(shape))
-    if len(prefix):
-        w = minimize(loss, w, jac=True, method="L-BFGS-B", options={"gtol": 1e-6, "ftol": 1e-15}).x
+    start, options = np.zeros(math.prod(shape)), {"gtol": 1e-6, "ftol": 1e-15}
+    w = minimize(loss, start, jac=True, method="L-BFGS-B", options=options).x
     return lambda x: ones(x.double()) @ torch.from_numpy(w).view(shape).to(x.device)
 
 
@@ -106,12 +105,13 @@ def coordinates(t: Tensor) -> Tensor:
     t = t.flatten(1)
     if (t == t[:1]).all():
         return torch.zeros(len(t), 1, dtype=torch.float64, device=t.device)
+    largest = torch.linalg.vector_norm(t, math.inf).double()  # whose square may overflow
     if t.shape[1] <= len(t):
-        centred = t.double() - t.double().mean(0)
-        return centred / centred.square().sum(1).mean().sqrt()
+        t = t.double() / largest
+        return (t - t.mean(0)) / t.var(0, correction=0).sum().sqrt()
     gram = torch.zeros(len(t), len(t), dtype=torch.float64, device=t.device)
     for part in t.split(COLUMNS, dim=1):
-        centred = (part - part.mean(0, dtype=torch.float64).to(part)) / t.abs().max()
+        centred = (part - part.mean(0, dtype=torch.float64).to(part)) / largest
         gram += (centred @ centred.T).double()
     gram -= gram.mean(0) + gram.mean(1, keepdim=True) - gram.mean()  # what rounding has left of the mean
     values, vectors = torch.linalg.eigh(gram / gram.diagonal().mean())

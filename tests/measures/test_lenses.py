@@ -489,13 +489,14 @@ def test_units_that_are_always_zero_cost_nothing_and_large_numbers_no_more(data)
     with torch.no_grad():
         for to, of in zip(wider.parameters(), net.parameters(), strict=True):
             to.zero_()[:15] = of
-        huge = copy.deepcopy(wider)
-        for weights in huge.parameters():
-            weights *= 1e30
+        huge, double = copy.deepcopy(wider), copy.deepcopy(net).double()
+        for model, factor in ((huge, 1e30), (double, 1e200)):
+            for weights in model.parameters():
+                weights *= factor
     bits, *others = (
-        lenses.codelength(model.eval(), data, ["1"], n=N)["value"].to_numpy() for model in (net, wider, huge)
+        lenses.codelength(model.eval(), data, ["1"], n=N)["value"].to_numpy() for model in (net, wider, huge, double)
     )
-    np.testing.assert_allclose(others, [bits, bits], rtol=0, atol=1e-5)
+    np.testing.assert_allclose(others, [bits] * 3, rtol=0, atol=1e-5)
 
 
 def test_probe_is_at_the_maximum_of_its_posterior_and_predicts_alike_without_samples(data):
